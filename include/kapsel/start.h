@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the exec loader and the supervisor say to each other, and the addresses both know.
+ *
+ * Every execve of a guest becomes an execve of the loader (same argv, same envp). The loader is a static ET_EXEC,
+ * linked at KP_LOADER_BASE, freestanding. Its first act is syscall(KP_NR_START, &start, sizeof(start)): the supervisor fills
+ * the struct and injects the descriptors. The number exists nowhere else; without an exec under way it is ENOSYS.
+ */
+#ifndef KAPSEL_START_H
+#define KAPSEL_START_H
+
+#include <stdint.h>
+
+/* Not a kernel number on any architecture (and no x32 bit). */
+#define KP_NR_START 0x6b70
+
+/* In every sanitizer's high application range, far below mmap's top-down area. */
+#define KP_LOADER_BASE 0x7ea000000000ULL
+
+/* The guest keeps this area mapped. The supervisor writes strings of rewritten calls here (slot by slot: a slot belongs to
+ * one rewritten call at a time, whichever thread or vfork child makes it), never on a guest's stack: Go's are too small. */
+#define KP_SCRATCH_BASE 0x7ea000100000ULL
+#define KP_SCRATCH_SLOT 8192U
+#define KP_SCRATCH_SLOTS 64U
+#define KP_SCRATCH_SIZE (KP_SCRATCH_SLOT * KP_SCRATCH_SLOTS)
+
+/* A page below the scratch holds what /proc must say of this process image. It is in the guest's hands: a guest
+ * can lie here only about itself. */
+#define KP_IDENT_BASE (KP_SCRATCH_BASE - 0x2000ULL)
+#define KP_IDENT_MAGIC 0x7470616b6b706c31ULL
+struct kp_ident {
+	uint64_t magic;
+	char exe[4096]; /* guest path of the running program, NUL-terminated */
+};
+
+#define KP_START_STRINGS 20480U
+struct kp_start {
+	int32_t program_fd;  /* ELF to run; the loader closes it */
+	int32_t interp_fd;   /* its PT_INTERP, or -1 (static) */
+	uint32_t argv_drop;  /* how many of the caller's argv entries to drop from the front (scripts: 1) */
+	uint32_t argv_count; /* how many strings to put in their place */
+	uint32_t execfn_off; /* offsets into strings: AT_EXECFN, the program's canonical guest path, comm */
+	uint32_t exe_off;
+	uint32_t comm_off;
+	uint32_t argv_off;   /* argv_count strings one after the other, each NUL-terminated */
+	uint32_t strings_len;
+	uint32_t reserved;
+	char strings[KP_START_STRINGS];
+};
+
+#endif

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Descriptors and files: whole transfers, atomic files, trees. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/base.h"
+
+void kp_cleanup_free(void *p)
+{
+	free(*(void **)p);
+}
+
+void kp_cleanup_close(int *fd)
+{
+	kp_close(*fd);
+}
+
+void kp_cleanup_fclose(FILE **f)
+{
+	if (*f)
+		(void)fclose(*f);
+}
+
+int kp_close(int fd)
+{
+	int saved = errno;
+
+	if (fd >= 0)
+		(void)close(fd);
+	errno = saved;
+	return -1;
+}
+
+int kp_read_full(int fd, void *buf, size_t len)
+{
+	char *p = buf;
+
+	while (len) {
+		ssize_t n = read(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -ENODATA;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int kp_pread_full(int fd, void *buf, size_t len, uint64_t offset)
+{
+	char *p = buf;
+
+	while (len) {
+		ssize_t n = pread(fd, p, len, (off_t)offset);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n ? -errno : -ENODATA;
+		p += n;
+		offset += (uint64_t)n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int kp_write_full(int fd, const void *buf, size_t len)
+{
+	const char *p = buf;
+
+	while (len) {
+		ssize_t n = write(fd, p, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		p += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int kp_read_file(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_len)
+{
+	kp_autoclose int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	struct kp_buf b = {0};
+	char chunk[16384];
+
+	if (fd < 0)
+		return -errno;
+	for (;;) {
+		ssize_t n = read(fd, chunk, sizeof(chunk));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 || b.len + (size_t)n > max) {
+			int rc = n < 0 ? -errno : -EFBIG;
+
+			kp_buf_free(&b);
+			return rc;
+		}
+		kp_buf_add(&b, chunk, (size_t)n);
+		if (!n)
+			break;
+	}
+	*ret_data = b.data;
+	if (ret_len)
+		*ret_len = b.len;
+	return 0;
+}
+
+int kp_write_file_atomic(int dirfd, const char *path, const void *data, size_t len, mode_t mode)
+{
+	kp_autofree char *tmp = kp_asprintf("%s.tmp.%d", path, getpid());
+	kp_autoclose int fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = kp_write_full(fd, data, len);
+	if (!rc && fsync(fd) < 0)
+		rc = -errno;
+	if (!rc && renameat(dirfd, tmp, dirfd, path) < 0)
+		rc = -errno;
+	if (rc)
+		(void)unlinkat(dirfd, tmp, 0);
+	return rc;
+}
+
+int kp_mkdir_all(int dirfd, const char *path, mode_t mode)
+{
+	kp_autofree char *copy = kp_strdup(path);
+
+	for (char *p = copy + 1; *copy; p++) {
+		char was = *p;
+
+		if (was != '/' && was != '\0')
+			continue;
+		*p = '\0';
+		if (mkdirat(dirfd, copy, mode) < 0 && errno != EEXIST)
+			return -errno;
+		*p = was;
+		if (!was)
+			break;
+	}
+	return 0;
+}
+
+static int remove_children(int dir_fd)
+{
+	kp_autoclose int fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 3);
+	struct dirent *e;
+	int rc = 0;
+	DIR *d;
+
+	if (fd < 0 || !(d = fdopendir(fd)))
+		return -errno;
+	(void)kp_take_fd(&fd);
+	while (!rc && (e = readdir(d)))
+		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+			rc = kp_remove_tree(dir_fd, e->d_name);
+	(void)closedir(d);
+	return rc;
+}
+
+int kp_remove_tree(int dirfd, const char *path)
+{
+	kp_autoclose int fd = -1;
+	int rc;
+
+	if (unlinkat(dirfd, path, 0) == 0 || errno == ENOENT)
+		return 0;
+	if (errno != EISDIR && errno != EPERM)
+		return -errno;
+	fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 && errno == EACCES && fchmodat(dirfd, path, 0700, 0) == 0)
+		fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	(void)fchmod(fd, 0700);
+	rc = remove_children(fd);
+	if (rc)
+		return rc;
+	return unlinkat(dirfd, path, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int copy_range(int in_fd, int out_fd, uint64_t len)
+{
+	kp_autofree char *buf = NULL;
+	bool by_hand = false;
+
+	while (len) {
+		size_t want = (size_t)KP_MIN(len, (uint64_t)1 << 30);
+		ssize_t n;
+
+		if (!by_hand) {
+			n = copy_file_range(in_fd, NULL, out_fd, NULL, want, 0);
+			if (n < 0 && errno != ENOSPC && errno != EIO && errno != EFBIG && errno != EDQUOT) {
+				by_hand = true;
+				continue;
+			}
+		} else {
+			if (!buf)
+				buf = kp_calloc(1, 1 << 17);
+			n = read(in_fd, buf, KP_MIN(want, (size_t)1 << 17));
+			if (n > 0) {
+				int rc = kp_write_full(out_fd, buf, (size_t)n);
+
+				if (rc)
+					return rc;
+			}
+		}
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		if (!n)
+			return len == UINT64_MAX ? 0 : -ENODATA;
+		if (len != UINT64_MAX)
+			len -= (uint64_t)n;
+	}
+	return 0;
+}
+
+/* Copies only what lies between holes of a whole file; -EOPNOTSUPP where holes cannot be found. */
+static int copy_sparse(int in_fd, int out_fd, off_t size)
+{
+	off_t at = 0;
+
+	while (at < size) {
+		off_t data = lseek(in_fd, at, SEEK_DATA), hole;
+		int rc;
+
+		if (data < 0 && errno == ENXIO)
+			break;
+		if (data < 0 || (hole = lseek(in_fd, data, SEEK_HOLE)) < 0)
+			return -EOPNOTSUPP;
+		if (lseek(in_fd, data, SEEK_SET) < 0 || lseek(out_fd, data, SEEK_SET) < 0)
+			return -errno;
+		rc = copy_range(in_fd, out_fd, (uint64_t)(hole - data));
+		if (rc)
+			return rc;
+		at = hole;
+	}
+	return ftruncate(out_fd, size) < 0 ? -errno : 0;
+}
+
+int kp_copy_data(int in_fd, int out_fd, uint64_t len)
+{
+	struct stat st;
+	int rc;
+
+	if (len != UINT64_MAX || lseek(in_fd, 0, SEEK_CUR) != 0 || lseek(out_fd, 0, SEEK_CUR) != 0)
+		return copy_range(in_fd, out_fd, len);
+	if (ioctl(out_fd, FICLONE, in_fd) == 0)
+		return 0;
+	if (fstat(in_fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_blocks * 512 < st.st_size) {
+		rc = copy_sparse(in_fd, out_fd, st.st_size);
+		if (rc != -EOPNOTSUPP)
+			return rc;
+		if (lseek(in_fd, 0, SEEK_SET) < 0 || lseek(out_fd, 0, SEEK_SET) < 0)
+			return -errno;
+	}
+	return copy_range(in_fd, out_fd, UINT64_MAX);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A packed image, opened for reading. The index is mapped and used in place: nothing is loaded, so
+ * opening costs the same for ten files and for a million. Everything read from the file is checked
+ * before use; a damaged image gives an error, never a fault (see docs/FORMAT.md).
+ */
+#ifndef KAPSEL_IMAGE_IMAGE_H
+#define KAPSEL_IMAGE_IMAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "kapsel/error.h"
+
+#define KP_DIGEST_LEN 32      /* BLAKE2b-256 */
+#define KP_NO_ENTRY UINT32_MAX
+#define KP_ROOT_ENTRY 0U      /* the root directory is entry 0 */
+
+struct kp_image; /* immutable after open; all readers below are thread-safe */
+
+/* One entry, decoded. Pointers point into the mapped index and live as long as the image. Names and
+ * targets are NUL-terminated there. */
+struct kp_entry {
+	uint32_t id;        /* position in the index */
+	uint32_t parent;    /* id of the directory (the root is its own parent) */
+	uint32_t mode;      /* S_IFREG, S_IFDIR or S_IFLNK with permission bits (no set-id bits) */
+	uint32_t nlink;     /* names of this file in the image; directories: 2 + subdirectories */
+	uint32_t ino;       /* id of the first name of the same file: equal only for hard links */
+	uint64_t size;      /* bytes of a file, length of a link's target, 0 for directories */
+	int64_t mtime;      /* seconds since the epoch */
+	const char *name;   /* "" for the root */
+	const char *target; /* symlinks only, else NULL */
+	uint32_t first_child, child_count; /* directories: children are consecutive ids, in strcmp order */
+	const uint8_t *digest;             /* regular files: KP_DIGEST_LEN bytes of content digest, else NULL */
+};
+
+/* Opens the image in fd (borrowed: duplicated inside) and checks trailer, manifest and index bounds.
+ * name is used in error texts only. */
+int kp_image_open(int fd, const char *name, struct kp_image **ret_image, struct kp_err *err);
+struct kp_image *kp_image_free(struct kp_image *image); /* NULL is fine; returns NULL */
+
+/* True when fd ends in a kapsel trailer (the launcher's test for "am I an image?"). */
+bool kp_image_present(int fd);
+
+/* BLAKE2b-256 over manifest and index: names the image by content. */
+const uint8_t *kp_image_digest(const struct kp_image *image);
+uint32_t kp_image_count(const struct kp_image *image);
+/* Manifest text as packed (normalised YAML), NUL-terminated. */
+const char *kp_image_manifest(const struct kp_image *image, size_t *ret_len);
+/* Offset and length in bytes of the squashfs inside the file (what `unsquashfs -o` takes). */
+void kp_image_squashfs(const struct kp_image *image, uint64_t *ret_offset, uint64_t *ret_len);
+
+/* 0, or -EIO when the record does not hold together. */
+int kp_image_entry(const struct kp_image *image, uint32_t id, struct kp_entry *ret_entry);
+/* Child of directory dir by name (len bytes, no NUL needed): its id, or KP_NO_ENTRY. Binary search. */
+uint32_t kp_image_child(const struct kp_image *image, uint32_t dir, const char *name, size_t len);
+/* Absolute path without following symlinks ("/usr/bin/x"): its id, or KP_NO_ENTRY. */
+uint32_t kp_image_find(const struct kp_image *image, const char *path);
+/* Absolute path of an entry into buf. 0, -ENAMETOOLONG or -EIO. */
+int kp_image_path(const struct kp_image *image, uint32_t id, char *buf, size_t size);
+
+/* Writes the content of a regular file to out_fd (from its current position; zero blocks become
+ * holes) and compares the digest. 0 or -errno; -EIO with err set when it does not match. */
+int kp_image_extract(const struct kp_image *image, uint32_t id, int out_fd, struct kp_err *err);
+
+/* Checks every digest, and that index and squashfs agree, both ways. progress may be NULL. */
+int kp_image_verify(const struct kp_image *image, void (*progress)(uint64_t done, uint64_t total, void *ctx),
+		    void *ctx, struct kp_err *err);
+
+#endif

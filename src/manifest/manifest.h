@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The manifest (docs/MANIFEST.md): what to pack, and how the image starts. The packager reads the
+ * user's file; the launcher reads the text kept in the image. One parser for both.
+ */
+#ifndef KAPSEL_MANIFEST_MANIFEST_H
+#define KAPSEL_MANIFEST_MANIFEST_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "kapsel/error.h"
+
+struct kp_strings { /* NULL-terminated besides the count, so it can serve as an argv */
+	char **items;
+	size_t count;
+};
+
+struct kp_pair {
+	char *name, *value;
+};
+
+struct kp_pairs {
+	struct kp_pair *items;
+	size_t count;
+};
+
+/* Where in the file something stands, for errors that come later. */
+struct kp_mark {
+	int line, column; /* from 1 */
+};
+
+enum kp_source_kind {
+	KP_SOURCE_DEB,
+	KP_SOURCE_ELF,
+	KP_SOURCE_COPY,
+	KP_SOURCE_TAR,
+	KP_SOURCE_FILE,
+	KP_SOURCE_SYMLINK,
+	KP_SOURCE_EXCLUDE,
+};
+
+struct kp_source {
+	enum kp_source_kind kind;
+	struct kp_mark mark;
+	struct kp_strings names; /* deb: packages and ./files; elf: programs; exclude: patterns; tar: one file */
+	char *suite, *arch;      /* deb: optional, else NULL */
+	char *from, *to, *mode;  /* copy: mode is a chmod(1) expression or octal, or NULL */
+	char *path;              /* file, symlink: where in the image */
+	char *target;            /* symlink */
+	char *text;              /* file: content */
+	size_t text_len;
+	char *file_mode;         /* file: octal or expression, or NULL */
+};
+
+enum kp_mode { KP_MODE_FULL, KP_MODE_WRITECOPY, KP_MODE_MERGED };
+
+struct kp_mode_rule {
+	char *path; /* absolute guest path, normalised */
+	enum kp_mode mode;
+	struct kp_mark mark;
+};
+
+struct kp_command {
+	char *name;
+	struct kp_strings argv;
+};
+
+struct kp_manifest {
+	char *name, *version, *summary; /* summary may be NULL */
+	struct kp_strings entry;        /* entry.command; empty in an image that is only a layer */
+	char *cwd;                      /* entry.cwd or NULL */
+	struct kp_pairs env;            /* entry.env */
+	struct kp_command *commands;
+	size_t command_count;
+	struct kp_source *sources;
+	size_t source_count;
+	struct kp_mode_rule *modes;
+	size_t mode_count;
+	struct kp_strings layers;
+};
+
+/* Parses text (len bytes). file is used in errors: "FILE:LINE:COLUMN: key.path: what". Unknown keys, wrong types,
+ * duplicate keys, bad names, paths with "..": -EINVAL. Keys of the format that this version does not act on yet
+ * (registry, requests, oci, layers, modes other than full) are refused with a text that says so. */
+int kp_manifest_parse(const char *text, size_t len, const char *file, struct kp_manifest **ret_manifest,
+		      struct kp_err *err);
+struct kp_manifest *kp_manifest_free(struct kp_manifest *m); /* NULL is fine; returns NULL */
+
+/* The part that goes into the image, as canonical YAML that kp_manifest_parse reads back: everything but
+ * `contents`. Caller frees. */
+char *kp_manifest_normalised(const struct kp_manifest *m, size_t *ret_len);
+
+#endif

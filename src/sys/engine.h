@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine: answers the guests' system calls. It runs inside the supervisor process: notification workers, the
+ * one thread that rewrites stopped calls, and a spawner thread that carries the filter and forks the guests
+ * (a filter belongs to a thread; children inherit it, and so all guests share one listener).
+ */
+#ifndef KAPSEL_SYS_ENGINE_H
+#define KAPSEL_SYS_ENGINE_H
+
+#include <sys/types.h>
+
+#include "vfs/vfs.h"
+
+struct kp_engine;
+
+struct kp_engine_options {
+	struct kp_vfs *vfs;      /* outlives the engine */
+	const char *run_dir;     /* host; the exec loader is placed here as run_dir/loader (its path marks this
+	                          * run's guests in /proc/PID/exe) */
+	const char *trace_path;  /* one decoded line a call, or NULL */
+	const char *instance;    /* instance name: seeds private SysV keys and the like */
+};
+
+/* Call in the supervisor after PR_SET_CHILD_SUBREAPER and before any guest. Starts threads. */
+int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_engine, struct kp_err *err);
+/* After the last guest is gone. NULL is fine; returns NULL. */
+struct kp_engine *kp_engine_free(struct kp_engine *engine);
+
+struct kp_spawn {
+	char *const *argv;    /* argv[0]: guest path, or a name searched in envp's PATH inside the guest */
+	char *const *envp;
+	const char *cwd;      /* guest path */
+	int fds[3];           /* become 0, 1, 2; not closed here */
+	const int *pass_fds;  /* further descriptors kept under their own numbers */
+	size_t pass_fd_count;
+	bool new_session;     /* setsid, and fds[0] becomes the controlling terminal */
+	mode_t umask;
+};
+
+/* Starts a guest process. It is a child of this process (of the spawner thread): wait for it with
+ * waitpid(pid, ..., __WALL), never with -1 unless __WNOTHREAD is given (other threads wait for stops of theirs).
+ * 0, or -errno with err when it could not be started: -ENOENT (127), -EACCES, -ENOEXEC (126), others (125).
+ * All signals have default dispositions and none is blocked in the new process. */
+int kp_engine_spawn(struct kp_engine *engine, const struct kp_spawn *s, pid_t *ret_pid, struct kp_err *err);
+
+/* Guest processes alive now (not zombies): fills pids up to max, returns how many there are. */
+size_t kp_engine_pids(struct kp_engine *engine, pid_t *pids, size_t max);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Making and ending the virtual file system of an instance. Resolution and changes: vfs/resolve.h and others. */
+#ifndef KAPSEL_VFS_VFS_H
+#define KAPSEL_VFS_VFS_H
+
+#include <stdbool.h>
+
+#include "image/image.h"
+#include "store/store.h"
+
+struct kp_vfs;
+
+struct kp_layer { /* an image and its directory in the store; both outlive the vfs */
+	const struct kp_image *image;
+	struct kp_store_image *store;
+};
+
+struct kp_bind {
+	const char *host;  /* absolute host path of a directory or file, symlinks resolved */
+	const char *guest; /* absolute guest path, normalised */
+	bool read_only;
+};
+
+struct kp_vfs_options {
+	const char *instance_dir; /* host: holds upper/ and work/ (made here when missing); absolute, resolved */
+	const char *run_dir;      /* host: private to this run, on tmpfs where possible, 0700, empty; stand-in
+	                           * directories (run_dir/dirs) and generated files (run_dir/base) live below it */
+	const struct kp_layer *layers; /* top down */
+	size_t layer_count;
+	const struct kp_bind *binds;
+	size_t bind_count;
+	const char *hostname; /* for the generated /etc/hostname and /etc/hosts */
+	const char *home;     /* guest path of the home directory (made in the generated layer) */
+	const char *user;     /* login name for the generated passwd and group */
+};
+
+int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct kp_err *err);
+struct kp_vfs *kp_vfs_free(struct kp_vfs *vfs);
+
+#endif
