@@ -90,7 +90,7 @@ static void by_descriptor(void)
 	show_st("fstatat dir no flag", fstatat(dir, "", &st, 0), &st);
 	show_st("fstatat file relative", fstatat(file, "x", &st, 0), &st);
 	show_st("fstatat bad descriptor", fstatat(999, "x", &st, 0), &st);
-	show_st("fstatat bad descriptor absolute", fstatat(999, "/", &st, 0), &st);
+	CALL(fstatat(999, "/", &st, 0));
 	show_st("fstat bad descriptor", fstat(999, &st), &st);
 	show_st("fstatat bad flags", fstatat(dir, "a", &st, 0x10000000), &st);
 	CALL(syscall(SYS_faccessat2, dir, "", F_OK, AT_EMPTY_PATH));
