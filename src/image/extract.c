@@ -177,7 +177,8 @@ int kp_sq_inode(const struct kp_image *image, struct kp_sq_reader *reader, uint6
 		rc = SQFS_ERROR_OVERFLOW;
 	if (rc)
 		return rc;
-	return sqfs_meta_reader_read_inode(reader->inodes, s, s->inode_table_start + block, offset, ret_inode);
+	/* Unlike seek, this one counts from the start of the inode table. */
+	return sqfs_meta_reader_read_inode(reader->inodes, s, block, offset, ret_inode);
 }
 
 /* One block of packed data into out; *ret_len is what it unpacks to. */

@@ -76,6 +76,11 @@ static int put_dir(struct kp_write *w, struct tables *t, struct kp_witem *it)
 					     it->node->parent ? w->items[it->parent].inode_number : w->inodes + 1);
 	if (!inode)
 		return SQFS_ERROR_ALLOC;
+	/* The library counts all entries; the kernel and the index count subdirectories. */
+	if (inode->base.type == SQFS_INODE_DIR)
+		inode->data.dir.nlink = 2 + it->subdirs;
+	else
+		inode->data.dir_ext.nlink = 2 + it->subdirs;
 	rc = put_inode(w, t, it, inode);
 	sqfs_free(inode);
 	return rc;
