@@ -263,7 +263,11 @@ int kp_write_squashfs(struct kp_write *w)
 		rc = kp_write_sq_fail(w, sq);
 	} else {
 		rc = pack_content(w);
-		if (!rc && (sq = sqfs_block_processor_finish(w->proc)) != 0)
+		/* After a failure too: the library forgets what is under way when it is not let finish. */
+		if (rc)
+			(void)sqfs_block_processor_end_file(w->proc);
+		sq = sqfs_block_processor_finish(w->proc);
+		if (!rc && sq)
 			rc = kp_write_sq_fail(w, sq);
 		if (!rc) {
 			copy_inodes(w);
