@@ -256,6 +256,25 @@ static int add_glibc_extras(struct closure *c)
 	return rc;
 }
 
+/* Where the host has /bin as a link into /usr, programs know the files by both names. */
+static int add_merged(struct pack *p, struct kp_err *err)
+{
+	static const char *const names[] = {"bin", "sbin", "lib", "lib64"};
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < KP_ARRAY_LEN(names); i++) {
+		kp_autofree char *link = kp_asprintf("/%s", names[i]), *dir = kp_asprintf("/usr/%s", names[i]);
+		char target[64];
+		ssize_t n = readlink(link, target, sizeof(target) - 1);
+
+		if (n <= 0 || tree_has(p, link) || !tree_is_dir(p, dir))
+			continue;
+		target[n] = '\0';
+		rc = tree_add_link(p, link, target, 0, err);
+	}
+	return rc;
+}
+
 int source_elf(struct pack *p, const struct place *at, const struct kp_source *s, struct kp_err *err)
 {
 	struct place here = {at->pack, at->source, 0};
@@ -280,6 +299,8 @@ int source_elf(struct pack *p, const struct place *at, const struct kp_source *s
 	}
 	if (!rc && c.glibc)
 		rc = add_glibc_extras(&c);
+	if (!rc)
+		rc = pack_at(at, err, add_merged(p, err));
 	free(c.cache.data);
 	strings_free(&c.seen);
 	strings_free(&c.rpaths);
