@@ -58,7 +58,7 @@ $(O)/%.o: %.c
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(PIC) -c -o $@ $<
 
 # --- unit tests: one Check runner over tests/unit/test_*.c ---
-$(O)/unit: $(UNIT_OBJ) $(O)/libkapsel.a
+$(O)/unit: $(UNIT_OBJ) $(filter-out %/main.o,$(PACK_OBJ)) $(O)/libkapsel.a
 	@echo "  LINK $@"
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(PACK_LIBS) -lcheck_pic -lsubunit -lrt -lm
 
