@@ -105,7 +105,7 @@ static void *worker(void *arg)
 		rc = kp_trap_receive(e->trap, &c->n);
 		if (!rc)
 			serve(c);
-		else if (rc != -ENOENT && rc != -EINTR)
+		else if (atomic_load(&e->stopping) || (rc != -ENOENT && rc != -EINTR))
 			break;
 	}
 	free(c);
@@ -190,14 +190,32 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	return 0;
 }
 
+static void on_wake(int sig)
+{
+	(void)sig;
+}
+
+/* Newer kernels end the wait when the last filtered task is gone; older ones wait for ever: a signal interrupts them. */
+static void stop_workers(struct kp_engine *e)
+{
+	struct sigaction wake = {.sa_handler = on_wake};
+	struct timespec pause = {.tv_nsec = 1000000};
+
+	atomic_store(&e->stopping, true);
+	(void)sigaction(SIGRTMIN + 8, &wake, NULL);
+	for (size_t i = 0; i < e->worker_count; i++)
+		while (pthread_tryjoin_np(e->workers[i], NULL) == EBUSY) {
+			(void)pthread_kill(e->workers[i], SIGRTMIN + 8);
+			(void)nanosleep(&pause, NULL);
+		}
+}
+
 struct kp_engine *kp_engine_free(struct kp_engine *e)
 {
 	if (!e)
 		return NULL;
 	kp_spawner_stop(e);
-	/* The last filtered thread is gone: the listener reports its end and the workers leave. */
-	for (size_t i = 0; i < e->worker_count; i++)
-		(void)pthread_join(e->workers[i], NULL);
+	stop_workers(e);
 	kp_trap_free(e->trap);
 	kp_exec_free(e);
 	kp_names_free(e->names);

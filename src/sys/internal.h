@@ -23,6 +23,7 @@ struct kp_engine {
 	char loader_path[PATH_MAX];
 	pthread_t workers[KP_MAX_WORKERS];
 	size_t worker_count;
+	atomic_bool stopping;
 	pthread_mutex_t exec_lock;
 	struct kp_exec *execs;
 	struct kp_names *names;
