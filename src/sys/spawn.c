@@ -246,6 +246,22 @@ void kp_spawner_stop(struct kp_engine *e)
 	e->spawner = NULL;
 }
 
+pid_t kp_engine_reap(pid_t pid, int *ret_status)
+{
+	siginfo_t si = {0};
+	idtype_t which = pid ? P_PID : P_ALL;
+	int status;
+
+	/* Look first, take only what is no ptrace stop. */
+	if (waitid(which, (id_t)pid, &si, WEXITED | WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT | __WALL) < 0 || !si.si_pid ||
+	    si.si_code == CLD_TRAPPED)
+		return 0;
+	if (waitpid(si.si_pid, &status, WNOHANG | WUNTRACED | WCONTINUED | __WALL) != si.si_pid)
+		return 0;
+	*ret_status = status;
+	return si.si_pid;
+}
+
 int kp_engine_spawn(struct kp_engine *e, const struct kp_spawn *s, pid_t *ret_pid, struct kp_err *err)
 {
 	struct kp_spawner *sp = e->spawner;
@@ -276,6 +292,7 @@ int kp_engine_spawn(struct kp_engine *e, const struct kp_spawn *s, pid_t *ret_pi
 		*ret_pid = pid;
 		return 0;
 	}
-	(void)waitpid(pid, &status, __WALL);
+	while (!kp_engine_reap(pid, &status))
+		(void)usleep(1000);
 	return kp_fail_errno(err, code > 0 ? code : EIO, "%s", s->argv[0]);
 }

@@ -114,7 +114,7 @@ int kp_proc_lookup(struct kp_vfs *v, const char *name, size_t len, pid_t tid, st
 	if (S_ISLNK(child->mode)) {
 		if (is_magic(child->host.s))
 			child->origin = KP_MAGIC;
-		else if (top && (!strcmp(name, "self") || !strcmp(name, "thread-self")))
+		else if (top && (!strcmp(child->guest.s, "/proc/self") || !strcmp(child->guest.s, "/proc/thread-self")))
 			child->entry = (uint32_t)tid; /* whose "self" it is */
 	}
 	child->self.mode = child->mode;
