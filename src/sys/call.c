@@ -57,7 +57,7 @@ const struct kp_cred *kp_call_cred(struct kp_call *c)
 	if (c->cred_known)
 		return &c->cred;
 	/* Without root nobody can become anybody else. */
-	if (geteuid() != 0) {
+	if (c->vfs->uid != 0) {
 		static struct kp_cred own;
 		static bool known;
 
@@ -70,6 +70,8 @@ const struct kp_cred *kp_call_cred(struct kp_call *c)
 			known = true;
 		}
 		c->cred = own;
+	} else if (kp_task_is_root(c->tid)) {
+		c->cred = (struct kp_cred){0}; /* the common case, without reading /proc/TID/status */
 	} else if (kp_task_ids(c->tid, &c->cred.uid, &c->cred.gid, c->cred.groups, KP_ARRAY_LEN(c->cred.groups),
 			       &c->cred.group_count)) {
 		c->cred = (struct kp_cred){.uid = (uid_t)-2, .gid = (gid_t)-2};

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the kernel knows of a guest's task: directories, descriptors, identity. Nothing is remembered here. */
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -62,6 +63,16 @@ mode_t kp_task_umask(pid_t tid)
 	if (read_status(tid, buf, sizeof(buf)) || !(at = strstr(buf, "\nUmask:")))
 		return 022;
 	return (mode_t)strtoul(at + 7, NULL, 8);
+}
+
+/* /proc/TID belongs to the task's effective ids. */
+bool kp_task_is_root(pid_t tid)
+{
+	char path[32];
+	struct stat st;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d", tid);
+	return stat(path, &st) == 0 && st.st_uid == 0 && st.st_gid == 0;
 }
 
 int kp_task_ids(pid_t tid, uid_t *uid, gid_t *gid, gid_t *groups, size_t max, size_t *ret_count)

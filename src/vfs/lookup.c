@@ -210,7 +210,7 @@ int kp_lookup_child(struct kp_vfs *v, const struct kp_dir *dir, const char *name
 	return 0;
 }
 
-void kp_lookup_root(struct kp_vfs *v, struct kp_node *node)
+static void read_root(struct kp_vfs *v, struct kp_node *node)
 {
 	struct kp_record rec = {0};
 	struct kp_entry e;
@@ -234,4 +234,27 @@ void kp_lookup_root(struct kp_vfs *v, struct kp_node *node)
 		node->mode = S_IFDIR | (rec.mode & 07777);
 	take_owner(node, v->uid, v->gid);
 	node->parent = node->self;
+}
+
+void kp_lookup_root(struct kp_vfs *v, struct kp_node *node)
+{
+	static _Thread_local struct kp_node *known;
+	static _Thread_local unsigned generation;
+	static _Thread_local struct kp_vfs *whose;
+	unsigned now = atomic_load(&v->generation);
+	enum kp_last last = node->last;
+	bool slash = node->trailing_slash;
+
+	if (!known || whose != v || generation != now) {
+		if (!known)
+			known = kp_calloc(1, sizeof(*known));
+		read_root(v, known);
+		whose = v;
+		generation = now;
+	}
+	memcpy(node->guest.s, "/", 2);
+	memcpy(&node->origin, &known->origin, offsetof(struct kp_node, host) - offsetof(struct kp_node, origin));
+	memcpy(&node->lower, &known->lower, sizeof(*node) - offsetof(struct kp_node, lower));
+	node->last = last;
+	node->trailing_slash = slash;
 }
