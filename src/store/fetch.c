@@ -52,6 +52,7 @@ static int unpack(struct kp_store_image *si, const struct kp_entry *e, struct kp
 
 	if (rc)
 		return rc;
+	kp_going_slow();
 	rc = kp_image_extract(si->image, e->id, ret_tmp->fd, &err);
 	if (rc)
 		KP_DEBUG(STORE, "%s", err.text);

@@ -30,7 +30,7 @@ static void carry_out(struct kp_call *c, int rc)
 		break;
 	case KP_REPLY_FD:
 		/* Two steps: adding with the answer in one does not wake the caller on this core. */
-		rc = kp_trap_add_fd(c->trap, id, c->fd, c->cloexec);
+		rc = kp_trap_add_fd(c->trap, id, c->tid, c->fd, c->cloexec);
 		c->value = rc;
 		if (rc != -ENOENT)
 			(void)kp_trap_answer(c->trap, id, rc, rc < 0 ? rc : 0);
@@ -92,16 +92,78 @@ static void serve(struct kp_call *c)
 	kp_call_release(c);
 }
 
+/*
+ * One worker receives, the others rest: a waiting listener wakes all who wait (kernel/seccomp.c, recv_wait_event is not exclusive), and
+ * with sync wake-up one receiver on the caller's own core is fastest. Before long work the receiver hands its turn to a resting
+ * worker, or to a new one.
+ */
+static void *worker(void *arg);
+
+static int add_worker(struct kp_engine *e)
+{
+	pthread_attr_t attr;
+	int rc;
+
+	if (e->worker_count >= KP_MAX_WORKERS)
+		return EAGAIN;
+	pthread_attr_init(&attr);
+	(void)pthread_attr_setstacksize(&attr, WORKER_STACK);
+	rc = pthread_create(&e->workers[e->worker_count], &attr, worker, e);
+	if (!rc)
+		e->worker_count++;
+	pthread_attr_destroy(&attr);
+	return rc;
+}
+
+struct turn {
+	struct kp_engine *engine;
+	bool handed_on;
+};
+
+static void hand_on(void *ctx)
+{
+	struct turn *t = ctx;
+	struct kp_engine *e = t->engine;
+
+	if (t->handed_on)
+		return;
+	t->handed_on = true;
+	pthread_mutex_lock(&e->turn_lock);
+	e->receivers--;
+	if (!e->resting && add_worker(e))
+		KP_DEBUG(TRAP, "all %zu workers are busy", e->worker_count);
+	pthread_cond_signal(&e->turn);
+	pthread_mutex_unlock(&e->turn_lock);
+}
+
+/* Rests until a receiver is missing. */
+static void take_turn(struct kp_engine *e)
+{
+	pthread_mutex_lock(&e->turn_lock);
+	e->resting++;
+	while (e->receivers && !atomic_load(&e->stopping))
+		pthread_cond_wait(&e->turn, &e->turn_lock);
+	e->resting--;
+	e->receivers++;
+	pthread_mutex_unlock(&e->turn_lock);
+}
+
 static void *worker(void *arg)
 {
 	struct kp_engine *e = arg;
 	struct kp_call *c = kp_calloc(1, sizeof(*c));
+	struct turn turn = {e, true};
 	int rc;
 
 	c->engine = e;
 	c->vfs = e->vfs;
 	c->trap = e->trap;
+	kp_slow_ctx = &turn;
+	kp_slow_hook = hand_on;
 	for (;;) {
+		if (turn.handed_on)
+			take_turn(e);
+		turn.handed_on = false;
 		rc = kp_trap_receive(e->trap, &c->n);
 		if (!rc)
 			serve(c);
@@ -135,24 +197,6 @@ static int place_loader(struct kp_engine *e, struct kp_err *err)
 	return rc ? kp_fail_errno(err, -rc, "%s: cannot write", e->loader_path) : 0;
 }
 
-static int start_workers(struct kp_engine *e, struct kp_err *err)
-{
-	long cores = sysconf(_SC_NPROCESSORS_ONLN);
-	size_t count = (size_t)KP_MIN(KP_MAX(cores, 2L) + 1, (long)KP_MAX_WORKERS);
-	pthread_attr_t attr;
-	int rc = 0;
-
-	pthread_attr_init(&attr);
-	(void)pthread_attr_setstacksize(&attr, WORKER_STACK);
-	while (e->worker_count < count && !rc) {
-		rc = pthread_create(&e->workers[e->worker_count], &attr, worker, e);
-		if (!rc)
-			e->worker_count++;
-	}
-	pthread_attr_destroy(&attr);
-	return rc && !e->worker_count ? kp_fail_errno(err, rc, "workers: cannot start") : 0;
-}
-
 int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_engine, struct kp_err *err)
 {
 	struct kp_engine *e = kp_calloc(1, sizeof(*e));
@@ -165,6 +209,8 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	e->names = kp_names_new();
 	pthread_mutex_init(&e->exec_lock, NULL);
 	pthread_mutex_init(&e->trace_lock, NULL);
+	pthread_mutex_init(&e->turn_lock, NULL);
+	pthread_cond_init(&e->turn, NULL);
 	(void)umask(0); /* guests' own umasks are applied by hand */
 	rc = kp_path_join(sockets, sizeof(sockets), o->run_dir, "s");
 	if (!rc && mkdir(sockets, 0700) < 0 && errno != EEXIST)
@@ -180,7 +226,9 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 		rc = kp_spawner_start(e, &listener, err);
 	if (!rc) {
 		e->trap = kp_trap_new(listener);
-		rc = start_workers(e, err);
+		rc = add_worker(e);
+		if (rc)
+			rc = kp_fail_errno(err, rc, "workers: cannot start");
 	}
 	if (rc) {
 		kp_engine_free(e);
@@ -205,6 +253,9 @@ static void stop_workers(struct kp_engine *e)
 	(void)sigaction(SIGRTMIN + 8, &wake, NULL);
 	for (size_t i = 0; i < e->worker_count; i++)
 		while (pthread_tryjoin_np(e->workers[i], NULL) == EBUSY) {
+			pthread_mutex_lock(&e->turn_lock);
+			pthread_cond_broadcast(&e->turn);
+			pthread_mutex_unlock(&e->turn_lock);
 			(void)pthread_kill(e->workers[i], SIGRTMIN + 8);
 			(void)nanosleep(&pause, NULL);
 		}

@@ -350,11 +350,11 @@ int kp_exec_start(struct kp_call *c)
 	if (!rc && c->raw[1] != sizeof(x->start))
 		rc = -EINVAL;
 	if (!rc) {
-		x->start.program_fd = kp_trap_add_fd(c->trap, c->n.id, x->program_fd, true);
+		x->start.program_fd = kp_trap_add_fd(c->trap, c->n.id, c->tid, x->program_fd, true);
 		rc = x->start.program_fd < 0 ? x->start.program_fd : 0;
 	}
 	if (!rc && x->interp_fd >= 0) {
-		x->start.interp_fd = kp_trap_add_fd(c->trap, c->n.id, x->interp_fd, true);
+		x->start.interp_fd = kp_trap_add_fd(c->trap, c->n.id, c->tid, x->interp_fd, true);
 		rc = x->start.interp_fd < 0 ? x->start.interp_fd : 0;
 	}
 	if (!rc)

@@ -10,7 +10,7 @@
 #include "kapsel/start.h"
 #include "sys/call.h"
 
-#define KP_MAX_WORKERS 8
+#define KP_MAX_WORKERS 16
 
 struct kp_exec; /* an execve under way: exec.c */
 struct kp_names; /* socket addresses and IPC keys given out: names.c */
@@ -23,6 +23,9 @@ struct kp_engine {
 	char loader_path[PATH_MAX];
 	pthread_t workers[KP_MAX_WORKERS];
 	size_t worker_count;
+	pthread_mutex_t turn_lock; /* of the three below */
+	pthread_cond_t turn;       /* a resting worker is wanted */
+	size_t receivers, resting;
 	atomic_bool stopping;
 	pthread_mutex_t exec_lock;
 	struct kp_exec *execs;

@@ -30,7 +30,7 @@ bool kp_trap_valid(struct kp_trap *t, uint64_t id);
 int kp_trap_answer(struct kp_trap *t, uint64_t id, int64_t value, int error);
 int kp_trap_continue(struct kp_trap *t, uint64_t id);
 /* Puts a copy of fd into the guest, returns its number there or -errno; then answer with it. */
-int kp_trap_add_fd(struct kp_trap *t, uint64_t id, int fd, bool cloexec);
+int kp_trap_add_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd, bool cloexec);
 
 /* --- guest memory: each copies once --- */
 /* NUL-terminated string of less than size bytes: its length, -EFAULT, -ENAMETOOLONG. */

@@ -202,6 +202,7 @@ static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy 
 
 	if (!rc && how == KP_COPY_DATA) {
 		rc = kp_node_open(v, n, O_RDONLY, &in_fd);
+		kp_going_slow();
 		if (!rc)
 			rc = kp_copy_data(in_fd, out_fd, UINT64_MAX);
 	}
