@@ -309,7 +309,7 @@ int apt_fetch(struct pack *p, const struct place *at, const struct kp_source *s,
 	if (!rc)
 		rc = attempt(&a, host_lists, ret);
 	/* The host's lists may name versions that the archive has dropped since. */
-	if (rc && rc != -ECANCELED && host_lists && ret->count)
+	if (rc && host_lists && ret->count && strstr(err->text, "404"))
 		rc = attempt(&a, false, ret);
 	free(a.cache);
 	free(a.lists);
