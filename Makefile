@@ -76,7 +76,7 @@ $(O)/gen/loader_blob.o: $(O)/loader
 	$(Q)$(CC) -c -o $@ $(@:.o=.S)
 
 # --- unit tests: one Check runner over tests/unit/test_*.c ---
-$(O)/unit: $(UNIT_OBJ) $(O)/libkapsel.a
+$(O)/unit: $(UNIT_OBJ) $(filter-out %/main.o,$(PACK_OBJ)) $(O)/libkapsel.a
 	@echo "  LINK $@"
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(PACK_LIBS) -lcheck_pic -lsubunit -lrt -lm
 
