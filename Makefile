@@ -27,7 +27,7 @@ PIC := $(if $(SANITIZE),,-fPIE)
 
 LIB_DIRS := base image store manifest vfs sys trap instance launch confine
 LIB_SRC := $(sort $(foreach d,$(LIB_DIRS),$(wildcard src/$(d)/*.c)))
-LIB_OBJ := $(LIB_SRC:%.c=$(O)/%.o)
+LIB_OBJ := $(LIB_SRC:%.c=$(O)/%.o) $(O)/gen/loader_blob.o
 LAUNCHER_SRC := src/main.c $(sort $(wildcard src/cmd/*.c))
 LAUNCHER_OBJ := $(LAUNCHER_SRC:%.c=$(O)/%.o)
 PACK_SRC := $(sort $(wildcard packager/*.c))
@@ -56,6 +56,24 @@ $(O)/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC   $<"
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(PIC) -c -o $@ $<
+
+# --- the exec loader: freestanding, never sanitized, carried by the launcher as bytes ---
+LOADER_CFLAGS := -std=gnu11 $(WARN) -Os -ffreestanding -fPIE -fvisibility=hidden -fno-stack-protector \
+	-fcf-protection=none -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns \
+	-mgeneral-regs-only -U_FORTIFY_SOURCE
+$(O)/loader: src/loader/loader.c src/loader/start.S src/loader/loader.lds src/loader/elf.h include/kapsel/start.h
+	@mkdir -p $(@D)
+	@echo "  LINK $@"
+	$(Q)$(CC) -D_GNU_SOURCE -Iinclude -Isrc $(LOADER_CFLAGS) -nostdlib -static -no-pie -s -Wl,--build-id=none \
+		-Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,-T,src/loader/loader.lds -o $@ \
+		src/loader/start.S src/loader/loader.c
+	@chmod 0555 $@
+
+$(O)/gen/loader_blob.o: $(O)/loader
+	@mkdir -p $(@D)
+	@printf '.section .rodata\n.balign 16\n.globl kp_loader_start, kp_loader_end\nkp_loader_start: .incbin "%s"\n%s\n%s\n' \
+		$(O)/loader 'kp_loader_end: .byte 0' '.section .note.GNU-stack,"",@progbits' > $(@:.o=.S)
+	$(Q)$(CC) -c -o $@ $(@:.o=.S)
 
 # --- unit tests: one Check runner over tests/unit/test_*.c ---
 $(O)/unit: $(UNIT_OBJ) $(filter-out %/main.o,$(PACK_OBJ)) $(O)/libkapsel.a

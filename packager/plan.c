@@ -117,6 +117,8 @@ static int check_entry(const struct pack *p, struct kp_err *err)
 			      m->entry_mark.column, m->entry.items[0],
 			      rc == -ENOENT || rc == -ENOTDIR ? "not in the image"
 			      : rc == -EACCES ? "not an executable file" : strerror(-rc));
+		if (rc == -EACCES)
+			return rc;
 		return kp_hint(err, "`contents` must bring the program, and no later `exclude` take it away");
 	}
 	for (size_t i = 0; i < m->command_count; i++) {

@@ -15,16 +15,27 @@ char *host_path(const struct pack *p, const char *name)
 	return name[0] == '/' ? kp_strdup(name) : kp_asprintf("%s/%s", p->dir, name);
 }
 
-static int copy_node(struct pack *p, const struct kp_source *s, const char *host, const char *guest, int depth,
-		     struct kp_err *err);
+struct linked { /* a file with several names, by its first one */
+	dev_t dev;
+	ino_t ino;
+	char *guest;
+};
+
+struct copy {
+	struct pack *p;
+	const char *mode; /* NULL: as it is */
+	struct linked *linked;
+	size_t linked_count;
+};
+
+static int copy_node(struct copy *c, const char *host, const char *guest, int depth, struct kp_err *err);
 
 static int compare_names(const struct dirent **a, const struct dirent **b)
 {
 	return strcmp((*a)->d_name, (*b)->d_name);
 }
 
-static int copy_children(struct pack *p, const struct kp_source *s, const char *host, const char *guest,
-			 int depth, struct kp_err *err)
+static int copy_children(struct copy *c, const char *host, const char *guest, int depth, struct kp_err *err)
 {
 	struct dirent **list = NULL;
 	int n = scandir(host, &list, NULL, compare_names), rc = 0;
@@ -40,7 +51,7 @@ static int copy_children(struct pack *p, const struct kp_source *s, const char *
 			    kp_path_join(guest_child, sizeof(guest_child), guest, name) < 0)
 				rc = kp_fail_errno(err, ENAMETOOLONG, "%s/%s", host, name);
 			else
-				rc = copy_node(p, s, host_child, guest_child, depth + 1, err);
+				rc = copy_node(c, host_child, guest_child, depth + 1, err);
 		}
 		free(list[i]);
 	}
@@ -60,12 +71,27 @@ static int copy_link(struct pack *p, const char *host, const char *guest, const 
 	return tree_add_link(p, guest, target, st->st_mtime, err);
 }
 
-static int copy_node(struct pack *p, const struct kp_source *s, const char *host, const char *guest, int depth,
+/* A file's second name within what is copied is a second name in the image, too. */
+static int copy_file(struct copy *c, const char *host, const char *guest, mode_t mode, const struct stat *st,
 		     struct kp_err *err)
 {
-	mode_t mode;
-	struct stat st;
+	if (access(host, R_OK) < 0)
+		return kp_fail_errno(err, errno, "%s", host);
+	for (size_t i = 0; st->st_nlink > 1 && i < c->linked_count; i++)
+		if (c->linked[i].ino == st->st_ino && c->linked[i].dev == st->st_dev)
+			return kp_tree_add_link(c->p->tree, guest, c->linked[i].guest, err);
+	if (st->st_nlink > 1) {
+		c->linked = kp_realloc(c->linked, (c->linked_count + 1) * sizeof(*c->linked));
+		c->linked[c->linked_count++] = (struct linked){st->st_dev, st->st_ino, kp_strdup(guest)};
+	}
+	return kp_tree_add_host_file(c->p->tree, guest, host, mode, st->st_mtime, err);
+}
+
+static int copy_node(struct copy *c, const char *host, const char *guest, int depth, struct kp_err *err)
+{
 	int rc = pack_canceled(err);
+	struct stat st;
+	mode_t mode;
 
 	if (rc)
 		return rc;
@@ -73,31 +99,30 @@ static int copy_node(struct pack *p, const struct kp_source *s, const char *host
 	if ((depth ? lstat(host, &st) : stat(host, &st)) < 0)
 		return kp_fail_errno(err, errno, "%s", host);
 	if (S_ISLNK(st.st_mode))
-		return copy_link(p, host, guest, &st, err);
+		return copy_link(c->p, host, guest, &st, err);
 	mode = st.st_mode & 01777;
-	if (s->mode && kp_chmod(s->mode, mode, S_ISDIR(st.st_mode), &mode) < 0)
-		return kp_fail(err, EINVAL, "%s: no mode", s->mode);
+	if (c->mode && kp_chmod(c->mode, mode, S_ISDIR(st.st_mode), &mode) < 0)
+		return kp_fail(err, EINVAL, "%s: no mode", c->mode);
 	if (S_ISDIR(st.st_mode)) {
-		rc = tree_add_dir(p, guest, mode, st.st_mtime, err);
-		return rc ? rc : copy_children(p, s, host, guest, depth, err);
+		rc = tree_add_dir(c->p, guest, mode, st.st_mtime, err);
+		return rc ? rc : copy_children(c, host, guest, depth, err);
 	}
-	if (!S_ISREG(st.st_mode)) {
-		if (!depth)
-			return kp_fail(err, EINVAL, "%s: neither a file nor a directory", host);
-		kp_buf_printf(&p->dropped, "  %s: neither file, directory nor link\n", guest);
-		return 0;
-	}
-	if (access(host, R_OK) < 0)
-		return kp_fail_errno(err, errno, "%s", host);
-	return kp_tree_add_host_file(p->tree, guest, host, mode, st.st_mtime, err);
+	if (S_ISREG(st.st_mode))
+		return copy_file(c, host, guest, mode, &st, err);
+	if (!depth)
+		return kp_fail(err, EINVAL, "%s: neither a file nor a directory", host);
+	kp_buf_printf(&c->p->dropped, "  %s: neither file, directory nor link\n", guest);
+	return 0;
 }
 
 /* A file copied to a name that ends in / or is a directory goes into it. */
 int source_copy(struct pack *p, const struct place *at, const struct kp_source *s, struct kp_err *err)
 {
 	kp_autofree char *host = host_path(p, s->from);
+	struct copy c = {.p = p, .mode = s->mode};
 	char guest[PATH_MAX];
 	struct stat st;
+	int rc;
 
 	if (stat(host, &st) < 0)
 		return pack_fail(at, err, errno, "%s: %s", host, strerror(errno));
@@ -114,7 +139,11 @@ int source_copy(struct pack *p, const struct place *at, const struct kp_source *
 		while (len > 1 && host[len - 1] == '/')
 			host[--len] = '\0';
 	}
-	return pack_at(at, err, copy_node(p, s, host, guest, 0, err));
+	rc = copy_node(&c, host, guest, 0, err);
+	for (size_t i = 0; i < c.linked_count; i++)
+		free(c.linked[i].guest);
+	free(c.linked);
+	return pack_at(at, err, rc);
 }
 
 int source_file(struct pack *p, const struct place *at, const struct kp_source *s, struct kp_err *err)

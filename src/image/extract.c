@@ -32,8 +32,9 @@ static int new_compressor(const struct kp_image *image, sqfs_compressor_t **ret_
 	return rc ? rc : sqfs_compressor_create(&cfg, ret_cmp);
 }
 
-/* The tables of a squashfs of n bytes cannot describe more than this many bytes unpacked: each block of
- * metadata takes three bytes at least. It bounds what is allocated on a hostile image's word. */
+/* The tables of a squashfs of n bytes cannot describe more than this many bytes unpacked: each
+ * block of metadata takes three bytes at least. It bounds what is allocated on a hostile image's
+ * word. */
 static uint64_t metadata_limit(uint64_t n)
 {
 	return (n / 3 + 1) * SQFS_META_BLOCK_SIZE;
@@ -45,14 +46,16 @@ static int open_squashfs(struct kp_image *image)
 	sqfs_compressor_t *cmp = NULL;
 	int rc;
 
-	image->sq_file = kp_sq_file_new(image->fd, image->t.squashfs_off, image->t.squashfs_len, false);
+	image->sq_file =
+	    kp_sq_file_new(image->fd, image->t.squashfs_off, image->t.squashfs_len, false);
 	rc = sqfs_super_read(s, image->sq_file);
 	if (!rc && (s->compression_id != SQFS_COMP_ZSTD || s->block_size < SQFS_MIN_BLOCK_SIZE ||
 		    s->block_size > SQFS_MAX_BLOCK_SIZE))
 		rc = SQFS_ERROR_UNSUPPORTED;
-	if (!rc && (s->bytes_used > image->t.squashfs_len || s->fragment_entry_count > image->t.squashfs_len ||
-		    s->inode_table_start >= s->directory_table_start || s->directory_table_start > s->bytes_used ||
-		    s->id_table_start > s->bytes_used))
+	if (!rc && (s->bytes_used > image->t.squashfs_len ||
+		    s->fragment_entry_count > image->t.squashfs_len ||
+		    s->inode_table_start >= s->directory_table_start ||
+		    s->directory_table_start > s->bytes_used || s->id_table_start > s->bytes_used))
 		rc = SQFS_ERROR_CORRUPTED;
 	if (!rc)
 		rc = new_compressor(image, &cmp);
@@ -97,7 +100,8 @@ static int new_reader(struct kp_image *image, struct kp_sq_reader **ret_reader)
 	return 0;
 }
 
-int kp_sq_reader_get(const struct kp_image *image, struct kp_sq_reader **ret_reader, struct kp_err *err)
+int kp_sq_reader_get(const struct kp_image *image, struct kp_sq_reader **ret_reader,
+		     struct kp_err *err)
 {
 	struct kp_image *w = (struct kp_image *)(uintptr_t)image;
 	struct kp_sq_reader *r;
@@ -173,7 +177,8 @@ int kp_sq_inode(const struct kp_image *image, struct kp_sq_reader *reader, uint6
 	if (block >= table || offset >= SQFS_META_BLOCK_SIZE)
 		return SQFS_ERROR_OUT_OF_BOUNDS;
 	rc = claimed_size(reader, s->inode_table_start + block, offset, &size);
-	if (!rc && (size > KP_FILE_LIMIT || size / s->block_size * sizeof(uint32_t) > metadata_limit(table)))
+	if (!rc && (size > KP_FILE_LIMIT ||
+		    size / s->block_size * sizeof(uint32_t) > metadata_limit(table)))
 		rc = SQFS_ERROR_OVERFLOW;
 	if (rc)
 		return rc;
@@ -182,8 +187,8 @@ int kp_sq_inode(const struct kp_image *image, struct kp_sq_reader *reader, uint6
 }
 
 /* One block of packed data into out; *ret_len is what it unpacks to. */
-static int read_block(const struct kp_image *image, struct kp_sq_reader *r, uint64_t at, uint32_t word,
-		      uint8_t *out, uint32_t *ret_len)
+static int read_block(const struct kp_image *image, struct kp_sq_reader *r, uint64_t at,
+		      uint32_t word, uint8_t *out, uint32_t *ret_len)
 {
 	uint32_t len = SQFS_ON_DISK_BLOCK_SIZE(word);
 	sqfs_s32 n;
@@ -191,7 +196,8 @@ static int read_block(const struct kp_image *image, struct kp_sq_reader *r, uint
 
 	if (len > image->sq_super.block_size)
 		return SQFS_ERROR_OVERFLOW;
-	rc = image->sq_file->read_at(image->sq_file, at, SQFS_IS_BLOCK_COMPRESSED(word) ? r->packed : out, len);
+	rc = image->sq_file->read_at(image->sq_file, at,
+				     SQFS_IS_BLOCK_COMPRESSED(word) ? r->packed : out, len);
 	if (rc)
 		return rc;
 	if (!SQFS_IS_BLOCK_COMPRESSED(word)) {
@@ -238,14 +244,15 @@ static int feed(struct feed *f, const void *data, size_t len)
 		crypto_generichash_update(&f->hash, data, len);
 	else
 		for (size_t done = 0; done < len; done += KP_MIN(len - done, sizeof(zeros)))
-			crypto_generichash_update(&f->hash, zeros, KP_MIN(len - done, sizeof(zeros)));
+			crypto_generichash_update(&f->hash, zeros,
+						  KP_MIN(len - done, sizeof(zeros)));
 	f->sink_rc = f->sink(f->ctx, data, len);
 	return f->sink_rc ? SQFS_ERROR_INTERNAL : 0;
 }
 
 /* All of the content, never more than size bytes. A libsquashfs error, or 0. */
-static int feed_inode(const struct kp_image *image, struct kp_sq_reader *r, const sqfs_inode_generic_t *inode,
-		      uint64_t size, struct feed *f)
+static int feed_inode(const struct kp_image *image, struct kp_sq_reader *r,
+		      const sqfs_inode_generic_t *inode, uint64_t size, struct feed *f)
 {
 	uint32_t bs = image->sq_super.block_size, index = NO_FRAGMENT, offset = 0, got;
 	uint64_t at, claimed, blocks = sqfs_inode_get_file_block_count(inode);
@@ -278,8 +285,8 @@ static int feed_inode(const struct kp_image *image, struct kp_sq_reader *r, cons
 	return rc ? rc : feed(f, r->frag + offset, (size_t)size);
 }
 
-int kp_sq_content(const struct kp_image *image, struct kp_sq_reader *reader, uint32_t id, kp_sq_sink sink,
-		  void *ctx, struct kp_err *err)
+int kp_sq_content(const struct kp_image *image, struct kp_sq_reader *reader, uint32_t id,
+		  kp_sq_sink sink, void *ctx, struct kp_err *err)
 {
 	const struct kp_disk_record *rec = kp_image_record(image, id);
 	sqfs_inode_generic_t *inode = NULL;
@@ -289,8 +296,10 @@ int kp_sq_content(const struct kp_image *image, struct kp_sq_reader *reader, uin
 	struct kp_entry e;
 	int rc;
 
-	if (!rec || kp_image_entry(image, id, &e) < 0 || kp_image_path(image, id, path, sizeof(path)) < 0)
-		return kp_fail(err, EIO, "%s: damaged: entry %u does not hold together", image->name, id);
+	if (!rec || kp_image_entry(image, id, &e) < 0 ||
+	    kp_image_path(image, id, path, sizeof(path)) < 0)
+		return kp_fail(err, EIO, "%s: damaged: entry %u does not hold together",
+			       image->name, id);
 	if (!S_ISREG(e.mode))
 		return kp_fail(err, EINVAL, "%s: %s: not a regular file", image->name, path);
 	crypto_generichash_init(&f.hash, NULL, 0, sizeof(digest));
@@ -301,11 +310,12 @@ int kp_sq_content(const struct kp_image *image, struct kp_sq_reader *reader, uin
 	if (f.sink_rc)
 		return kp_fail_errno(err, -f.sink_rc, "%s: unpacking %s", image->name, path);
 	if (rc)
-		return kp_fail(err, EIO, "%s: %s: damaged: %s", image->name, path, kp_sq_reason(rc));
+		return kp_fail(err, EIO, "%s: %s: damaged: %s", image->name, path,
+			       kp_sq_reason(rc));
 	crypto_generichash_final(&f.hash, digest, sizeof(digest));
 	if (memcmp(digest, e.digest, sizeof(digest)) != 0)
-		return kp_fail(err, EIO, "%s: %s: damaged: the content does not match its digest", image->name,
-			       path);
+		return kp_fail(err, EIO, "%s: %s: damaged: the content does not match its digest",
+			       image->name, path);
 	return 0;
 }
 

@@ -37,7 +37,8 @@ int kp_image_load(const struct kp_image *image, uint64_t offset, uint64_t len)
 	uint32_t last = (uint32_t)((offset + len - 1) / KP_INDEX_CHUNK);
 
 	for (uint32_t c = (uint32_t)(offset / KP_INDEX_CHUNK); c <= last; c++)
-		if (!atomic_load_explicit(&image->loaded[c], memory_order_acquire) && load_chunk(image, c) < 0)
+		if (!atomic_load_explicit(&image->loaded[c], memory_order_acquire) &&
+		    load_chunk(image, c) < 0)
 			return -EIO;
 	return 0;
 }
@@ -57,13 +58,15 @@ static const char *string_at(const struct kp_image *image, uint32_t off, size_t 
 	uint64_t base = (uint64_t)image->t.count * sizeof(struct kp_disk_record);
 	const char *s;
 
-	if (base + off + len + 1 > image->t.index_len || kp_image_load(image, base + off, len + 1) < 0)
+	if (base + off + len + 1 > image->t.index_len ||
+	    kp_image_load(image, base + off, len + 1) < 0)
 		return NULL;
 	s = (const char *)image->index + base + off;
 	return s[len] == '\0' && !memchr(s, '\0', len) ? s : NULL;
 }
 
-static const char *name_of(const struct kp_image *image, uint32_t id, const struct kp_disk_record *r)
+static const char *name_of(const struct kp_image *image, uint32_t id,
+			   const struct kp_disk_record *r)
 {
 	const char *s;
 
@@ -77,7 +80,8 @@ static const char *name_of(const struct kp_image *image, uint32_t id, const stru
 
 static bool children_fit(const struct kp_image *image, uint32_t id, const struct kp_disk_record *r)
 {
-	return r->count == 0 || (r->first > id && r->first < image->t.count && r->count <= image->t.count - r->first);
+	return r->count == 0 || (r->first > id && r->first < image->t.count &&
+				 r->count <= image->t.count - r->first);
 }
 
 /* What holds for every type. */
@@ -87,7 +91,8 @@ static bool sane(uint32_t id, const struct kp_disk_record *r)
 		return false;
 	if (r->ino > id || (r->ino != id && !S_ISREG(r->mode)))
 		return false;
-	return !(r->mode & (S_ISUID | S_ISGID)) && r->nlink >= 1 && r->mtime >= 0 && r->mtime <= UINT32_MAX;
+	return !(r->mode & (S_ISUID | S_ISGID)) && r->nlink >= 1 && r->mtime >= 0 &&
+	       r->mtime <= UINT32_MAX;
 }
 
 int kp_image_entry(const struct kp_image *image, uint32_t id, struct kp_entry *ret_entry)
@@ -132,7 +137,8 @@ uint32_t kp_image_child(const struct kp_image *image, uint32_t dir, const char *
 	const struct kp_disk_record *d = kp_image_record(image, dir);
 	uint32_t low, high;
 
-	if (!d || !S_ISDIR(d->mode) || !children_fit(image, dir, d) || len == 0 || len > KP_NAME_LIMIT)
+	if (!d || !S_ISDIR(d->mode) || !children_fit(image, dir, d) || len == 0 ||
+	    len > KP_NAME_LIMIT)
 		return KP_NO_ENTRY;
 	low = d->first;
 	high = d->first + d->count;

@@ -15,8 +15,8 @@
 #include "image/image.h"
 #include "kapsel/image.h"
 
-/* One thread's way into the squashfs. libsquashfs objects are not thread-safe, so each is used by one
- * caller at a time; idle ones wait in the image's pool. */
+/* One thread's way into the squashfs. libsquashfs objects are not thread-safe, so each is used by
+ * one caller at a time; idle ones wait in the image's pool. */
 struct kp_sq_reader {
 	struct kp_sq_reader *next;
 	sqfs_compressor_t *cmp;
@@ -59,15 +59,17 @@ sqfs_file_t *kp_sq_file_new(int fd, uint64_t offset, uint64_t size, bool writabl
 int kp_sq_file_errno(const sqfs_file_t *file);
 const char *kp_sq_reason(int sqfs_error);
 
-int kp_sq_reader_get(const struct kp_image *image, struct kp_sq_reader **ret_reader, struct kp_err *err);
+int kp_sq_reader_get(const struct kp_image *image, struct kp_sq_reader **ret_reader,
+		     struct kp_err *err);
 void kp_sq_reader_put(const struct kp_image *image, struct kp_sq_reader *reader);
 void kp_sq_close(struct kp_image *image);
 /* Inode at a reference; the caller frees it with sqfs_free(). */
 int kp_sq_inode(const struct kp_image *image, struct kp_sq_reader *reader, uint64_t ref,
 		sqfs_inode_generic_t **ret_inode);
-/* Feeds the content of regular file id to sink (data NULL: len zero bytes) and checks its digest. */
+/* Feeds the content of regular file id to sink (data NULL: len zero bytes) and checks its digest.
+ */
 typedef int (*kp_sq_sink)(void *ctx, const void *data, size_t len);
-int kp_sq_content(const struct kp_image *image, struct kp_sq_reader *reader, uint32_t id, kp_sq_sink sink,
-		  void *ctx, struct kp_err *err);
+int kp_sq_content(const struct kp_image *image, struct kp_sq_reader *reader, uint32_t id,
+		  kp_sq_sink sink, void *ctx, struct kp_err *err);
 
 #endif

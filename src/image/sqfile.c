@@ -99,13 +99,21 @@ int kp_sq_file_errno(const sqfs_file_t *file)
 const char *kp_sq_reason(int sqfs_error)
 {
 	switch (sqfs_error) {
-	case SQFS_ERROR_ALLOC: return "out of memory";
-	case SQFS_ERROR_IO: return "reading or writing failed";
-	case SQFS_ERROR_COMPRESSOR: return "a compressed block is damaged";
-	case SQFS_ERROR_CORRUPTED: return "the squashfs is damaged";
-	case SQFS_ERROR_UNSUPPORTED: return "the squashfs uses a feature that is not supported";
-	case SQFS_ERROR_OVERFLOW: return "a number in the squashfs is too large";
-	case SQFS_ERROR_OUT_OF_BOUNDS: return "the squashfs points outside itself";
-	default: return "the squashfs does not hold together";
+	case SQFS_ERROR_ALLOC:
+		return "out of memory";
+	case SQFS_ERROR_IO:
+		return "reading or writing failed";
+	case SQFS_ERROR_COMPRESSOR:
+		return "a compressed block is damaged";
+	case SQFS_ERROR_CORRUPTED:
+		return "the squashfs is damaged";
+	case SQFS_ERROR_UNSUPPORTED:
+		return "the squashfs uses a feature that is not supported";
+	case SQFS_ERROR_OVERFLOW:
+		return "a number in the squashfs is too large";
+	case SQFS_ERROR_OUT_OF_BOUNDS:
+		return "the squashfs points outside itself";
+	default:
+		return "the squashfs does not hold together";
 	}
 }

@@ -40,7 +40,7 @@ static void free_node(struct kp_tnode *n)
 {
 	struct kp_tnode *kid, *next;
 
-	HASH_ITER(hh, n->kids, kid, next)
+	HASH_ITER (hh, n->kids, kid, next)
 		free_node(kid);
 	if (n->parent)
 		HASH_DEL(n->parent->kids, n);
@@ -81,14 +81,16 @@ static int check_path(const char *path, struct kp_err *err)
 	if (path[0] != '/' || (len > 1 && path[len - 1] == '/'))
 		return kp_fail(err, EINVAL, "%s: not an absolute, normalised path", path);
 	if (len > KP_PATH_LIMIT)
-		return kp_fail(err, ENAMETOOLONG, "%.200s...: path is longer than %u bytes", path, KP_PATH_LIMIT);
+		return kp_fail(err, ENAMETOOLONG, "%.200s...: path is longer than %u bytes", path,
+			       KP_PATH_LIMIT);
 	for (const char *p = path + 1; len > 1; p++) {
 		size_t n = strcspn(p, "/");
 
 		if (n == 0 || (n <= 2 && !strncmp(p, "..", n)))
 			return kp_fail(err, EINVAL, "%s: not an absolute, normalised path", path);
 		if (n > KP_NAME_LIMIT)
-			return kp_fail(err, ENAMETOOLONG, "%s: a name is longer than %u bytes", path, KP_NAME_LIMIT);
+			return kp_fail(err, ENAMETOOLONG, "%s: a name is longer than %u bytes",
+				       path, KP_NAME_LIMIT);
 		p += n;
 		if (!*p)
 			break;
@@ -98,14 +100,15 @@ static int check_path(const char *path, struct kp_err *err)
 
 /* A walk down the tree; symlinks put their target in front of the rest of the path. */
 struct walk {
-	bool make;        /* make missing parents */
+	bool make;	  /* make missing parents */
 	bool follow_last; /* the last component too */
 	struct kp_tnode *dir;
-	char *rest;       /* owned */
+	char *rest; /* owned */
 	unsigned links;
 };
 
-static int enter_link(struct walk *w, const struct kp_tnode *root, const struct kp_tnode *link, const char *rest)
+static int enter_link(struct walk *w, const struct kp_tnode *root, const struct kp_tnode *link,
+		      const char *rest)
 {
 	char *all = kp_asprintf("%s/%s", link->target, rest);
 
@@ -118,8 +121,10 @@ static int enter_link(struct walk *w, const struct kp_tnode *root, const struct 
 	return strlen(all) > 2 * (size_t)KP_PATH_LIMIT ? -ENAMETOOLONG : 0;
 }
 
-/* One component. *ret_last: the walk ends at w->dir with this name (*ret_len bytes inside w->rest). */
-static int step(const struct kp_tree *t, struct walk *w, const char **at, const char **ret_last, size_t *ret_len)
+/* One component. *ret_last: the walk ends at w->dir with this name (*ret_len bytes inside w->rest).
+ */
+static int step(const struct kp_tree *t, struct walk *w, const char **at, const char **ret_last,
+		size_t *ret_len)
 {
 	const char *name = *at + strspn(*at, "/");
 	size_t len = strcspn(name, "/");
@@ -157,8 +162,10 @@ static int step(const struct kp_tree *t, struct walk *w, const char **at, const 
 	return rc;
 }
 
-/* Where path leads: w->dir, and the last name in it (NULL: w->dir itself). The caller frees w->rest. */
-static int walk(const struct kp_tree *t, struct walk *w, const char *path, const char **ret_last, size_t *ret_len)
+/* Where path leads: w->dir, and the last name in it (NULL: w->dir itself). The caller frees
+ * w->rest. */
+static int walk(const struct kp_tree *t, struct walk *w, const char *path, const char **ret_last,
+		size_t *ret_len)
 {
 	const char *at;
 	int rc = 0;
@@ -174,7 +181,8 @@ static int walk(const struct kp_tree *t, struct walk *w, const char *path, const
 }
 
 /* The node to fill at path: made, or emptied of what stood there. */
-static int place(struct kp_tree *t, const char *path, struct kp_tnode **ret_node, struct kp_err *err)
+static int place(struct kp_tree *t, const char *path, struct kp_tnode **ret_node,
+		 struct kp_err *err)
 {
 	struct walk w = {.make = true};
 	struct kp_tnode *old;
@@ -201,7 +209,8 @@ static int place(struct kp_tree *t, const char *path, struct kp_tnode **ret_node
 	return 0;
 }
 
-static int find_node(const struct kp_tree *t, const char *path, bool follow, struct kp_tnode **ret_node)
+static int find_node(const struct kp_tree *t, const char *path, bool follow,
+		     struct kp_tnode **ret_node)
 {
 	struct walk w = {.follow_last = follow};
 	const char *last;
@@ -216,14 +225,16 @@ static int find_node(const struct kp_tree *t, const char *path, bool follow, str
 	return rc;
 }
 
-int kp_tree_add_dir(struct kp_tree *t, const char *path, mode_t mode, int64_t mtime, struct kp_err *err)
+int kp_tree_add_dir(struct kp_tree *t, const char *path, mode_t mode, int64_t mtime,
+		    struct kp_err *err)
 {
 	struct kp_tnode *n;
 	int rc = check_path(path, err);
 
 	if (rc)
 		return rc;
-	/* A link that leads to a directory stays: /lib -> usr/lib outlives a package that brings /lib. */
+	/* A link that leads to a directory stays: /lib -> usr/lib outlives a package that brings
+	 * /lib. */
 	if (find_node(t, path, false, &n) == 0 && n->target && find_node(t, path, true, &n) == 0 &&
 	    kp_tnode_is_dir(n))
 		return 0;
@@ -236,15 +247,16 @@ int kp_tree_add_dir(struct kp_tree *t, const char *path, mode_t mode, int64_t mt
 	return 0;
 }
 
-int kp_tree_add_symlink(struct kp_tree *t, const char *path, const char *target, int64_t mtime, struct kp_err *err)
+int kp_tree_add_symlink(struct kp_tree *t, const char *path, const char *target, int64_t mtime,
+			struct kp_err *err)
 {
 	size_t len = strlen(target);
 	struct kp_tnode *n;
 	int rc;
 
 	if (len == 0 || len > KP_TARGET_LIMIT)
-		return kp_fail(err, len ? ENAMETOOLONG : EINVAL, "%s: the link's target is %s", path,
-			       len ? "too long" : "empty");
+		return kp_fail(err, len ? ENAMETOOLONG : EINVAL, "%s: the link's target is %s",
+			       path, len ? "too long" : "empty");
 	rc = place(t, path, &n, err);
 	if (rc)
 		return rc;
@@ -253,7 +265,8 @@ int kp_tree_add_symlink(struct kp_tree *t, const char *path, const char *target,
 	return 0;
 }
 
-static int add_file(struct kp_tree *t, const char *path, const struct kp_tfile *content, struct kp_err *err)
+static int add_file(struct kp_tree *t, const char *path, const struct kp_tfile *content,
+		    struct kp_err *err)
 {
 	struct kp_tnode *n;
 	int rc;
@@ -269,8 +282,8 @@ static int add_file(struct kp_tree *t, const char *path, const struct kp_tfile *
 	return 0;
 }
 
-int kp_tree_add_host_file(struct kp_tree *t, const char *path, const char *host_path, mode_t mode, int64_t mtime,
-			  struct kp_err *err)
+int kp_tree_add_host_file(struct kp_tree *t, const char *path, const char *host_path, mode_t mode,
+			  int64_t mtime, struct kp_err *err)
 {
 	struct kp_tfile f = {.mode = mode & 0777, .mtime = mtime};
 	struct stat st;
@@ -288,8 +301,8 @@ int kp_tree_add_host_file(struct kp_tree *t, const char *path, const char *host_
 	return rc;
 }
 
-int kp_tree_add_bytes(struct kp_tree *t, const char *path, const void *data, size_t len, mode_t mode, int64_t mtime,
-		      struct kp_err *err)
+int kp_tree_add_bytes(struct kp_tree *t, const char *path, const void *data, size_t len,
+		      mode_t mode, int64_t mtime, struct kp_err *err)
 {
 	struct kp_tfile f = {.mode = mode & 0777, .mtime = mtime, .size = len};
 	int rc;
@@ -312,7 +325,8 @@ int kp_tree_add_link(struct kp_tree *t, const char *path, const char *existing, 
 	if (rc)
 		return kp_fail_errno(err, -rc, "%s: cannot be linked to %s", path, existing);
 	if (!from->file)
-		return kp_fail(err, EINVAL, "%s: cannot be linked to %s: not a regular file", path, existing);
+		return kp_fail(err, EINVAL, "%s: cannot be linked to %s: not a regular file", path,
+			       existing);
 	/* Held while path is cleared: the file may be below it, or be it. */
 	file = from->file;
 	file->names++;
@@ -334,7 +348,7 @@ bool kp_tree_remove(struct kp_tree *t, const char *path)
 	if (n->parent)
 		free_node(n);
 	else
-		HASH_ITER(hh, n->kids, kid, next)
+		HASH_ITER (hh, n->kids, kid, next)
 			free_node(kid);
 	return true;
 }
@@ -373,8 +387,8 @@ static void node_info(const struct kp_tnode *n, struct kp_tree_info *ret_info)
 	}
 }
 
-static int walk_node(const struct kp_tnode *n, char *path, int (*fn)(const char *, const struct kp_tree_info *, void *),
-		     void *ctx)
+static int walk_node(const struct kp_tnode *n, char *path,
+		     int (*fn)(const char *, const struct kp_tree_info *, void *), void *ctx)
 {
 	kp_autofree struct kp_tnode **kids = NULL;
 	struct kp_tree_info info;
@@ -382,7 +396,8 @@ static int walk_node(const struct kp_tnode *n, char *path, int (*fn)(const char 
 	int rc;
 
 	if (n->parent)
-		(void)snprintf(path + n->parent->path_len, KP_PATH_LIMIT + 1 - n->parent->path_len, "/%s", n->name);
+		(void)snprintf(path + n->parent->path_len, KP_PATH_LIMIT + 1 - n->parent->path_len,
+			       "/%s", n->name);
 	node_info(n, &info);
 	rc = fn(n->parent ? path : "/", &info, ctx);
 	if (rc || !n->kids)
@@ -393,7 +408,8 @@ static int walk_node(const struct kp_tnode *n, char *path, int (*fn)(const char 
 	return rc;
 }
 
-int kp_tree_walk(const struct kp_tree *t, int (*fn)(const char *path, const struct kp_tree_info *, void *), void *ctx)
+int kp_tree_walk(const struct kp_tree *t,
+		 int (*fn)(const char *path, const struct kp_tree_info *, void *), void *ctx)
 {
 	char path[KP_PATH_LIMIT + 1] = "/";
 

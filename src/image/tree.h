@@ -25,8 +25,8 @@ struct kp_tnode {
 	char *name;
 	size_t path_len;       /* of the absolute path, 0 for the root */
 	struct kp_tfile *file; /* regular files */
-	char *target;          /* symlinks; neither: a directory */
-	mode_t mode;           /* directories: permission bits */
+	char *target;	       /* symlinks; neither: a directory */
+	mode_t mode;	       /* directories: permission bits */
 	int64_t mtime;
 };
 

@@ -54,7 +54,8 @@ static int check_payload(struct verify *v)
 	}
 	crypto_generichash_final(&hash, digest, sizeof(digest));
 	if (memcmp(digest, t->payload_digest, sizeof(digest)) != 0)
-		return kp_fail(v->err, EIO, "%s: damaged: launcher or squashfs do not match their digest",
+		return kp_fail(v->err, EIO,
+			       "%s: damaged: launcher or squashfs do not match their digest",
 			       v->image->name);
 	return 0;
 }
@@ -78,10 +79,12 @@ static int check_record(struct verify *v, uint32_t id)
 		if (!kid || kid->parent != id)
 			return fail_entry(v, id, "it lists an entry of another directory");
 	}
-	if (e.ino != id && (kp_image_entry(v->image, e.ino, &other) < 0 || other.ino != e.ino ||
-			    other.mode != e.mode || other.size != e.size || other.mtime != e.mtime ||
-			    other.nlink != e.nlink || memcmp(other.digest, e.digest, KP_DIGEST_LEN) != 0 ||
-			    kp_image_record(v->image, id)->inode_ref != kp_image_record(v->image, e.ino)->inode_ref))
+	if (e.ino != id &&
+	    (kp_image_entry(v->image, e.ino, &other) < 0 || other.ino != e.ino ||
+	     other.mode != e.mode || other.size != e.size || other.mtime != e.mtime ||
+	     other.nlink != e.nlink || memcmp(other.digest, e.digest, KP_DIGEST_LEN) != 0 ||
+	     kp_image_record(v->image, id)->inode_ref !=
+		 kp_image_record(v->image, e.ino)->inode_ref))
 		return fail_entry(v, id, "the names of one file differ in more than their name");
 	return 0;
 }
@@ -89,17 +92,24 @@ static int check_record(struct verify *v, uint32_t id)
 static uint32_t link_count(const sqfs_inode_generic_t *inode)
 {
 	switch (inode->base.type) {
-	case SQFS_INODE_DIR: return inode->data.dir.nlink;
-	case SQFS_INODE_EXT_DIR: return inode->data.dir_ext.nlink;
-	case SQFS_INODE_EXT_FILE: return inode->data.file_ext.nlink;
-	case SQFS_INODE_SLINK: return inode->data.slink.nlink;
-	case SQFS_INODE_EXT_SLINK: return inode->data.slink_ext.nlink;
-	default: return 1;
+	case SQFS_INODE_DIR:
+		return inode->data.dir.nlink;
+	case SQFS_INODE_EXT_DIR:
+		return inode->data.dir_ext.nlink;
+	case SQFS_INODE_EXT_FILE:
+		return inode->data.file_ext.nlink;
+	case SQFS_INODE_SLINK:
+		return inode->data.slink.nlink;
+	case SQFS_INODE_EXT_SLINK:
+		return inode->data.slink_ext.nlink;
+	default:
+		return 1;
 	}
 }
 
 /* The squashfs directory has exactly the index's children, in the same order. */
-static int check_listing(struct verify *v, const struct kp_entry *e, const sqfs_inode_generic_t *inode)
+static int check_listing(struct verify *v, const struct kp_entry *e,
+			 const sqfs_inode_generic_t *inode)
 {
 	sqfs_readdir_state_t state;
 	sqfs_dir_entry_t *ent = NULL;
@@ -110,9 +120,11 @@ static int check_listing(struct verify *v, const struct kp_entry *e, const sqfs_
 	while (!rc && (rc = sqfs_meta_reader_readdir(v->r->dirs, &state, &ent, NULL, &ref)) == 0) {
 		const struct kp_disk_record *rec = kp_image_record(v->image, e->first_child + i);
 		struct kp_entry kid;
-		bool same = i < e->child_count && rec && !kp_image_entry(v->image, e->first_child + i, &kid) &&
+		bool same = i < e->child_count && rec &&
+			    !kp_image_entry(v->image, e->first_child + i, &kid) &&
 			    strlen(kid.name) == (size_t)ent->size + 1 &&
-			    !memcmp(kid.name, ent->name, (size_t)ent->size + 1) && rec->inode_ref == ref;
+			    !memcmp(kid.name, ent->name, (size_t)ent->size + 1) &&
+			    rec->inode_ref == ref;
 
 		sqfs_free(ent);
 		ent = NULL;
@@ -122,7 +134,9 @@ static int check_listing(struct verify *v, const struct kp_entry *e, const sqfs_
 	}
 	if (rc < 0)
 		return fail_entry(v, e->id, kp_sq_reason(rc));
-	return i == e->child_count ? 0 : fail_entry(v, e->id, "index and squashfs list different names");
+	return i == e->child_count
+		   ? 0
+		   : fail_entry(v, e->id, "index and squashfs list different names");
 }
 
 static int check_inode(struct verify *v, const struct kp_entry *e)
@@ -154,8 +168,10 @@ static int ignore(void *ctx, const void *data, size_t len)
 
 static int check_all(struct verify *v)
 {
-	int rc = v->image->sq_super.root_inode_ref == kp_image_record(v->image, KP_ROOT_ENTRY)->inode_ref
-			 ? 0 : fail_entry(v, KP_ROOT_ENTRY, "index and squashfs have different roots");
+	int rc =
+	    v->image->sq_super.root_inode_ref == kp_image_record(v->image, KP_ROOT_ENTRY)->inode_ref
+		? 0
+		: fail_entry(v, KP_ROOT_ENTRY, "index and squashfs have different roots");
 
 	for (uint32_t id = 0; !rc && id < v->image->t.count; id++) {
 		struct kp_entry e;
@@ -171,7 +187,8 @@ static int check_all(struct verify *v)
 	return rc;
 }
 
-int kp_image_verify(const struct kp_image *image, void (*progress)(uint64_t done, uint64_t total, void *ctx), void *ctx,
+int kp_image_verify(const struct kp_image *image,
+		    void (*progress)(uint64_t done, uint64_t total, void *ctx), void *ctx,
 		    struct kp_err *err)
 {
 	struct verify v = {.image = image, .progress = progress, .ctx = ctx, .err = err};
@@ -179,7 +196,8 @@ int kp_image_verify(const struct kp_image *image, void (*progress)(uint64_t done
 
 	v.total = image->t.index_off;
 	if (kp_image_load(image, 0, image->t.index_len) < 0)
-		return kp_fail(err, EIO, "%s: damaged: the index does not match its digest", image->name);
+		return kp_fail(err, EIO, "%s: damaged: the index does not match its digest",
+			       image->name);
 	for (uint32_t id = 0; !rc && id < image->t.count; id++) {
 		const struct kp_disk_record *r = kp_image_record(image, id);
 

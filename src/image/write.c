@@ -17,7 +17,9 @@ int64_t kp_write_mtime(const struct kp_write *w, const struct kp_tnode *node)
 
 mode_t kp_write_mode(const struct kp_tnode *node)
 {
-	return node->file ? S_IFREG | node->file->mode : node->target ? S_IFLNK | 0777 : S_IFDIR | node->mode;
+	return node->file     ? S_IFREG | node->file->mode
+	       : node->target ? S_IFLNK | 0777
+			      : S_IFDIR | node->mode;
 }
 
 static uint32_t count_nodes(const struct kp_tnode *n)
@@ -106,7 +108,8 @@ static int write_launcher(struct kp_write *w)
 			return kp_fail_errno(w->err, errno, "%s: launcher", w->o->launcher);
 		rc = kp_copy_data(in, w->fd, (uint64_t)st.st_size);
 		if (rc)
-			return kp_fail_errno(w->err, -rc, "%s: copying the launcher", w->o->launcher);
+			return kp_fail_errno(w->err, -rc, "%s: copying the launcher",
+					     w->o->launcher);
 		w->t.launcher_len = (uint64_t)st.st_size;
 	}
 	w->t.squashfs_off = aligned(w->t.launcher_len + sizeof(struct kp_disk_head));
@@ -152,8 +155,8 @@ static int write_ends(struct kp_write *w)
 	memcpy(t->magic, KP_TRAILER_MAGIC, KP_MAGIC_LEN);
 	t->version = KP_IMAGE_VERSION;
 	t->trailer_size = sizeof(*t);
-	crypto_generichash(t->manifest_digest, KP_FORMAT_DIGEST, (const uint8_t *)w->o->manifest, t->manifest_len,
-			   NULL, 0);
+	crypto_generichash(t->manifest_digest, KP_FORMAT_DIGEST, (const uint8_t *)w->o->manifest,
+			   t->manifest_len, NULL, 0);
 	crypto_generichash(t->self_digest, KP_FORMAT_DIGEST, (const uint8_t *)t,
 			   offsetof(struct kp_disk_trailer, self_digest), NULL, 0);
 	return put(w, t->total_size - sizeof(*t), t, sizeof(*t));
@@ -172,14 +175,16 @@ static int write_all(struct kp_write *w)
 	return rc ? rc : write_ends(w);
 }
 
-int kp_tree_write(const struct kp_tree *t, int out_fd, const struct kp_write_options *o, struct kp_err *err)
+int kp_tree_write(const struct kp_tree *t, int out_fd, const struct kp_write_options *o,
+		  struct kp_err *err)
 {
 	struct kp_write w = {.o = o, .fd = out_fd, .err = err};
 	int rc;
 
 	if (sodium_init() < 0)
 		return kp_fail(err, EIO, "libsodium does not start");
-	if (o->manifest_len > KP_MANIFEST_LIMIT || (o->manifest_len && memchr(o->manifest, 0, o->manifest_len)))
+	if (o->manifest_len > KP_MANIFEST_LIMIT ||
+	    (o->manifest_len && memchr(o->manifest, 0, o->manifest_len)))
 		return kp_fail(err, EINVAL, "the manifest is too large or holds a zero byte");
 	if (o->level < 0 || o->level > 22)
 		return kp_fail(err, EINVAL, "compression level %d: not in 1..22", o->level);

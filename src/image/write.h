@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The image being written: entries in index order, squashfs objects, sections as they get their place. */
+/* The image being written: entries in index order, squashfs objects, sections as they get their
+ * place. */
 #ifndef KAPSEL_IMAGE_WRITE_H
 #define KAPSEL_IMAGE_WRITE_H
 
@@ -15,7 +16,7 @@
 struct kp_witem {
 	const struct kp_tnode *node;
 	uint32_t parent, first, count;
-	uint32_t ino;     /* id of the file's first name; own id for all else */
+	uint32_t ino; /* id of the file's first name; own id for all else */
 	uint32_t subdirs;
 	uint32_t inode_number;
 	uint32_t same_as; /* id of an earlier file of equal content, or KP_NO_ENTRY */
@@ -29,7 +30,7 @@ struct kp_write {
 	int fd;
 	struct kp_witem *items; /* by id */
 	uint32_t count, inodes;
-	uint64_t done, total;   /* progress */
+	uint64_t done, total; /* progress */
 	struct kp_disk_trailer t;
 
 	sqfs_file_t *file;

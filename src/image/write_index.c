@@ -82,8 +82,8 @@ static int write_section(struct kp_write *w, const struct kp_buf *index)
 				   (const uint8_t *)index->data + at,
 				   KP_MIN((size_t)KP_INDEX_CHUNK, index->len - at), NULL, 0);
 	}
-	crypto_generichash(t->index_digest, KP_FORMAT_DIGEST, digests, (size_t)t->chunk_count * KP_FORMAT_DIGEST,
-			   NULL, 0);
+	crypto_generichash(t->index_digest, KP_FORMAT_DIGEST, digests,
+			   (size_t)t->chunk_count * KP_FORMAT_DIGEST, NULL, 0);
 	if (lseek(w->fd, (off_t)t->index_off, SEEK_SET) < 0)
 		return kp_fail_errno(w->err, errno, "writing the image");
 	rc = kp_write_full(w->fd, index->data, index->len);
@@ -111,7 +111,7 @@ int kp_write_index(struct kp_write *w)
 		kp_buf_add(&index, st.buf.data, st.buf.len);
 		rc = write_section(w, &index);
 	}
-	HASH_ITER(hh, st.known, k, next) {
+	HASH_ITER (hh, st.known, k, next) {
 		HASH_DEL(st.known, k);
 		free(k);
 	}

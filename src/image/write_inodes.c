@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Inodes and directories of the squashfs: files and links in index order, then directories from the leaves up. */
+/* Inodes and directories of the squashfs: files and links in index order, then directories from the
+ * leaves up. */
 #include <sqfs/dir_writer.h>
 #include <sqfs/error.h>
 #include <sqfs/meta_writer.h>
@@ -13,7 +14,8 @@ struct tables {
 };
 
 /* Writes the item's inode (taken, with type-specific parts filled) and notes its reference. */
-static int put_inode(struct kp_write *w, struct tables *t, struct kp_witem *it, sqfs_inode_generic_t *inode)
+static int put_inode(struct kp_write *w, struct tables *t, struct kp_witem *it,
+		     sqfs_inode_generic_t *inode)
 {
 	sqfs_u64 block;
 	sqfs_u32 offset;
@@ -62,10 +64,11 @@ static int put_dir(struct kp_write *w, struct tables *t, struct kp_witem *it)
 	int rc = sqfs_dir_writer_begin(t->listing, 0);
 
 	for (uint32_t i = 0; !rc && i < it->count; i++) {
-		const struct kp_witem *kid = &w->items[it->first + i], *target = &w->items[kid->ino];
+		const struct kp_witem *kid = &w->items[it->first + i],
+				      *target = &w->items[kid->ino];
 
-		rc = sqfs_dir_writer_add_entry(t->listing, kid->node->name, target->inode_number, target->ref,
-					       (sqfs_u16)kp_write_mode(kid->node));
+		rc = sqfs_dir_writer_add_entry(t->listing, kid->node->name, target->inode_number,
+					       target->ref, (sqfs_u16)kp_write_mode(kid->node));
 	}
 	if (!rc)
 		rc = sqfs_dir_writer_end(t->listing);
@@ -73,7 +76,8 @@ static int put_dir(struct kp_write *w, struct tables *t, struct kp_witem *it)
 		return rc;
 	/* The root's parent is, by custom, the number after the last. */
 	inode = sqfs_dir_writer_create_inode(t->listing, 2 + it->subdirs, UINT32_MAX,
-					     it->node->parent ? w->items[it->parent].inode_number : w->inodes + 1);
+					     it->node->parent ? w->items[it->parent].inode_number
+							      : w->inodes + 1);
 	if (!inode)
 		return SQFS_ERROR_ALLOC;
 	/* The library counts all entries; the kernel and the index count subdirectories. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One entry's file: found in the image's directory, or linked from the object, or unpacked first. */
+/* One entry's file: found in the image's directory, or linked from the object, or unpacked first.
+ */
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -37,7 +38,8 @@ static int open_object_dir(struct kp_store *s, const char *dir)
 {
 	int fd = openat(s->objects_fd, dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-	if (fd < 0 && errno == ENOENT && (mkdirat(s->objects_fd, dir, 0700) == 0 || errno == EEXIST))
+	if (fd < 0 && errno == ENOENT &&
+	    (mkdirat(s->objects_fd, dir, 0700) == 0 || errno == EEXIST))
 		fd = openat(s->objects_fd, dir, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	return fd < 0 ? -errno : fd;
 }
@@ -50,6 +52,7 @@ static int unpack(struct kp_store_image *si, const struct kp_entry *e, struct kp
 
 	if (rc)
 		return rc;
+	kp_going_slow();
 	rc = kp_image_extract(si->image, e->id, ret_tmp->fd, &err);
 	if (rc)
 		KP_DEBUG(STORE, "%s", err.text);
@@ -62,8 +65,8 @@ static int unpack(struct kp_store_image *si, const struct kp_entry *e, struct kp
 }
 
 /* Hard link, or the name's own file where the object can take no more names. */
-static int link_entry(struct kp_store_image *si, const struct kp_entry *e, int from_fd, const char *from,
-		      const char *to)
+static int link_entry(struct kp_store_image *si, const struct kp_entry *e, int from_fd,
+		      const char *from, const char *to)
 {
 	struct kp_tmpfile tmp;
 	int rc;
@@ -81,9 +84,10 @@ static int link_entry(struct kp_store_image *si, const struct kp_entry *e, int f
 	return rc;
 }
 
-/* Links a sound object into the image's directory. -ENOENT: there is none (a bad one has been removed). */
-static int link_object(struct kp_store_image *si, const struct kp_entry *e, int dir, const char *object,
-		       const char *name)
+/* Links a sound object into the image's directory. -ENOENT: there is none (a bad one has been
+ * removed). */
+static int link_object(struct kp_store_image *si, const struct kp_entry *e, int dir,
+		       const char *object, const char *name)
 {
 	struct stat st;
 
@@ -98,20 +102,22 @@ static int link_object(struct kp_store_image *si, const struct kp_entry *e, int 
 	return link_entry(si, e, dir, object, name);
 }
 
-static int make_object(struct kp_store_image *si, const struct kp_entry *e, int dir, const char *object,
-		       const char *name)
+static int make_object(struct kp_store_image *si, const struct kp_entry *e, int dir,
+		       const char *object, const char *name)
 {
 	struct kp_tmpfile tmp;
 	int rc = unpack(si, e, &tmp);
 
 	if (rc)
 		return rc;
-	/* The name in tmp/ stays until the entry is linked: trim takes objects with one name only. */
+	/* The name in tmp/ stays until the entry is linked: trim takes objects with one name only.
+	 */
 	if (linkat(si->store->tmp_fd, tmp.name, dir, object, 0) < 0 && errno != EEXIST) {
 		/* No hard links here: the object itself becomes the entry's file. */
-		rc = errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK
-			     ? (renameat(si->store->tmp_fd, tmp.name, si->dir_fd, name) < 0 ? -errno : 0)
-			     : -errno;
+		rc =
+		    errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK
+			? (renameat(si->store->tmp_fd, tmp.name, si->dir_fd, name) < 0 ? -errno : 0)
+			: -errno;
 	} else {
 		rc = link_object(si, e, dir, object, name);
 	}
@@ -140,11 +146,13 @@ static bool link_intact(int fd, const struct kp_entry *e)
 {
 	char target[4096];
 
-	return readlinkat(fd, "", target, sizeof(target)) == (ssize_t)e->size && !memcmp(target, e->target, e->size);
+	return readlinkat(fd, "", target, sizeof(target)) == (ssize_t)e->size &&
+	       !memcmp(target, e->target, e->size);
 }
 
 /* The entry's file if it is there and sound; a file that is not is removed. -ENOENT: none. */
-static int open_sound(struct kp_store_image *si, const struct kp_entry *e, const char *name, int flags)
+static int open_sound(struct kp_store_image *si, const struct kp_entry *e, const char *name,
+		      int flags)
 {
 	kp_autoclose int fd = openat(si->dir_fd, name, flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	struct stat st;
@@ -174,8 +182,9 @@ static int seal(struct kp_store_image *si, uint32_t id, int from)
 	if (fd < 0)
 		return -errno;
 	rc = lseek(from, 0, SEEK_SET) < 0 ? -errno : kp_copy_data(from, fd, UINT64_MAX);
-	if (!rc && (fchmod(fd, 0555) < 0 ||
-		    fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0))
+	if (!rc &&
+	    (fchmod(fd, 0555) < 0 ||
+	     fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0))
 		rc = -errno;
 	return rc ? rc : kp_take_fd(&fd);
 }
@@ -233,21 +242,24 @@ int kp_store_open_entry(struct kp_store_image *si, uint32_t id, int flags)
 	uint8_t magic[4];
 	struct kp_entry e;
 
-	if ((flags & O_ACCMODE) != O_RDONLY || flags & (O_CREAT | O_TRUNC) || (flags & O_TMPFILE) == O_TMPFILE)
+	if ((flags & O_ACCMODE) != O_RDONLY || flags & (O_CREAT | O_TRUNC) ||
+	    (flags & O_TMPFILE) == O_TMPFILE)
 		return -EINVAL;
 	if (kp_image_entry(si->image, id, &e) < 0)
 		return -EIO;
 	if (S_ISDIR(e.mode))
 		return -EISDIR;
 	if (S_ISLNK(e.mode))
-		return (flags & (O_PATH | O_NOFOLLOW)) == (O_PATH | O_NOFOLLOW) ? open_or_make(si, &e, flags)
-										: -ELOOP;
+		return (flags & (O_PATH | O_NOFOLLOW)) == (O_PATH | O_NOFOLLOW)
+			   ? open_or_make(si, &e, flags)
+			   : -ELOOP;
 	if (!si->store->noexec)
 		return open_or_make(si, &e, flags);
 	fd = open_or_make(si, &e, O_RDONLY);
 	if (fd < 0)
 		return kp_take_fd(&fd);
-	if (pread(fd, magic, sizeof(magic), 0) == sizeof(magic) && !memcmp(magic, "\177ELF", sizeof(magic)))
+	if (pread(fd, magic, sizeof(magic), 0) == sizeof(magic) &&
+	    !memcmp(magic, "\177ELF", sizeof(magic)))
 		return open_sealed(si, id, fd, flags);
 	return reopen(fd, flags);
 }

@@ -31,8 +31,8 @@ struct kp_store_image {
 	struct kp_memfile *mem; /* noexec stores: sealed copies of ELF files, made once */
 };
 
-/* A file being made in tmp/. The lock is held through a read-only descriptor, so that the writable one can be
- * closed before anybody may execute the result. */
+/* A file being made in tmp/. The lock is held through a read-only descriptor, so that the writable
+ * one can be closed before anybody may execute the result. */
 struct kp_tmpfile {
 	char name[64];
 	int fd, lock_fd;

@@ -137,7 +137,8 @@ static int trim_image(void *ctx, int dir_fd, const char *dir, const char *name)
 		return 0;
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (t->max_age && time(NULL) - st.st_mtime <= (time_t)KP_MIN(t->max_age, (uint64_t)INT64_MAX))
+	if (t->max_age &&
+	    time(NULL) - st.st_mtime <= (time_t)KP_MIN(t->max_age, (uint64_t)INT64_MAX))
 		return 0;
 	rc = each(fd, ".", trim_entry, t);
 	if (!rc && unlinkat(dir_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
@@ -152,7 +153,8 @@ static int trim_object(void *ctx, int dir_fd, const char *dir, const char *name)
 	(void)dir;
 	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -errno;
-	/* Someone may link it right now: then that name keeps the content, and only sharing is lost. */
+	/* Someone may link it right now: then that name keeps the content, and only sharing is
+	 * lost. */
 	return st.st_nlink == 1 ? remove_file(ctx, dir_fd, name) : 0;
 }
 
@@ -203,7 +205,8 @@ static int digest_matches(int fd, const char *dir, const char *name, bool *ret_m
 
 static int verify_object(void *ctx, int dir_fd, const char *dir, const char *name)
 {
-	kp_autoclose int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	kp_autoclose int fd =
+	    openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	struct verify *v = ctx;
 	bool good = false;
 	struct stat st;
@@ -245,7 +248,8 @@ static int repair_image(void *ctx, int dir_fd, const char *dir, const char *name
 	return each(dir_fd, name, repair_entry, ctx);
 }
 
-int kp_store_verify(struct kp_store *store, bool repair, uint64_t *ret_checked, uint64_t *ret_bad, struct kp_err *err)
+int kp_store_verify(struct kp_store *store, bool repair, uint64_t *ret_checked, uint64_t *ret_bad,
+		    struct kp_err *err)
 {
 	struct verify v = {.repair = repair};
 	int rc = each_object(store, verify_object, &v);

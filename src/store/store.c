@@ -34,7 +34,8 @@ static int check_owner(int fd, const char *path, struct kp_err *err)
 	if (fstat(fd, &st) < 0)
 		return kp_fail_errno(err, errno, "%s", path);
 	if (st.st_uid != geteuid())
-		return kp_fail(err, EPERM, "%s: refused as a store: it belongs to another user", path);
+		return kp_fail(err, EPERM, "%s: refused as a store: it belongs to another user",
+			       path);
 	if (st.st_mode & 022)
 		return kp_fail(err, EPERM, "%s: refused as a store: others may write to it", path);
 	return 0;
@@ -54,7 +55,8 @@ static int check_format(struct kp_store *s, struct kp_err *err)
 	if (strcmp(text, FORMAT) == 0)
 		return 0;
 	(void)kp_fail(err, EINVAL, "%s: store format not known to this kapsel", s->root);
-	return kp_hint(err, "a newer kapsel made it: use that, or set KAPSEL_STORE to another directory");
+	return kp_hint(
+	    err, "a newer kapsel made it: use that, or set KAPSEL_STORE to another directory");
 }
 
 static int resolve_root(struct kp_store *s, const char *path, struct kp_err *err)
@@ -82,7 +84,8 @@ static int open_at(const char *path, bool shared, struct kp_store **ret_store, s
 		goto fail;
 	}
 	s->root_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (shared ? O_NOFOLLOW : 0));
-	rc = s->root_fd < 0 ? kp_fail_errno(err, errno, "%s", path) : check_owner(s->root_fd, path, err);
+	rc = s->root_fd < 0 ? kp_fail_errno(err, errno, "%s", path)
+			    : check_owner(s->root_fd, path, err);
 	if (!rc)
 		rc = resolve_root(s, path, err);
 	if (!rc)
@@ -92,7 +95,8 @@ static int open_at(const char *path, bool shared, struct kp_store **ret_store, s
 	s->objects_fd = make_dir(s->root_fd, "objects");
 	s->images_fd = s->objects_fd < 0 ? -1 : make_dir(s->root_fd, "images");
 	s->tmp_fd = s->images_fd < 0 ? -1 : make_dir(s->root_fd, "tmp");
-	if (s->tmp_fd < 0 || faccessat(s->tmp_fd, ".", W_OK, AT_EACCESS) < 0 || fstatvfs(s->root_fd, &vfs) < 0) {
+	if (s->tmp_fd < 0 || faccessat(s->tmp_fd, ".", W_OK, AT_EACCESS) < 0 ||
+	    fstatvfs(s->root_fd, &vfs) < 0) {
 		rc = kp_fail_errno(err, errno, "%s: cannot be written", path);
 		goto fail;
 	}
@@ -174,7 +178,8 @@ int kp_store_open(struct kp_store **ret_store, struct kp_err *err)
 
 	if (sodium_init() < 0)
 		return kp_fail(err, EIO, "libsodium does not start");
-	rc = chosen && *chosen ? open_at(chosen, false, ret_store, err) : open_first(ret_store, err);
+	rc =
+	    chosen && *chosen ? open_at(chosen, false, ret_store, err) : open_first(ret_store, err);
 	if (!rc)
 		kp_store_sweep(*ret_store);
 	return rc;
@@ -216,7 +221,8 @@ static int hold_dir(struct kp_store *store, const char *name, int *ret_fd)
 			return -errno;
 	if (fstat(fd, &mine) < 0)
 		return -errno;
-	if (fstatat(store->images_fd, name, &now, AT_SYMLINK_NOFOLLOW) < 0 || now.st_ino != mine.st_ino)
+	if (fstatat(store->images_fd, name, &now, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    now.st_ino != mine.st_ino)
 		return -EAGAIN;
 	if (mine.st_uid != geteuid() || mine.st_mode & 022)
 		return -EPERM;
@@ -225,8 +231,8 @@ static int hold_dir(struct kp_store *store, const char *name, int *ret_fd)
 	return 0;
 }
 
-int kp_store_attach(struct kp_store *store, const struct kp_image *image, struct kp_store_image **ret_si,
-		    struct kp_err *err)
+int kp_store_attach(struct kp_store *store, const struct kp_image *image,
+		    struct kp_store_image **ret_si, struct kp_err *err)
 {
 	struct kp_store_image *si;
 	char name[2 * KP_DIGEST_LEN + 1];
@@ -280,9 +286,10 @@ int kp_tmpfile_new(struct kp_store *store, struct kp_tmpfile *ret_tmp)
 		struct stat st;
 		int rc = 0;
 
-		(void)snprintf(t.name, sizeof(t.name), "%d.%u.%08x", getpid(), atomic_fetch_add(&serial, 1),
-			       randombytes_random());
-		t.fd = openat(store->tmp_fd, t.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+		(void)snprintf(t.name, sizeof(t.name), "%d.%u.%08x", getpid(),
+			       atomic_fetch_add(&serial, 1), randombytes_random());
+		t.fd = openat(store->tmp_fd, t.name,
+			      O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 		if (t.fd < 0 && errno == EEXIST)
 			continue;
 		if (t.fd < 0)
@@ -325,7 +332,8 @@ void kp_store_sweep(struct kp_store *store)
 
 		if (e->d_name[0] == '.')
 			continue;
-		leftover = openat(store->tmp_fd, e->d_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+		leftover = openat(store->tmp_fd, e->d_name,
+				  O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 		if (leftover >= 0 && flock(leftover, LOCK_EX | LOCK_NB) == 0)
 			(void)unlinkat(store->tmp_fd, e->d_name, 0);
 	}

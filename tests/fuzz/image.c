@@ -41,14 +41,15 @@ static void reseal(uint8_t *data, size_t size)
 
 			crypto_generichash(digests + (size_t)c * KP_FORMAT_DIGEST, KP_FORMAT_DIGEST,
 					   data + t.index_off + at,
-					   KP_MIN((uint64_t)KP_INDEX_CHUNK, t.index_len - at), NULL, 0);
+					   KP_MIN((uint64_t)KP_INDEX_CHUNK, t.index_len - at), NULL,
+					   0);
 		}
 		crypto_generichash(t.index_digest, KP_FORMAT_DIGEST, digests,
 				   (size_t)t.chunk_count * KP_FORMAT_DIGEST, NULL, 0);
 	}
 	if (within(t.manifest_off, t.manifest_len, size))
-		crypto_generichash(t.manifest_digest, KP_FORMAT_DIGEST, data + t.manifest_off, t.manifest_len,
-				   NULL, 0);
+		crypto_generichash(t.manifest_digest, KP_FORMAT_DIGEST, data + t.manifest_off,
+				   t.manifest_len, NULL, 0);
 	if (within(0, t.index_off, size))
 		crypto_generichash(t.payload_digest, KP_FORMAT_DIGEST, data, t.index_off, NULL, 0);
 	crypto_generichash(t.self_digest, KP_FORMAT_DIGEST, (const uint8_t *)&t,

@@ -13,7 +13,8 @@ uint8_t fixture_byte(size_t i)
 
 struct kp_tree *fixture_tree(void)
 {
-	kp_autofree uint8_t *big = kp_calloc(1, FIXTURE_BIG_SIZE), *sparse = kp_calloc(1, FIXTURE_SPARSE_SIZE);
+	kp_autofree uint8_t *big = kp_calloc(1, FIXTURE_BIG_SIZE),
+			    *sparse = kp_calloc(1, FIXTURE_SPARSE_SIZE);
 	struct kp_tree *t = kp_tree_new();
 	struct kp_err err = {0};
 	int rc = 0;
@@ -44,7 +45,10 @@ struct kp_tree *fixture_tree(void)
 
 int fixture_write(const struct kp_tree *tree, unsigned jobs)
 {
-	struct kp_write_options o = {.manifest = "kapsel: 1\n", .manifest_len = 10, .level = 3, .jobs = jobs,
+	struct kp_write_options o = {.manifest = "kapsel: 1\n",
+				     .manifest_len = 10,
+				     .level = 3,
+				     .jobs = jobs,
 				     .mtime_clamp = 4100};
 	int fd = memfd_create("image", MFD_CLOEXEC);
 	struct kp_err err = {0};

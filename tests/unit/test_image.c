@@ -56,12 +56,14 @@ START_TEST(entries_are_what_was_added)
 	ck_assert(e.size == 5 && e.mtime == 2000 && e.digest);
 	ck_assert_int_eq(kp_image_entry(image, kp_image_find(image, "/lib"), &e), 0);
 	ck_assert_str_eq(e.target, "usr/lib");
-	ck_assert_uint_eq(kp_image_find(image, "/lib/libx.so"), KP_NO_ENTRY); /* links are not followed */
+	ck_assert_uint_eq(kp_image_find(image, "/lib/libx.so"),
+			  KP_NO_ENTRY); /* links are not followed */
 	ck_assert_int_eq(kp_image_entry(image, kp_image_find(image, "/usr/hard"), &e), 0);
 	ck_assert_int_eq(kp_image_entry(image, kp_image_find(image, "/data/same1"), &other), 0);
 	ck_assert(e.ino == other.ino && e.nlink == 2 && e.id != other.id);
 	ck_assert_int_eq(kp_image_entry(image, kp_image_find(image, "/data/same2"), &other), 0);
-	ck_assert(e.ino != other.ino && other.nlink == 1 && !memcmp(e.digest, other.digest, KP_DIGEST_LEN));
+	ck_assert(e.ino != other.ino && other.nlink == 1 &&
+		  !memcmp(e.digest, other.digest, KP_DIGEST_LEN));
 	ck_assert_int_eq(kp_image_entry(image, kp_image_find(image, "/many/299.txt"), &e), 0);
 	ck_assert_int_eq(e.mtime, 4100); /* clamped */
 	ck_assert_int_eq(kp_image_entry(image, kp_image_count(image), &e), -EIO);
@@ -91,7 +93,8 @@ static int extracted(const char *path)
 {
 	int out = memfd_create("out", MFD_CLOEXEC);
 
-	ck_assert_msg(kp_image_extract(image, kp_image_find(image, path), out, &err) == 0, "%s", err.text);
+	ck_assert_msg(kp_image_extract(image, kp_image_find(image, path), out, &err) == 0, "%s",
+		      err.text);
 	return out;
 }
 
@@ -146,7 +149,8 @@ START_TEST(pipes_get_the_zeros)
 
 	ck_assert_int_eq(pipe2(p, O_CLOEXEC), 0);
 	ck_assert_int_eq(pthread_create(&thread, NULL, drain, &p[0]), 0);
-	ck_assert_int_eq(kp_image_extract(image, kp_image_find(image, "/data/sparse"), p[1], &err), 0);
+	ck_assert_int_eq(kp_image_extract(image, kp_image_find(image, "/data/sparse"), p[1], &err),
+			 0);
 	close(p[1]);
 	pthread_join(thread, &result);
 	close(p[0]);
@@ -216,8 +220,9 @@ START_TEST(unsquashfs_reads_it)
 	if (system("command -v unsquashfs >/dev/null") != 0)
 		return;
 	kp_image_squashfs(image, &off, &len);
-	cmd = kp_asprintf("unsquashfs -o %llu -ll /proc/%d/fd/%d | grep -q ' squashfs-root/many/299.txt$'",
-			  (unsigned long long)off, getpid(), fd);
+	cmd = kp_asprintf(
+	    "unsquashfs -o %llu -ll /proc/%d/fd/%d | grep -q ' squashfs-root/many/299.txt$'",
+	    (unsigned long long)off, getpid(), fd);
 	rc = system(cmd);
 	ck_assert_int_eq(rc, 0);
 }
@@ -244,10 +249,11 @@ START_TEST(truncation_is_an_error_that_counts)
 	kp_autofree char *data = bytes_of(fd), *want = NULL;
 	uint64_t size = size_of(fd);
 
-	for (uint64_t len = 0; len < size; len += len + 600 > size ? 1 : len / 7 + 1)
+	for (uint64_t len = 0; len<size; len += len + 600> size ? 1 : len / 7 + 1)
 		ck_assert_int_lt(open_damaged(data, len, false), 0);
 	ck_assert_int_eq(open_damaged(data, size - 1000, false), -EINVAL);
-	want = kp_asprintf("test.kapsel: cut short: 1000 of %llu bytes are missing", (unsigned long long)size);
+	want = kp_asprintf("test.kapsel: cut short: 1000 of %llu bytes are missing",
+			   (unsigned long long)size);
 	ck_assert_str_eq(err.text, want);
 	ck_assert_int_eq(open_damaged(data + 4096, size - 4096, false), -EINVAL);
 	ck_assert_ptr_nonnull(strstr(err.text, "cut short: 4096"));
@@ -279,7 +285,8 @@ START_TEST(flipped_bits_are_found)
 		int bit = 1 << (at % 8);
 
 		data[at] = (char)(data[at] ^ bit);
-		ck_assert_msg(open_damaged(data, size, true) < 0, "flip at %llu", (unsigned long long)at);
+		ck_assert_msg(open_damaged(data, size, true) < 0, "flip at %llu",
+			      (unsigned long long)at);
 		data[at] = (char)(data[at] ^ bit);
 	}
 	ck_assert_int_eq(open_damaged(data, size, true), 0);
@@ -301,7 +308,8 @@ END_TEST
 
 static int write_host_file(const char *host)
 {
-	struct kp_write_options o = {.manifest = "", .level = 1, .jobs = 1, .mtime_clamp = INT64_MAX};
+	struct kp_write_options o = {
+	    .manifest = "", .level = 1, .jobs = 1, .mtime_clamp = INT64_MAX};
 	struct kp_tree *t = kp_tree_new();
 	int out = memfd_create("image", MFD_CLOEXEC), rc;
 

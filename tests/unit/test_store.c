@@ -187,7 +187,8 @@ START_TEST(trim_keeps_what_is_held)
 	ck_assert_int_eq(kp_store_trim(other, 0, &freed, &err), 0);
 	ck_assert_uint_eq(freed, 0);
 	ck_assert_int_eq(kp_store_usage(other, &u, &err), 0);
-	ck_assert(u.objects == 1 && u.images == 1 && u.unused_objects == 0 && u.bytes >= FIXTURE_BIG_SIZE);
+	ck_assert(u.objects == 1 && u.images == 1 && u.unused_objects == 0 &&
+		  u.bytes >= FIXTURE_BIG_SIZE);
 	si = kp_store_detach(si);
 	ck_assert_int_eq(kp_store_trim(other, 3600, &freed, &err), 0);
 	ck_assert_uint_eq(freed, 0);
@@ -222,8 +223,10 @@ START_TEST(noexec_stores_hand_out_sealed_elf_files)
 	fd = kp_store_open_entry(si, id_of("/usr/lib/libx.so"), O_RDONLY);
 	second = kp_store_open_entry(si, id_of("/usr/lib/libx.so"), O_RDONLY);
 	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(fcntl(fd, F_GET_SEALS), F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
-	ck_assert(fstat(fd, &st) == 0 && fstat(second, &again) == 0 && st.st_ino == again.st_ino && st.st_size == 5);
+	ck_assert_int_eq(fcntl(fd, F_GET_SEALS),
+			 F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE);
+	ck_assert(fstat(fd, &st) == 0 && fstat(second, &again) == 0 && st.st_ino == again.st_ino &&
+		  st.st_size == 5);
 	close(fd);
 	close(second);
 	fd = kp_store_open_entry(si, id_of("/data/same1"), O_RDONLY);
