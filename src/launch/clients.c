@@ -62,18 +62,25 @@ void kp_client_drop(struct kp_supervisor *s, struct kp_client *c)
 	free(c);
 }
 
-void kp_client_fail(struct kp_client *c, const struct kp_err *err)
+void kp_client_fail(struct kp_client *c, const struct kp_err *err, int exit_status)
 {
 	struct kp_buf kp_autobuf payload = {0};
 
 	c->done = true;
 	kp_ctl_put_u32(&payload, (uint32_t)err->code);
+	kp_ctl_put_u32(&payload, (uint32_t)exit_status);
 	kp_ctl_put_string(&payload, err->text);
 	kp_ctl_put_string(&payload, err->hint);
 	(void)kp_ctl_send(c->conn.fd, KP_CTL_FAILED, &payload, NULL, 0, MSG_DONTWAIT);
 }
 
-static int spawn(struct kp_supervisor *s, struct kp_client *c, const struct kp_ctl_run *run, struct kp_err *err)
+static int exit_for(int r)
+{
+	return r == -ENOENT ? KP_EXIT_NOT_FOUND : r == -EACCES || r == -ENOEXEC ? KP_EXIT_NOT_EXEC : KP_EXIT_FAILED;
+}
+
+static int spawn(struct kp_supervisor *s, struct kp_client *c, const struct kp_ctl_run *run, int *ret_exit,
+		 struct kp_err *err)
 {
 	struct kp_buf kp_autobuf payload = {0};
 	int numbers[KP_CTL_FDS_MAX];
@@ -104,9 +111,9 @@ static int spawn(struct kp_supervisor *s, struct kp_client *c, const struct kp_c
 	r = kp_engine_spawn(s->engine, &spawn, &c->guest, err);
 	if (r < 0) {
 		c->guest = 0;
+		*ret_exit = exit_for(r);
 		return r;
 	}
-	s->had_guest = true;
 	s->joined |= !c->front;
 	kp_ctl_put_u32(&payload, (uint32_t)c->guest);
 	kp_ctl_put_string(&payload, s->run_dir);
@@ -118,7 +125,7 @@ static int on_run(struct kp_supervisor *s, struct kp_client *c, const char *payl
 {
 	struct kp_err err = {0};
 	struct kp_ctl_run run;
-	int r;
+	int r, exit_status = KP_EXIT_FAILED;
 
 	if (c->guest || c->done)
 		return -EPROTO;
@@ -130,13 +137,13 @@ static int on_run(struct kp_supervisor *s, struct kp_client *c, const char *payl
 	else if (s->stopping)
 		r = kp_fail(&err, EBUSY, "%s: is being stopped", s->plan->instance->name);
 	else
-		r = spawn(s, c, &run, &err);
+		r = spawn(s, c, &run, &exit_status, &err);
 	for (size_t i = 0; i < c->conn.fd_count; i++)
 		(void)kp_close(c->conn.fds[i]);
 	c->conn.fd_count = 0;
 	kp_ctl_run_free(&run);
 	if (r < 0 && err.code) {
-		kp_client_fail(c, &err);
+		kp_client_fail(c, &err, exit_status);
 		r = 0;
 	}
 	return r;

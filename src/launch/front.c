@@ -173,6 +173,7 @@ static int on_message(struct front *f, struct kp_err *err)
 		break;
 	case KP_CTL_FAILED:
 		code = (int)kp_ctl_get_u32(&in);
+		f->plan->fail_exit = (int)kp_ctl_get_u32(&in);
 		text = kp_ctl_get_string(&in);
 		hint = kp_ctl_get_string(&in);
 		(void)kp_fail(err, code ? code : EIO, "%s", text ? text : "supervisor: failed");

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The supervisor's guests: news of them, and ending them. */
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,9 +19,11 @@ int64_t kp_now_ms(void)
 	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-size_t kp_guests_alive(struct kp_supervisor *s)
+bool kp_guests_alive(struct kp_supervisor *s)
 {
-	return s->engine ? kp_engine_pids(s->engine, NULL, 0) : 0;
+	pid_t any;
+
+	return s->engine && kp_engine_pids(s->engine, &any, 1) > 0;
 }
 
 static bool anything_else(struct kp_supervisor *s)
@@ -28,7 +31,7 @@ static bool anything_else(struct kp_supervisor *s)
 	for (const struct kp_client *c = s->clients; c; c = c->next)
 		if (c->guest)
 			return true;
-	return kp_guests_alive(s) > 0;
+	return kp_guests_alive(s);
 }
 
 static void tell_status(struct kp_supervisor *s, struct kp_client *c, int status)
@@ -49,22 +52,31 @@ static void tell_status(struct kp_supervisor *s, struct kp_client *c, int status
 	c->stopped = WIFSTOPPED(status);
 }
 
+static void on_news(struct kp_supervisor *s, struct kp_client *c, pid_t pid, int status)
+{
+	KP_DEBUG(LAUNCH, "pid %d: status %#x%s", (int)pid, (unsigned)status, c ? "" : " (orphan)");
+	if (!c)
+		return;
+	tell_status(s, c, status);
+	if (c->done && c->front && s->plan->throw_away && !s->joined)
+		kp_guests_stop(s, 2);
+}
+
 void kp_guests_reap(struct kp_supervisor *s)
 {
 	int status;
 	pid_t pid;
 
+	/* One by one first: what the engine has stopped for a moment may hide the others' news from a look at all. */
+	for (struct kp_client *c = s->clients; c; c = c->next)
+		while (c->guest && (pid = kp_engine_reap(c->guest, &status)) > 0)
+			on_news(s, c, pid, status);
 	while ((pid = kp_engine_reap(0, &status)) > 0) {
 		struct kp_client *c = s->clients;
 
 		while (c && c->guest != pid)
 			c = c->next;
-		KP_DEBUG(LAUNCH, "pid %d: status %#x%s", (int)pid, (unsigned)status, c ? "" : " (orphan)");
-		if (!c)
-			continue;
-		tell_status(s, c, status);
-		if (c->done && c->front && s->plan->throw_away && !s->joined)
-			kp_guests_stop(s, 2);
+		on_news(s, c, pid, status);
 	}
 }
 
@@ -110,5 +122,5 @@ void kp_guests_kill_tree(struct kp_supervisor *s, pid_t pid)
 		}
 	}
 	(void)kill(pid, SIGKILL);
-	KP_DEBUG(LAUNCH, "tree of pid %d killed, %zu guests left", (int)pid, kp_guests_alive(s));
+	KP_DEBUG(LAUNCH, "tree of pid %d killed, guests left: %d", (int)pid, kp_guests_alive(s));
 }

@@ -33,7 +33,6 @@ struct kp_supervisor {
 	bool stopping;     /* TERM has been sent to all */
 	int64_t kill_at;   /* when KILL follows, in milliseconds of CLOCK_MONOTONIC */
 	int64_t started;   /* CLOCK_REALTIME seconds */
-	bool had_guest;
 };
 
 int64_t kp_now_ms(void);
@@ -43,7 +42,8 @@ struct kp_client *kp_client_add(struct kp_supervisor *s, int fd, bool front);
 void kp_client_readable(struct kp_supervisor *s, struct kp_client *c);
 void kp_client_accept(struct kp_supervisor *s);
 void kp_client_drop(struct kp_supervisor *s, struct kp_client *c);
-void kp_client_fail(struct kp_client *c, const struct kp_err *err);
+/* Tells why; the client is to exit with that status. */
+void kp_client_fail(struct kp_client *c, const struct kp_err *err, int exit_status);
 
 /* guests.c */
 void kp_guests_reap(struct kp_supervisor *s);
@@ -51,7 +51,7 @@ void kp_guests_signal_all(struct kp_supervisor *s, int signo);
 void kp_guests_stop(struct kp_supervisor *s, unsigned seconds);
 /* SIGKILLs pid and all below it. */
 void kp_guests_kill_tree(struct kp_supervisor *s, pid_t pid);
-size_t kp_guests_alive(struct kp_supervisor *s);
+bool kp_guests_alive(struct kp_supervisor *s);
 
 /* terminal.c: a pseudo terminal for a guest that joins. */
 struct kp_relay {

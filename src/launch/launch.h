@@ -25,6 +25,7 @@ struct kp_plan {
 	char *cwd;
 	int pass_fds[KP_CTL_FDS_MAX];
 	size_t pass_fd_count;
+	int fail_exit; /* exit status that goes with a failed start (126, 127), 0: 125 */
 };
 
 /* What the command line says of a run. */

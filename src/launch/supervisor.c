@@ -50,7 +50,8 @@ static void let_go(void)
 	(void)dup2(null, 1);
 	if (!kp_debug_enabled)
 		(void)dup2(null, 2);
-	(void)chdir("/");
+	if (chdir("/") < 0)
+		KP_DEBUG(LAUNCH, "chdir /: %s", strerror(errno));
 }
 
 static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
@@ -175,7 +176,7 @@ _Noreturn void kp_supervisor_main(struct kp_plan *plan, int first)
 	if (!front)
 		_exit(KP_EXIT_FAILED);
 	if (setup(&s, &err) < 0)
-		kp_client_fail(front, &err);
+		kp_client_fail(front, &err, KP_EXIT_FAILED);
 	else
 		loop(&s);
 	tear_down(&s);
