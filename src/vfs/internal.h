@@ -52,6 +52,8 @@ struct kp_record {
 #define KP_RECORD_XATTR "user.kapsel"
 /* rel is below the upper's root. A missing record reads as all zeros. */
 int kp_record_read(const struct kp_vfs *v, const char *rel, struct kp_record *ret);
+/* The same for an inode just looked at (st): remembered as long as its change time stays. */
+int kp_record_cached(const struct kp_vfs *v, const char *rel, const struct stat *st, struct kp_record *ret);
 int kp_record_write_fd(int fd, const struct kp_record *r);
 int kp_record_write(const struct kp_vfs *v, const char *rel, const struct kp_record *r);
 /* Permission bits an inode of the upper must have so that the supervisor can work on it. */
