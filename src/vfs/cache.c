@@ -3,8 +3,6 @@
  * Directory look-ups, remembered per thread. Only the supervisor changes the upper, and images never change, so an entry
  * holds until the generation moves. Directories of the host (binds, /proc) are never kept.
  */
-#include <time.h>
-
 #include "vfs/internal.h"
 
 #define SLOTS 256
@@ -65,44 +63,4 @@ void kp_dircache_put(struct kp_vfs *v, const char *guest, const struct kp_dir *d
 	s->ino = ino;
 	s->dir = *dir;
 	s->generation = atomic_load(&v->generation);
-}
-
-/* --- records, by inode and change time (writing an attribute moves it) --- */
-
-#define RECORDS 4096
-#define TICK_NS 20000000 /* change times are as coarse as a timer tick: younger ones may stand for two states */
-
-struct known_record {
-	uint64_t ino;
-	struct timespec ctime;
-	const struct kp_vfs *vfs;
-	struct kp_record rec;
-};
-
-static bool settled(const struct timespec *t)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME_COARSE, &now);
-	return (now.tv_sec - t->tv_sec) * 1000000000LL + (now.tv_nsec - t->tv_nsec) > TICK_NS;
-}
-
-int kp_record_cached(const struct kp_vfs *v, const char *rel, const struct stat *st, struct kp_record *ret)
-{
-	static _Thread_local struct known_record *known;
-	struct known_record *k;
-	int rc;
-
-	if (!known)
-		known = kp_calloc(RECORDS, sizeof(*known));
-	k = &known[st->st_ino % RECORDS];
-	if (k->ino == st->st_ino && k->vfs == v && k->ctime.tv_sec == st->st_ctim.tv_sec &&
-	    k->ctime.tv_nsec == st->st_ctim.tv_nsec) {
-		*ret = k->rec;
-		return 0;
-	}
-	rc = kp_record_read(v, rel, ret);
-	if (!rc && settled(&st->st_ctim))
-		*k = (struct known_record){st->st_ino, st->st_ctim, v, *ret};
-	return rc;
 }
