@@ -151,7 +151,8 @@ static int upper_fd_node(const struct kp_vfs *v, struct kp_node *n)
 	struct kp_record rec = {0};
 
 	n->ino = KP_INO_UPPER | n->st.st_ino;
-	if (getxattr(n->host.s, KP_RECORD_XATTR, &rec, sizeof(rec)) != (ssize_t)sizeof(rec))
+	if (!kp_may_have_record(n->st.st_mode) ||
+	    getxattr(n->host.s, KP_RECORD_XATTR, &rec, sizeof(rec)) != (ssize_t)sizeof(rec))
 		return 0;
 	if (rec.flags & KP_REC_MODE)
 		n->mode = (n->mode & S_IFMT) | (rec.mode & 07777);

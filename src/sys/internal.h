@@ -35,12 +35,6 @@ struct kp_engine {
 	pthread_mutex_t trace_lock;
 };
 
-/* filter.c: the seccomp program, as struct sock_fprog content. Caller frees *ret_code. */
-struct sock_filter;
-int kp_filter_build(struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err);
-/* Human-readable (PFC) form to fd. */
-int kp_filter_dump(int fd, struct kp_err *err);
-
 /* exec.c: the loader's request. */
 int kp_exec_start(struct kp_call *c);
 void kp_exec_forget(struct kp_engine *e, pid_t tid);

@@ -19,6 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sys/filter.h"
 #include "sys/internal.h"
 
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
@@ -29,8 +30,6 @@ struct kp_spawner {
 	pthread_t thread;
 	pthread_mutex_t busy; /* one request at a time */
 	sem_t asked, answered;
-	struct sock_filter *code;
-	unsigned short code_len;
 	int listener;
 	int error;
 	bool stop;
@@ -160,7 +159,7 @@ static void child(const struct kp_spawn *s, int status_fd)
 
 static int install(struct kp_spawner *sp)
 {
-	struct sock_fprog prog = {.len = sp->code_len, .filter = sp->code};
+	struct sock_fprog prog = {.len = kp_filter_len, .filter = (struct sock_filter *)kp_filter_code};
 	long fd;
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
@@ -201,11 +200,9 @@ static void *spawner(void *arg)
 int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 {
 	struct kp_spawner *sp = kp_calloc(1, sizeof(*sp));
-	int rc = kp_filter_build(&sp->code, &sp->code_len, err);
+	int rc;
 
 	e->spawner = sp;
-	if (rc)
-		return rc;
 	/* A guest's scratch area comes with its loader; the child between fork and exec needs one too. */
 	if (mmap((void *)(uintptr_t)KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
@@ -241,7 +238,6 @@ void kp_spawner_stop(struct kp_engine *e)
 		sem_post(&sp->asked);
 		(void)pthread_join(sp->thread, NULL);
 	}
-	free(sp->code);
 	free(sp);
 	e->spawner = NULL;
 }

@@ -233,7 +233,8 @@ static int chmod_open_file(const struct kp_node *n, mode_t mode)
 		return -errno;
 	if (fgetxattr(fd, KP_RECORD_XATTR, &rec, sizeof(rec)) != (ssize_t)sizeof(rec))
 		rec = (struct kp_record){0};
-	if (real != (mode & 07777) || rec.flags & KP_REC_MODE) {
+	if (real != (mode & 07777) || rec.flags) {
+		real |= KP_RECORD_BIT;
 		rec.flags |= KP_REC_MODE;
 		rec.mode = mode & 07777;
 		rc = kp_record_write_fd(fd, &rec);

@@ -81,6 +81,7 @@ static int finish(struct kp_vfs *v, const struct place *p, const struct kp_node 
 int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, int flags, mode_t mode, int *ret_fd)
 {
 	mode_t guest_mode = S_IFREG | (mode & 07777), real = kp_real_mode(guest_mode);
+	bool record = real != (guest_mode & 07777);
 	kp_autoclose int fd = -1;
 	struct place p;
 	int rc = may_create(v, n, cred);
@@ -92,11 +93,13 @@ int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cr
 	p = place_for(v, n);
 	if (on_host(n))
 		real = mode & 07777;
+	else if (record)
+		real |= KP_RECORD_BIT;
 	fd = openat(p.dirfd, place_name(&p), (flags & ~(O_TRUNC | O_DIRECTORY)) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
 		    real);
 	if (fd < 0)
 		return -errno;
-	if (!on_host(n) && real != (guest_mode & 07777)) {
+	if (!on_host(n) && record) {
 		struct kp_record rec = {.flags = KP_REC_MODE, .mode = guest_mode & 07777};
 		kp_autoclose int rec_fd = openat(p.dirfd, place_name(&p), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
@@ -301,6 +304,10 @@ int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const st
 	rc = kp_copy_up(v, from, KP_COPY_DATA);
 	if (!rc)
 		rc = kp_upper_parents(v, &to->guest);
+	if (rc)
+		return rc;
+	if (kp_may_have_record(from->st.st_mode))
+		rc = kp_upper_note_number(v, &to->guest);
 	if (rc)
 		return rc;
 	p = place_for(v, to);

@@ -72,7 +72,7 @@ static int lookup_upper(struct kp_vfs *v, const struct kp_dir *dir, struct kp_no
 		child->whiteout = true;
 		return 0;
 	}
-	if (S_ISREG(child->st.st_mode) || S_ISDIR(child->st.st_mode)) {
+	if (kp_may_have_record(child->st.st_mode)) {
 		rc = kp_record_read(v, child->guest.s + 1, &rec);
 		if (rc)
 			return rc;

@@ -90,7 +90,8 @@ struct walk {
 	size_t root_len; /* RESOLVE_BENEATH, RESOLVE_IN_ROOT: ".." stops here */
 };
 
-static int walk_exact(struct kp_vfs *v, const char *guest, pid_t tid, struct kp_node *node)
+/* With ret_partial a directory at the end may come from the cache (then *ret_partial is true): enough to go on from. */
+static int walk_exact(struct kp_vfs *v, const char *guest, pid_t tid, struct kp_node *node, bool *ret_partial)
 {
 	const char *p = guest;
 
@@ -111,7 +112,9 @@ static int walk_exact(struct kp_vfs *v, const char *guest, pid_t tid, struct kp_
 		rc = kp_gpath_push(&node->guest, p, len);
 		if (rc)
 			return rc;
-		hit = *next ? kp_dircache_get(v, node->guest.s, &ino) : NULL;
+		hit = *next || ret_partial ? kp_dircache_get(v, node->guest.s, &ino) : NULL;
+		if (ret_partial)
+			*ret_partial = hit != NULL;
 		if (hit) {
 			node->self = *hit;
 			node->parent = dir;
@@ -134,7 +137,7 @@ int kp_resolve_exact(struct kp_vfs *v, const char *guest, pid_t tid, struct kp_n
 {
 	ret_node->last = KP_LAST_NORM;
 	ret_node->trailing_slash = false;
-	return walk_exact(v, guest, tid, ret_node);
+	return walk_exact(v, guest, tid, ret_node, NULL);
 }
 
 /* Puts text (a link's target) before what is left. */
@@ -162,7 +165,7 @@ static int go_to(struct walk *w, const char *guest)
 		return 0;
 	}
 	(void)snprintf(at.s, sizeof(at.s), "%s", guest);
-	return walk_exact(w->v, at.s, w->in->tid, w->node);
+	return walk_exact(w->v, at.s, w->in->tid, w->node, &w->partial);
 }
 
 static int go_up(struct walk *w)
@@ -364,8 +367,11 @@ int kp_resolve(struct kp_vfs *v, const struct kp_walk *in, struct kp_node *ret_n
 		if (!rc && !last && ret_node->origin == KP_ABSENT)
 			rc = -ENOENT;
 	}
-	if (!rc && w.partial)
-		rc = go_to(&w, ret_node->guest.s);
+	if (!rc && w.partial) {
+		struct kp_gpath at = ret_node->guest;
+
+		rc = walk_exact(v, at.s, in->tid, ret_node, NULL);
+	}
 	if (rc)
 		return rc;
 	if (ret_node->trailing_slash && ret_node->origin != KP_ABSENT && !S_ISDIR(ret_node->mode) &&
