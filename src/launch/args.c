@@ -31,29 +31,20 @@ static int add_given(struct kp_args *args, const struct kp_option *o, const char
 	return 0;
 }
 
-/* One word that starts with '-'; *i moves when the value is the next word. */
-static int parse_option(struct kp_args *args, int argc, char **argv, int *i, struct kp_err *err)
+static int unknown(const struct kp_args *args, const char *word, struct kp_err *err)
 {
-	const char *word = argv[*i], *value = NULL;
-	const struct kp_option *o;
+	(void)kp_fail(err, EINVAL, "%s: unknown option", word);
+	return kp_hint(err, "kapsel %s --help lists the options", args->verb->name);
+}
 
-	if (word[1] == '-') {
-		const char *eq = strchr(word, '=');
+/* --NAME, --NAME=VALUE, --NAME VALUE; *i moves when the value is the next word. */
+static int parse_long(struct kp_args *args, int argc, char **argv, int *i, struct kp_err *err)
+{
+	const char *word = argv[*i], *eq = strchr(word, '='), *value = eq ? eq + 1 : NULL;
+	const struct kp_option *o = find_long(args->verb, word + 2, eq ? (size_t)(eq - word - 2) : strlen(word + 2));
 
-		o = find_long(args->verb, word + 2, eq ? (size_t)(eq - word - 2) : strlen(word + 2));
-		value = eq ? eq + 1 : NULL;
-	} else {
-		o = find_letter(args->verb, word[1]);
-		if (o && word[2]) {
-			if (!o->arg)
-				return kp_fail(err, EINVAL, "%s: unknown option: give short options one by one", word);
-			value = word + 2;
-		}
-	}
-	if (!o) {
-		(void)kp_fail(err, EINVAL, "%s: unknown option", word);
-		return kp_hint(err, "kapsel %s --help lists the options", args->verb->name);
-	}
+	if (!o)
+		return unknown(args, word, err);
 	if (!o->arg && value)
 		return kp_fail(err, EINVAL, "--%s: takes no value", o->name);
 	if (o->arg && !value && !(o->flags & KP_OPT_LATER)) {
@@ -62,6 +53,30 @@ static int parse_option(struct kp_args *args, int argc, char **argv, int *i, str
 		value = argv[++*i];
 	}
 	return add_given(args, o, value, err);
+}
+
+/* -a, -ab, -oVALUE, -o VALUE */
+static int parse_short(struct kp_args *args, int argc, char **argv, int *i, struct kp_err *err)
+{
+	const char *word = argv[*i];
+
+	for (const char *p = word + 1; *p; p++) {
+		const struct kp_option *o = find_letter(args->verb, *p);
+		const char *value = NULL;
+		int r;
+
+		if (!o)
+			return unknown(args, word, err);
+		if (o->arg) {
+			value = p[1] ? p + 1 : *i + 1 < argc ? argv[++*i] : NULL;
+			if (!value)
+				return kp_fail(err, EINVAL, "--%s: value missing: %s", o->name, o->arg);
+		}
+		r = add_given(args, o, value, err);
+		if (r < 0 || o->arg)
+			return r;
+	}
+	return 0;
 }
 
 static int check_counts(const struct kp_args *args, struct kp_err *err)
@@ -105,8 +120,10 @@ int kp_args_parse(const struct kp_verb *verb, int argc, char **argv, struct kp_a
 		}
 		if (!strcmp(word, "--help"))
 			args.help = true;
+		else if (word[0] == '-' && word[1] == '-')
+			r = parse_long(&args, argc, argv, &i, err);
 		else if (word[0] == '-' && word[1])
-			r = parse_option(&args, argc, argv, &i, err);
+			r = parse_short(&args, argc, argv, &i, err);
 		else
 			args.operands[args.operand_count++] = word;
 	}
