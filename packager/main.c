@@ -1,8 +1,47 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Placeholder entry until the packager's verbs land. */
-#include "base/base.h"
+/* kapsel-pack: the verbs of kapsel that build images. */
+#include <locale.h>
 
-int main(void)
+#include "packager/pack.h"
+
+static const struct {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+} verbs[] = {
+	{"pack", cmd_pack, "build an image from a manifest"},
+};
+
+static void usage(FILE *out)
 {
+	fprintf(out, "usage: kapsel VERB [ARG...]\n\nThe verbs of kapsel-pack:\n");
+	for (size_t i = 0; i < KP_ARRAY_LEN(verbs); i++)
+		fprintf(out, "  %-10s %s\n", verbs[i].name, verbs[i].help);
+	fprintf(out, "\n`kapsel VERB --help` explains one.\n");
+}
+
+int main(int argc, char **argv)
+{
+	/* libarchive converts names by the locale; a name must come through as it is. */
+	if (!setlocale(LC_CTYPE, "C.UTF-8"))
+		(void)setlocale(LC_CTYPE, "");
+	if (kp_debug_init())
+		return 0;
+	if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help"))) {
+		usage(stdout);
+		return 0;
+	}
+	if (argc > 1 && !strcmp(argv[1], "--version")) {
+		printf("kapsel-pack %s\n", KP_VERSION);
+		return 0;
+	}
+	for (size_t i = 0; argc > 1 && i < KP_ARRAY_LEN(verbs); i++)
+		if (!strcmp(argv[1], verbs[i].name))
+			return verbs[i].run(argc - 1, argv + 1);
+	if (argc < 2)
+		fprintf(stderr, "kapsel: kapsel-pack: no verb given: pack was expected\n");
+	else
+		fprintf(stderr, "kapsel: %s: no verb of kapsel-pack: pack was expected\n", argv[1]);
+	fprintf(stderr, "hint: kapsel-pack --help\n");
 	return KP_EXIT_FAILED;
 }

@@ -70,6 +70,17 @@ int kp_remove_tree(int dirfd, const char *path);
  * whole, copy_file_range, else read/write; holes stay holes. 0 or -errno. */
 int kp_copy_data(int in_fd, int out_fd, uint64_t len);
 
+/* --- long work --- */
+/* To be called before work that takes long (unpacking, copying): lets whoever runs this thread make arrangements, such as having
+ * another thread answer meanwhile. Does nothing unless this thread has set kp_slow_hook. */
+extern _Thread_local void (*kp_slow_hook)(void *ctx);
+extern _Thread_local void *kp_slow_ctx;
+static inline void kp_going_slow(void)
+{
+	if (kp_slow_hook)
+		kp_slow_hook(kp_slow_ctx);
+}
+
 /* --- strings --- */
 /* Joins a and b with exactly one '/' between; -ENAMETOOLONG when it does not fit. */
 int kp_path_join(char *buf, size_t size, const char *a, const char *b);

@@ -6,6 +6,8 @@
 #include "base/base.h"
 
 unsigned kp_debug_enabled;
+_Thread_local void (*kp_slow_hook)(void *ctx);
+_Thread_local void *kp_slow_ctx;
 
 static const struct {
 	const char *name;

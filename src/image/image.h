@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A packed image, opened for reading. The index is mapped and used in place: nothing is loaded, so
- * opening costs the same for ten files and for a million. Everything read from the file is checked
- * before use; a damaged image gives an error, never a fault (see docs/FORMAT.md).
+ * A packed image, opened for reading. The index is used in place and comes in by pieces of 16 KiB on
+ * first touch, each checked against its digest: opening costs the same for ten files and for a million, and
+ * what was read once does not change. The file itself is never mapped, so truncating it under us is -EIO,
+ * not SIGBUS. Everything is checked before use (see docs/FORMAT.md).
  */
 #ifndef KAPSEL_IMAGE_IMAGE_H
 #define KAPSEL_IMAGE_IMAGE_H
@@ -19,7 +20,7 @@
 
 struct kp_image; /* immutable after open; all readers below are thread-safe */
 
-/* One entry, decoded. Pointers point into the mapped index and live as long as the image. Names and
+/* One entry, decoded. Pointers point into the index and live as long as the image. Names and
  * targets are NUL-terminated there. */
 struct kp_entry {
 	uint32_t id;        /* position in the index */
@@ -28,22 +29,24 @@ struct kp_entry {
 	uint32_t nlink;     /* names of this file in the image; directories: 2 + subdirectories */
 	uint32_t ino;       /* id of the first name of the same file: equal only for hard links */
 	uint64_t size;      /* bytes of a file, length of a link's target, 0 for directories */
-	int64_t mtime;      /* seconds since the epoch */
+	int64_t mtime;      /* seconds since the epoch, 0..UINT32_MAX */
 	const char *name;   /* "" for the root */
 	const char *target; /* symlinks only, else NULL */
 	uint32_t first_child, child_count; /* directories: children are consecutive ids, in strcmp order */
 	const uint8_t *digest;             /* regular files: KP_DIGEST_LEN bytes of content digest, else NULL */
 };
 
-/* Opens the image in fd (borrowed: duplicated inside) and checks trailer, manifest and index bounds.
- * name is used in error texts only. */
+/* Opens the image in fd (borrowed: duplicated inside) and checks trailer, manifest and index bounds. An image
+ * that was cut, appended to or overwritten is an error that says so. name is used in error texts only. */
 int kp_image_open(int fd, const char *name, struct kp_image **ret_image, struct kp_err *err);
 struct kp_image *kp_image_free(struct kp_image *image); /* NULL is fine; returns NULL */
 
-/* True when fd ends in a kapsel trailer (the launcher's test for "am I an image?"). */
+/* True when fd is a kapsel image, whole or not (the launcher's test for "am I an image?"): it ends in a
+ * trailer, or the head stands where the launcher ends, so that an image cut short is told from a plain launcher. */
 bool kp_image_present(int fd);
 
-/* BLAKE2b-256 over manifest and index: names the image by content. */
+/* BLAKE2b-256 over the digests of index and manifest: names the image by content. It holds for
+ * all that is read later, since each piece of the index is checked against it. */
 const uint8_t *kp_image_digest(const struct kp_image *image);
 uint32_t kp_image_count(const struct kp_image *image);
 /* Manifest text as packed (normalised YAML), NUL-terminated. */
@@ -61,7 +64,9 @@ uint32_t kp_image_find(const struct kp_image *image, const char *path);
 int kp_image_path(const struct kp_image *image, uint32_t id, char *buf, size_t size);
 
 /* Writes the content of a regular file to out_fd (from its current position; zero blocks become
- * holes) and compares the digest. 0 or -errno; -EIO with err set when it does not match. */
+ * holes, or zeros on a pipe) and compares the digest. 0 or -errno with err set; -EIO when it does not match
+ * (what was written must be dropped then). Never writes more than the entry's size. Calls from several threads
+ * run in parallel. */
 int kp_image_extract(const struct kp_image *image, uint32_t id, int out_fd, struct kp_err *err);
 
 /* Checks every digest, and that index and squashfs agree, both ways. progress may be NULL. */

@@ -21,11 +21,14 @@ struct kp_tree *kp_tree_free(struct kp_tree *tree);
 /* All paths are absolute, normalised ("/a/b", no "." or ".."). Missing parents are made (0755, mtime 0).
  * A later add replaces an earlier one (a directory over a directory only updates its mode and mtime; a file
  * over a directory, or the reverse, replaces the subtree). Symlinks in parents are followed inside the tree
- * (so a file added at /lib/x goes to /usr/lib/x where /lib -> usr/lib). 0 or -errno with err. */
+ * (so a file added at /lib/x goes to /usr/lib/x where /lib -> usr/lib); a directory added over a symlink that
+ * leads to a directory leaves both as they are. Set-id bits are dropped, as is the sticky bit of files. A path is at
+ * most 4095 bytes with all its links followed, a name 255. A tree is used by one thread at a time. 0 or -errno with err. */
 int kp_tree_add_dir(struct kp_tree *t, const char *path, mode_t mode, int64_t mtime, struct kp_err *err);
 int kp_tree_add_symlink(struct kp_tree *t, const char *path, const char *target, int64_t mtime,
 			struct kp_err *err);
-/* Content comes from a host file, opened when the image is written. */
+/* Content comes from a host file, opened when the image is written; that its size has changed by then is
+ * an error (EBUSY). */
 int kp_tree_add_host_file(struct kp_tree *t, const char *path, const char *host_path, mode_t mode,
 			  int64_t mtime, struct kp_err *err);
 /* Content is copied from memory. */
@@ -49,7 +52,7 @@ int kp_tree_walk(const struct kp_tree *t, int (*fn)(const char *path, const stru
 int kp_tree_stat(const struct kp_tree *t, const char *path, struct kp_tree_info *ret_info);
 
 struct kp_write_options {
-	const char *launcher;     /* host path of the static launcher put in front */
+	const char *launcher;     /* host path of the static launcher put in front; NULL: none */
 	const char *manifest;     /* text embedded */
 	size_t manifest_len;
 	int level;                /* zstd level 1..22; 0 = default (15, as mksquashfs) */

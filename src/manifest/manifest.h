@@ -6,6 +6,7 @@
 #ifndef KAPSEL_MANIFEST_MANIFEST_H
 #define KAPSEL_MANIFEST_MANIFEST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -44,6 +45,7 @@ struct kp_source {
 	enum kp_source_kind kind;
 	struct kp_mark mark;
 	struct kp_strings names; /* deb: packages and ./files; elf: programs; exclude: patterns; tar: one file */
+	struct kp_mark *name_marks; /* one for each of names */
 	char *suite, *arch;      /* deb: optional, else NULL */
 	char *from, *to, *mode;  /* copy: mode is a chmod(1) expression or octal, or NULL */
 	char *path;              /* file, symlink: where in the image */
@@ -69,6 +71,7 @@ struct kp_command {
 struct kp_manifest {
 	char *name, *version, *summary; /* summary may be NULL */
 	struct kp_strings entry;        /* entry.command; empty in an image that is only a layer */
+	struct kp_mark entry_mark;      /* of entry.command */
 	char *cwd;                      /* entry.cwd or NULL */
 	struct kp_pairs env;            /* entry.env */
 	struct kp_command *commands;
@@ -90,5 +93,16 @@ struct kp_manifest *kp_manifest_free(struct kp_manifest *m); /* NULL is fine; re
 /* The part that goes into the image, as canonical YAML that kp_manifest_parse reads back: everything but
  * `contents`. Caller frees. */
 char *kp_manifest_normalised(const struct kp_manifest *m, size_t *ret_len);
+
+/* The key that a kind of source stands under: "deb", "elf", ... */
+const char *kp_source_name(enum kp_source_kind kind);
+
+/* Applies a chmod(1) expression ("u=rwX,go=rX", "+x", "0644") to mode, as umask 022 would have it where no one is
+ * named. is_dir decides X. 0, or -EINVAL when the expression is none; set-id bits are dropped. */
+int kp_mode_apply(const char *expr, mode_t mode, bool is_dir, mode_t *ret_mode);
+
+/* Normalises an absolute path: single slashes, no ".", no slash at the end. Caller frees *ret_path. 0, -EINVAL (not
+ * absolute, or has ".."), -ENAMETOOLONG. */
+int kp_path_normalise(const char *path, char **ret_path);
 
 #endif

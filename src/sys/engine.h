@@ -37,11 +37,16 @@ struct kp_spawn {
 	mode_t umask;
 };
 
-/* Starts a guest process. It is a child of this process (of the spawner thread): wait for it with
- * waitpid(pid, ..., __WALL), never with -1 unless __WNOTHREAD is given (other threads wait for stops of theirs).
+/* Starts a guest process. It is a child of this process: wait for it with kp_engine_reap only.
  * 0, or -errno with err when it could not be started: -ENOENT (127), -EACCES, -ENOEXEC (126), others (125).
  * All signals have default dispositions and none is blocked in the new process. */
 int kp_engine_spawn(struct kp_engine *engine, const struct kp_spawn *s, pid_t *ret_pid, struct kp_err *err);
+
+/* Next change of a child of this process: exits are reaped, stops and continues of job control are reported. pid 0: any child (orphans
+ * included). Returns the child with a status as of waitpid, or 0 when there is no news; does not block (SIGCHLD tells when to ask).
+ * Plain wait calls would eat the ptrace stops that the engine's threads wait for: a wait by any thread of a process sees those of
+ * all its threads' tracees. */
+pid_t kp_engine_reap(pid_t pid, int *ret_status);
 
 /* Guest processes alive now (not zombies): fills pids up to max, returns how many there are. */
 size_t kp_engine_pids(struct kp_engine *engine, pid_t *pids, size_t max);

@@ -1,0 +1,2 @@
+int add(int a, int b);
+const char *last(int argc, char **argv);

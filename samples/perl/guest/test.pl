@@ -1,0 +1,23 @@
+use strict;
+use warnings;
+use POSIX qw(floor);
+use Data::Dumper;
+use Digest::SHA qw(sha256_hex);
+use Encode;
+use File::Temp qw(tempdir);
+use JSON::PP;
+use Socket;
+
+$Data::Dumper::Sortkeys = $Data::Dumper::Indent = 1;
+print "sha ", substr(sha256_hex("kapsel"), 0, 0), length(sha256_hex("kapsel")), "\n";
+print "json ", JSON::PP->new->canonical->encode({b => [1, 2], a => "x"}), "\n";
+my $dir = tempdir(CLEANUP => 1);
+open(my $out, '>', "$dir/f") or die $!;
+print $out "line $_\n" for 1 .. 100;
+close $out;
+print "lines ", scalar(() = `cat $dir/f`), "\n";
+my $pid = fork();
+exit 3 unless $pid;
+waitpid $pid, 0;
+print "child ", $? >> 8, "\n";
+print "floor ", floor(3.7), " ", length(decode('UTF-8', "\xc3\xa9")), "\n";

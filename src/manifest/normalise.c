@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The manifest as it goes into the image: the same meaning, one spelling. */
+#include <yaml.h>
+
+#include "base/base.h"
+#include "manifest/manifest.h"
+
+/* JSON is YAML: quoted text with escapes has one spelling, whatever is in it. */
+static void put_text(struct kp_buf *b, const char *text)
+{
+	kp_buf_puts(b, "\"");
+	for (const unsigned char *s = (const unsigned char *)text; *s; s++) {
+		if (*s == '"' || *s == '\\')
+			kp_buf_printf(b, "\\%c", *s);
+		else if (*s < 0x20 || *s == 0x7f)
+			kp_buf_printf(b, "\\x%02x", *s);
+		else if (s[0] == 0xc2 && s[1] < 0xa0)
+			kp_buf_printf(b, "\\x%02x", *++s);
+		else if (s[0] == 0xe2 && s[1] == 0x80 && (s[2] == 0xa8 || s[2] == 0xa9))
+			kp_buf_printf(b, "\\u20%02x", s[2] - 0x80), s += 2;
+		else if (s[0] == 0xef && s[1] == 0xbb && s[2] == 0xbf)
+			kp_buf_puts(b, "\\ufeff"), s += 2;
+		else
+			kp_buf_add(b, s, 1);
+	}
+	kp_buf_puts(b, "\"");
+}
+
+static void put_pair(struct kp_buf *b, const char *indent, const char *key, const char *value)
+{
+	kp_buf_printf(b, "%s%s: ", indent, key);
+	put_text(b, value);
+	kp_buf_puts(b, "\n");
+}
+
+static void put_list(struct kp_buf *b, const struct kp_strings *list)
+{
+	kp_buf_puts(b, "[");
+	for (size_t i = 0; i < list->count; i++) {
+		kp_buf_puts(b, i ? ", " : "");
+		put_text(b, list->items[i]);
+	}
+	kp_buf_puts(b, "]\n");
+}
+
+static void put_entry(struct kp_buf *b, const struct kp_manifest *m)
+{
+	kp_buf_puts(b, "entry:\n  command: ");
+	put_list(b, &m->entry);
+	if (m->cwd)
+		put_pair(b, "  ", "cwd", m->cwd);
+	if (m->env.count)
+		kp_buf_puts(b, "  env:\n");
+	for (size_t i = 0; i < m->env.count; i++) {
+		kp_buf_puts(b, "    ? ");
+		put_text(b, m->env.items[i].name);
+		kp_buf_puts(b, "\n    : ");
+		put_text(b, m->env.items[i].value);
+		kp_buf_puts(b, "\n");
+	}
+}
+
+char *kp_manifest_normalised(const struct kp_manifest *m, size_t *ret_len)
+{
+	static const char *const modes[] = {"full", "writecopy", "merged"};
+	struct kp_buf b = {0};
+
+	kp_buf_puts(&b, "kapsel: 1\n");
+	put_pair(&b, "", "name", m->name);
+	put_pair(&b, "", "version", m->version);
+	if (m->summary)
+		put_pair(&b, "", "summary", m->summary);
+	if (m->entry.count)
+		put_entry(&b, m);
+	if (m->command_count)
+		kp_buf_puts(&b, "commands:\n");
+	for (size_t i = 0; i < m->command_count; i++) {
+		kp_buf_puts(&b, "  ");
+		put_text(&b, m->commands[i].name);
+		kp_buf_puts(&b, ": ");
+		put_list(&b, &m->commands[i].argv);
+	}
+	if (m->mode_count)
+		kp_buf_puts(&b, "modes:\n");
+	for (size_t i = 0; i < m->mode_count; i++) {
+		kp_buf_puts(&b, "  ? ");
+		put_text(&b, m->modes[i].path);
+		kp_buf_printf(&b, "\n  : %s\n", modes[m->modes[i].mode]);
+	}
+	if (ret_len)
+		*ret_len = b.len;
+	return b.data;
+}

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One notified call: its arguments, copied once, and its reply. Handlers see nothing else. Strings were read and the notification
+ * rechecked before the handler runs; buffers are read and written through kp_call_get and kp_call_put.
+ */
+#ifndef KAPSEL_SYS_CALL_H
+#define KAPSEL_SYS_CALL_H
+
+#include <limits.h>
+
+#include "base/base.h"
+#include "sys/engine.h"
+#include "sys/table.h"
+#include "trap/trap.h"
+#include "vfs/change.h"
+#include "vfs/resolve.h"
+
+enum kp_reply {
+	KP_REPLY_VALUE,   /* c->value, or the handler's -errno */
+	KP_REPLY_FD,      /* c->fd goes into the guest; its number there is the result */
+	KP_REPLY_KERNEL,  /* let the call go on: only for calls that name nothing */
+	KP_REPLY_REWRITE, /* the guest makes *c->rewrite instead */
+	KP_REPLY_DONE,    /* already answered */
+};
+
+struct kp_call {
+	struct kp_engine *engine;
+	struct kp_vfs *vfs;
+	struct kp_trap *trap;
+	struct seccomp_notif n;
+	const struct kp_row *row;
+	pid_t tid;
+	uint64_t *raw; /* the six arguments */
+	/* Paths in the order of the row; NULL pointers show as null. */
+	char path[2][PATH_MAX];
+	bool path_null[2];
+	int dirfd[2];
+	size_t path_count;
+	char *str; /* the STR argument (allocated), or NULL */
+	struct kp_cred cred;
+	bool cred_known;
+
+	enum kp_reply reply;
+	int64_t value;
+	int fd;
+	bool cloexec;
+	struct kp_rewrite *rewrite; /* allocated by kp_call_rewrite */
+	const char *note;           /* host side of the answer, for the trace; may be NULL */
+};
+
+/* Reads the row's strings. 0 or -errno (-EFAULT, -ENAMETOOLONG). */
+int kp_call_snapshot(struct kp_call *c);
+void kp_call_release(struct kp_call *c);
+
+/* File system identity of the caller. */
+const struct kp_cred *kp_call_cred(struct kp_call *c);
+/* mode & ~umask of the caller. */
+mode_t kp_call_mode(struct kp_call *c, uint64_t mode);
+
+/* Guest path of the directory that path i starts from. */
+int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start);
+/* Resolves path i. Call with the vfs lock held. An empty path is -ENOENT: see kp_call_resolve_at. */
+int kp_call_resolve(struct kp_call *c, size_t i, bool follow, struct kp_node *ret_node);
+/* The same; with AT_EMPTY_PATH in flags an empty path is the descriptor itself. */
+int kp_call_resolve_at(struct kp_call *c, size_t i, bool follow, int flags, struct kp_node *ret_node);
+/* What descriptor fd of the caller holds (fd AT_FDCWD: its working directory). */
+int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *ret_node);
+/* As above, for changes: what came from an image is found by its name again, so that it can be copied up. */
+int kp_call_fd_node_for_change(struct kp_call *c, int fd, struct kp_node *ret_node);
+
+/* Guest buffers. 0 or -EFAULT. */
+static inline int kp_call_get(struct kp_call *c, uint64_t addr, void *buf, size_t len)
+{
+	return kp_mem_read(c->tid, addr, buf, len);
+}
+static inline int kp_call_put(struct kp_call *c, uint64_t addr, const void *buf, size_t len)
+{
+	return kp_mem_write(c->tid, addr, buf, len);
+}
+
+/* Starts a rewrite of this call into nr (the same arguments until changed); sets the reply. */
+struct kp_rewrite *kp_call_rewrite(struct kp_call *c, int nr);
+/* Puts bytes into the blob (8-aligned) and returns their offset; -1 when full. */
+int kp_rewrite_add(struct kp_rewrite *rw, const void *data, size_t len);
+/* Argument arg becomes a pointer to this string. 0 or -ENAMETOOLONG. */
+int kp_rewrite_string(struct kp_rewrite *rw, int arg, const char *text);
+
+#endif

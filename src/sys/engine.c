@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The engine: workers that take notifications, run the row's handler and carry out its reply. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "loader/blob.h"
+#include "sys/internal.h"
+#include "vfs/proc.h"
+
+#define WORKER_STACK (512U << 10)
+
+static void carry_out(struct kp_call *c, int rc)
+{
+	uint64_t id = c->n.id;
+
+	if (rc == -ESRCH)
+		return;
+	if (rc < 0) {
+		(void)kp_trap_answer(c->trap, id, 0, rc);
+		return;
+	}
+	switch (c->reply) {
+	case KP_REPLY_VALUE:
+		(void)kp_trap_answer(c->trap, id, c->value, 0);
+		break;
+	case KP_REPLY_FD:
+		/* Two steps: adding with the answer in one does not wake the caller on this core. */
+		rc = kp_trap_add_fd(c->trap, id, c->tid, c->fd, c->cloexec);
+		c->value = rc;
+		if (rc != -ENOENT)
+			(void)kp_trap_answer(c->trap, id, rc, rc < 0 ? rc : 0);
+		break;
+	case KP_REPLY_KERNEL:
+		(void)kp_trap_continue(c->trap, id);
+		break;
+	case KP_REPLY_REWRITE:
+		rc = kp_trap_rewrite(c->trap, &c->n, c->rewrite);
+		if (rc)
+			(void)kp_trap_answer(c->trap, id, 0, rc == -EPERM ? -EPERM : -EAGAIN);
+		break;
+	case KP_REPLY_DONE:
+		break;
+	}
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static void serve(struct kp_call *c)
+{
+	uint64_t begun = c->engine->trace ? now_us() : 0;
+	int rc;
+
+	c->tid = (pid_t)c->n.pid;
+	c->raw = (uint64_t *)c->n.data.args;
+	c->reply = KP_REPLY_VALUE;
+	c->value = 0;
+	c->fd = -1;
+	c->cloexec = false;
+	c->cred_known = false;
+	if (c->n.data.nr == KP_NR_START) {
+		c->row = NULL;
+		carry_out(c, kp_exec_start(c));
+		return;
+	}
+	if (kp_trap_expected(c->trap, &c->n) == KP_EXPECT_GO) {
+		(void)kp_trap_continue(c->trap, c->n.id);
+		return;
+	}
+	c->row = kp_row_of(c->n.data.nr);
+	if (!c->row || !c->row->handler) {
+		(void)kp_trap_answer(c->trap, c->n.id, 0, -ENOSYS);
+		return;
+	}
+	rc = kp_call_snapshot(c);
+	if (!rc)
+		rc = c->row->handler(c);
+	carry_out(c, rc);
+	c->fd = kp_close(c->fd);
+	if (c->engine->trace)
+		kp_trace(c->engine, c, rc, now_us() - begun);
+	kp_call_release(c);
+}
+
+/*
+ * One worker receives, the others rest: a waiting listener wakes all who wait (kernel/seccomp.c, recv_wait_event is not exclusive), and
+ * with sync wake-up one receiver on the caller's own core is fastest. Before long work the receiver hands its turn to a resting
+ * worker, or to a new one.
+ */
+static void *worker(void *arg);
+
+static int add_worker(struct kp_engine *e)
+{
+	pthread_attr_t attr;
+	int rc;
+
+	if (e->worker_count >= KP_MAX_WORKERS)
+		return EAGAIN;
+	pthread_attr_init(&attr);
+	(void)pthread_attr_setstacksize(&attr, WORKER_STACK);
+	rc = pthread_create(&e->workers[e->worker_count], &attr, worker, e);
+	if (!rc)
+		e->worker_count++;
+	pthread_attr_destroy(&attr);
+	return rc;
+}
+
+struct turn {
+	struct kp_engine *engine;
+	bool handed_on;
+};
+
+static void hand_on(void *ctx)
+{
+	struct turn *t = ctx;
+	struct kp_engine *e = t->engine;
+
+	if (t->handed_on)
+		return;
+	t->handed_on = true;
+	pthread_mutex_lock(&e->turn_lock);
+	e->receivers--;
+	if (!e->resting && add_worker(e))
+		KP_DEBUG(TRAP, "all %zu workers are busy", e->worker_count);
+	pthread_cond_signal(&e->turn);
+	pthread_mutex_unlock(&e->turn_lock);
+}
+
+/* Rests until a receiver is missing. */
+static void take_turn(struct kp_engine *e)
+{
+	pthread_mutex_lock(&e->turn_lock);
+	e->resting++;
+	while (e->receivers && !atomic_load(&e->stopping))
+		pthread_cond_wait(&e->turn, &e->turn_lock);
+	e->resting--;
+	e->receivers++;
+	pthread_mutex_unlock(&e->turn_lock);
+}
+
+static void *worker(void *arg)
+{
+	struct kp_engine *e = arg;
+	struct kp_call *c = kp_calloc(1, sizeof(*c));
+	struct turn turn = {e, true};
+	int rc;
+
+	c->engine = e;
+	c->vfs = e->vfs;
+	c->trap = e->trap;
+	kp_slow_ctx = &turn;
+	kp_slow_hook = hand_on;
+	for (;;) {
+		if (turn.handed_on)
+			take_turn(e);
+		turn.handed_on = false;
+		rc = kp_trap_receive(e->trap, &c->n);
+		if (!rc)
+			serve(c);
+		else if (atomic_load(&e->stopping) || (rc != -ENOENT && rc != -EINTR))
+			break;
+	}
+	free(c);
+	return NULL;
+}
+
+/* The loader must lie where exec is allowed: the run directory, else the store. */
+static int place_loader(struct kp_engine *e, struct kp_err *err)
+{
+	struct statvfs fs;
+	int fd, rc;
+
+	if (kp_path_join(e->loader_path, sizeof(e->loader_path), e->run_dir, "loader"))
+		return kp_fail_errno(err, ENAMETOOLONG, "%s", e->run_dir);
+	if (statvfs(e->run_dir, &fs) == 0 && fs.f_flag & ST_NOEXEC) {
+		(void)kp_fail(err, EACCES, "%s: the file system does not allow exec", e->run_dir);
+		return kp_hint(err, "set XDG_RUNTIME_DIR to a directory of yours that does");
+	}
+	(void)unlink(e->loader_path);
+	fd = open(e->loader_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0555);
+	if (fd < 0)
+		return kp_fail_errno(err, errno, "%s: cannot write", e->loader_path);
+	rc = kp_write_full(fd, kp_loader_start, (size_t)(kp_loader_end - kp_loader_start));
+	if (!rc && fchmod(fd, 0555) < 0)
+		rc = -errno;
+	(void)kp_close(fd);
+	return rc ? kp_fail_errno(err, -rc, "%s: cannot write", e->loader_path) : 0;
+}
+
+int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_engine, struct kp_err *err)
+{
+	struct kp_engine *e = kp_calloc(1, sizeof(*e));
+	char sockets[PATH_MAX];
+	int listener = -1, rc;
+
+	e->vfs = o->vfs;
+	e->run_dir = kp_strdup(o->run_dir);
+	e->instance = kp_strdup(o->instance ? o->instance : "");
+	e->names = kp_names_new();
+	pthread_mutex_init(&e->exec_lock, NULL);
+	pthread_mutex_init(&e->trace_lock, NULL);
+	pthread_mutex_init(&e->turn_lock, NULL);
+	pthread_cond_init(&e->turn, NULL);
+	(void)umask(0); /* guests' own umasks are applied by hand */
+	rc = kp_path_join(sockets, sizeof(sockets), o->run_dir, "s");
+	if (!rc && mkdir(sockets, 0700) < 0 && errno != EEXIST)
+		rc = kp_fail_errno(err, errno, "%s: cannot make directory", sockets);
+	if (!rc)
+		rc = place_loader(e, err);
+	if (!rc && o->trace_path) {
+		e->trace = fopen(o->trace_path, "we");
+		if (!e->trace)
+			rc = kp_fail_errno(err, errno, "%s: cannot write the trace", o->trace_path);
+	}
+	if (!rc)
+		rc = kp_spawner_start(e, &listener, err);
+	if (!rc) {
+		e->trap = kp_trap_new(listener);
+		rc = add_worker(e);
+		if (rc)
+			rc = kp_fail_errno(err, rc, "workers: cannot start");
+	}
+	if (rc) {
+		kp_engine_free(e);
+		return rc;
+	}
+	*ret_engine = e;
+	return 0;
+}
+
+static void on_wake(int sig)
+{
+	(void)sig;
+}
+
+/* Newer kernels end the wait when the last filtered task is gone; older ones wait for ever: a signal interrupts them. */
+static void stop_workers(struct kp_engine *e)
+{
+	struct sigaction wake = {.sa_handler = on_wake};
+	struct timespec pause = {.tv_nsec = 1000000};
+
+	atomic_store(&e->stopping, true);
+	(void)sigaction(SIGRTMIN + 8, &wake, NULL);
+	for (size_t i = 0; i < e->worker_count; i++)
+		while (pthread_tryjoin_np(e->workers[i], NULL) == EBUSY) {
+			pthread_mutex_lock(&e->turn_lock);
+			pthread_cond_broadcast(&e->turn);
+			pthread_mutex_unlock(&e->turn_lock);
+			(void)pthread_kill(e->workers[i], SIGRTMIN + 8);
+			(void)nanosleep(&pause, NULL);
+		}
+}
+
+struct kp_engine *kp_engine_free(struct kp_engine *e)
+{
+	if (!e)
+		return NULL;
+	kp_spawner_stop(e);
+	stop_workers(e);
+	kp_trap_free(e->trap);
+	kp_exec_free(e);
+	kp_names_free(e->names);
+	if (e->trace)
+		(void)fclose(e->trace);
+	(void)unlink(e->loader_path);
+	pthread_mutex_destroy(&e->exec_lock);
+	pthread_mutex_destroy(&e->trace_lock);
+	free(e->run_dir);
+	free(e->instance);
+	free(e);
+	return NULL;
+}
+
+static bool is_zombie(pid_t pid)
+{
+	char path[64];
+	kp_autofree char *text = NULL;
+	const char *at;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (kp_read_file(AT_FDCWD, path, 65536, &text, NULL) || !(at = strrchr(text, ')')))
+		return true;
+	return at[2] == 'Z' || at[2] == 'X';
+}
+
+size_t kp_engine_pids(struct kp_engine *e, pid_t *pids, size_t max)
+{
+	DIR *d = opendir("/proc");
+	struct dirent *entry;
+	size_t count = 0;
+
+	if (!d)
+		return 0;
+	while (count < max && (entry = readdir(d))) {
+		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+
+		if (pid > 0 && kp_proc_is_guest(e->vfs, pid) && !is_zombie(pid))
+			pids[count++] = pid;
+	}
+	(void)closedir(d);
+	return count;
+}

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * execve. The guest's call becomes an execve of the exec loader with the same argv and envp; what the loader will need (program,
+ * interpreter, names) is settled here, before, and waits under the process's id until the loader asks for it.
+ */
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "loader/elf.h"
+#include "sys/handlers.h"
+#include "sys/internal.h"
+
+#define HEAD 4096            /* what is read of a file to know what it is */
+#define SCRIPT_LINE 256      /* BINPRM_BUF_SIZE */
+#define MAX_SCRIPTS 5
+
+struct kp_exec {
+	pid_t tgid;
+	int program_fd, interp_fd;
+	struct kp_start start;
+	UT_hash_handle hh;
+};
+
+static struct kp_exec *exec_free(struct kp_exec *x)
+{
+	if (x) {
+		kp_close(x->program_fd);
+		kp_close(x->interp_fd);
+		free(x);
+	}
+	return NULL;
+}
+
+/* The plan of one execve while it is worked out. */
+struct plan {
+	struct kp_call *c;
+	struct kp_exec *x;
+	struct kp_node *n;
+	char name[PATH_MAX];     /* what is executed now, as named */
+	char filename[PATH_MAX]; /* the caller's word: AT_EXECFN, comm */
+	char *argv[2 * MAX_SCRIPTS + 4]; /* strings in front of the caller's */
+	size_t argc;
+	uint32_t drop;
+	char head[HEAD + 1];
+	size_t head_len;
+	uint64_t size;
+};
+
+static int open_program(struct plan *p, int *ret_fd)
+{
+	struct kp_call *c = p->c;
+	struct stat st;
+	ssize_t n;
+	int fd, rc;
+
+	if (p->n->origin == KP_ABSENT)
+		return -ENOENT;
+	if (!S_ISREG(p->n->mode))
+		return S_ISLNK(p->n->mode) ? -ELOOP : -EACCES;
+	rc = p->n->origin == KP_MAGIC && !p->n->ino ? 0 : kp_node_permit(c->vfs, p->n, kp_call_cred(c), X_OK);
+	if (!rc && p->n->origin == KP_PROC)
+		rc = -EACCES;
+	if (!rc)
+		rc = kp_node_open(c->vfs, p->n, O_RDONLY, &fd);
+	if (rc)
+		return rc;
+	n = pread(fd, p->head, HEAD, 0);
+	if (n < 0 || fstat(fd, &st) < 0) {
+		rc = -errno;
+		(void)kp_close(fd);
+		return rc;
+	}
+	p->head_len = (size_t)n;
+	p->head[n] = '\0';
+	p->size = (uint64_t)st.st_size;
+	*ret_fd = fd;
+	return 0;
+}
+
+static int resolve_name(struct plan *p, const char *name)
+{
+	struct kp_call *c = p->c;
+	struct kp_gpath start = {"/"};
+	struct kp_walk w = {.cred = kp_call_cred(c), .tid = c->tid, .start = start.s, .path = name, .follow = true};
+	int rc = name[0] == '/' ? 0 : kp_call_start(c, AT_FDCWD, &start);
+
+	return rc ? rc : kp_resolve(c->vfs, &w, p->n);
+}
+
+static void push_front(struct plan *p, const char *text)
+{
+	memmove(p->argv + 1, p->argv, p->argc * sizeof(*p->argv));
+	p->argv[0] = kp_strdup(text);
+	p->argc++;
+}
+
+/* "#! interpreter [one argument]": as binfmt_script reads it. */
+static int read_script(struct plan *p, char *interp, char *arg)
+{
+	char line[SCRIPT_LINE];
+	size_t len = KP_MIN(p->head_len, sizeof(line) - 1);
+	char *at, *end;
+	bool whole;
+
+	memcpy(line, p->head, len);
+	line[len] = '\0';
+	end = memchr(line, '\n', len);
+	whole = end || p->head_len < sizeof(line);
+	if (!end)
+		end = line + strlen(line);
+	*end = '\0';
+	while (end > line + 2 && (end[-1] == ' ' || end[-1] == '\t'))
+		*--end = '\0';
+	at = line + 2 + strspn(line + 2, " \t");
+	if (!*at)
+		return -ENOEXEC;
+	len = strcspn(at, " \t");
+	if (!at[len] && !whole)
+		return -ENOEXEC; /* the path may be cut */
+	(void)snprintf(interp, SCRIPT_LINE, "%.*s", (int)len, at);
+	at += len;
+	at += strspn(at, " \t");
+	(void)snprintf(arg, SCRIPT_LINE, "%s", at);
+	return 0;
+}
+
+static int through_script(struct plan *p)
+{
+	char interp[SCRIPT_LINE], arg[SCRIPT_LINE];
+	int rc = read_script(p, interp, arg);
+
+	if (rc)
+		return rc;
+	if (p->argc) { /* the script's interpreter is a script: its name goes, its path comes */
+		free(p->argv[0]);
+		p->argc--;
+		memmove(p->argv, p->argv + 1, p->argc * sizeof(*p->argv));
+	}
+	p->drop = 1;
+	push_front(p, p->name);
+	if (arg[0])
+		push_front(p, arg);
+	push_front(p, interp);
+	(void)snprintf(p->name, sizeof(p->name), "%s", interp);
+	return resolve_name(p, interp);
+}
+
+static int open_interp(struct plan *p, const struct kp_elf_info *info)
+{
+	char path[PATH_MAX];
+	struct kp_elf_info own;
+	int rc;
+
+	if (!info->interp_len || info->interp_len > sizeof(path))
+		return -ENOEXEC;
+	rc = kp_pread_full(p->x->program_fd, path, info->interp_len, info->interp_off);
+	if (rc || path[info->interp_len - 1] != '\0')
+		return -ENOEXEC;
+	rc = resolve_name(p, path);
+	if (!rc)
+		rc = open_program(p, &p->x->interp_fd);
+	if (rc)
+		return rc;
+	rc = kp_elf_check(p->head, p->head_len, p->size, &own);
+	return rc ? -ELIBBAD : 0;
+}
+
+static int add_string(struct kp_start *s, const char *text, uint32_t *ret_off)
+{
+	size_t len = strlen(text) + 1;
+
+	if (s->strings_len + len > sizeof(s->strings))
+		return -E2BIG;
+	*ret_off = s->strings_len;
+	memcpy(s->strings + s->strings_len, text, len);
+	s->strings_len += (uint32_t)len;
+	return 0;
+}
+
+static int fill_start(struct plan *p, const char *exe)
+{
+	struct kp_start *s = &p->x->start;
+	const char *comm = strrchr(p->filename, '/');
+	uint32_t off;
+	int rc = 0;
+
+	s->program_fd = s->interp_fd = -1;
+	s->argv_drop = p->drop;
+	s->argv_count = (uint32_t)p->argc;
+	s->argv_off = 0;
+	for (size_t i = 0; i < p->argc && !rc; i++)
+		rc = add_string(s, p->argv[i], &off);
+	if (!rc)
+		rc = add_string(s, p->filename, &s->execfn_off);
+	if (!rc)
+		rc = add_string(s, exe, &s->exe_off);
+	if (!rc)
+		rc = add_string(s, comm ? comm + 1 : p->filename, &s->comm_off);
+	return rc;
+}
+
+/* From the resolved first file to program and interpreter. */
+static int settle(struct plan *p)
+{
+	struct kp_elf_info info;
+	char exe[PATH_MAX];
+	int rc;
+
+	for (int depth = 0;; depth++) {
+		rc = open_program(p, &p->x->program_fd);
+		if (rc)
+			return rc;
+		if (p->head_len < 2 || p->head[0] != '#' || p->head[1] != '!')
+			break;
+		if (depth >= MAX_SCRIPTS)
+			return -ELOOP;
+		p->x->program_fd = kp_close(p->x->program_fd);
+		rc = through_script(p);
+		if (rc)
+			return rc;
+	}
+	rc = kp_elf_check(p->head, p->head_len, p->size, &info);
+	if (rc)
+		return rc;
+	if (p->n->origin == KP_MAGIC && kp_node_readlink(p->c->vfs, p->n, exe, sizeof(exe)))
+		(void)snprintf(exe, sizeof(exe), "%s", p->filename);
+	else if (p->n->origin != KP_MAGIC)
+		(void)snprintf(exe, sizeof(exe), "%s", p->n->guest.s);
+	if (info.has_interp)
+		rc = open_interp(p, &info);
+	return rc ? rc : fill_start(p, exe);
+}
+
+static void remember(struct kp_engine *e, struct kp_exec *x)
+{
+	struct kp_exec *old;
+
+	pthread_mutex_lock(&e->exec_lock);
+	HASH_FIND(hh, e->execs, &x->tgid, sizeof(x->tgid), old);
+	if (old) {
+		HASH_DEL(e->execs, old);
+		exec_free(old);
+	}
+	HASH_ADD(hh, e->execs, tgid, sizeof(x->tgid), x);
+	pthread_mutex_unlock(&e->exec_lock);
+}
+
+static struct kp_exec *recall(struct kp_engine *e, pid_t tgid)
+{
+	struct kp_exec *x;
+
+	pthread_mutex_lock(&e->exec_lock);
+	HASH_FIND(hh, e->execs, &tgid, sizeof(tgid), x);
+	if (x)
+		HASH_DEL(e->execs, x);
+	pthread_mutex_unlock(&e->exec_lock);
+	return x;
+}
+
+void kp_exec_forget(struct kp_engine *e, pid_t tid)
+{
+	exec_free(recall(e, tid));
+}
+
+void kp_exec_free(struct kp_engine *e)
+{
+	struct kp_exec *x, *next;
+
+	HASH_ITER (hh, e->execs, x, next) {
+		HASH_DEL(e->execs, x);
+		exec_free(x);
+	}
+}
+
+static pid_t thread_group(struct kp_call *c)
+{
+	char path[64];
+	kp_autofree char *text = NULL;
+	const char *at;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", c->tid);
+	if (kp_read_file(AT_FDCWD, path, 65536, &text, NULL) || !(at = strstr(text, "\nTgid:")))
+		return -1;
+	return (pid_t)strtol(at + 6, NULL, 10);
+}
+
+static int run(struct kp_call *c, int flags, int argv_arg)
+{
+	struct plan *p = kp_calloc(1, sizeof(*p));
+	struct kp_rewrite *rw;
+	int rc;
+
+	p->c = c;
+	p->n = kp_calloc(1, sizeof(*p->n));
+	p->x = kp_calloc(1, sizeof(*p->x));
+	p->x->program_fd = p->x->interp_fd = -1;
+	p->x->tgid = thread_group(c);
+	if (c->path[0][0] == '/' || c->dirfd[0] == AT_FDCWD)
+		(void)snprintf(p->filename, sizeof(p->filename), "%s", c->path[0]);
+	else if (!c->path[0][0])
+		(void)snprintf(p->filename, sizeof(p->filename), "/dev/fd/%d", c->dirfd[0]);
+	else
+		(void)snprintf(p->filename, sizeof(p->filename), "/dev/fd/%d/%.4000s", c->dirfd[0], c->path[0]);
+	(void)snprintf(p->name, sizeof(p->name), "%s", p->filename);
+	kp_vfs_read_lock(c->vfs);
+	rc = kp_call_resolve_at(c, 0, !(flags & AT_SYMLINK_NOFOLLOW), flags, p->n);
+	if (!rc)
+		rc = settle(p);
+	kp_vfs_unlock(c->vfs);
+	KP_DEBUG(EXEC, "%d execve %s: %d", c->tid, p->filename, rc);
+	if (!rc) {
+		remember(c->engine, p->x);
+		p->x = NULL;
+		rw = kp_call_rewrite(c, SYS_execve);
+		rc = kp_rewrite_string(rw, 0, c->engine->loader_path);
+		rw->args[1] = c->raw[argv_arg];
+		rw->args[2] = c->raw[argv_arg + 1];
+		rw->args[3] = rw->args[4] = 0;
+	}
+	exec_free(p->x);
+	for (size_t i = 0; i < p->argc; i++)
+		free(p->argv[i]);
+	free(p->n);
+	free(p);
+	return rc;
+}
+
+int kp_sys_execve(struct kp_call *c)
+{
+	return run(c, 0, 1);
+}
+
+int kp_sys_execveat(struct kp_call *c)
+{
+	int flags = (int)c->raw[4];
+
+	if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH))
+		return -EINVAL;
+	return run(c, flags, 2);
+}
+
+/* The loader's one question. Descriptors go in first; their numbers are part of the answer. */
+int kp_exec_start(struct kp_call *c)
+{
+	struct kp_exec *x = recall(c->engine, c->tid);
+	int rc = x ? 0 : -ENOSYS;
+
+	if (!rc && c->raw[1] != sizeof(x->start))
+		rc = -EINVAL;
+	if (!rc) {
+		x->start.program_fd = kp_trap_add_fd(c->trap, c->n.id, c->tid, x->program_fd, true);
+		rc = x->start.program_fd < 0 ? x->start.program_fd : 0;
+	}
+	if (!rc && x->interp_fd >= 0) {
+		x->start.interp_fd = kp_trap_add_fd(c->trap, c->n.id, c->tid, x->interp_fd, true);
+		rc = x->start.interp_fd < 0 ? x->start.interp_fd : 0;
+	}
+	if (!rc)
+		rc = kp_call_put(c, c->raw[0], &x->start, sizeof(x->start));
+	exec_free(x);
+	return rc;
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The static seccomp filter, from the table: what passes, what is refused, what comes to the supervisor. */
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/fs.h>
+#include <linux/prctl.h>
+#include <sched.h>
+#include <seccomp.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "kapsel/start.h"
+#include "sys/filter.h"
+#include "sys/table.h"
+
+/* Rows of which only some calls are special. action is for calls that match; the others take otherwise. */
+struct condition {
+	const char *name;
+	unsigned arg;
+	enum scmp_compare op;
+	uint64_t a, b; /* MASKED_EQ: mask and value; else a */
+	uint32_t action;
+};
+
+static const struct condition conditions[] = {
+	/* No new namespaces. A bit of the mask a rule: a masked comparison tells one value only. */
+	{"clone", 0, SCMP_CMP_MASKED_EQ, CLONE_NEWNS, CLONE_NEWNS, SCMP_ACT_ERRNO(EPERM)},
+	{"clone", 0, SCMP_CMP_MASKED_EQ, CLONE_NEWCGROUP, CLONE_NEWCGROUP, SCMP_ACT_ERRNO(EPERM)},
+	{"clone", 0, SCMP_CMP_MASKED_EQ, CLONE_NEWUTS, CLONE_NEWUTS, SCMP_ACT_ERRNO(EPERM)},
+	{"clone", 0, SCMP_CMP_MASKED_EQ, CLONE_NEWIPC, CLONE_NEWIPC, SCMP_ACT_ERRNO(EPERM)},
+	{"clone", 0, SCMP_CMP_MASKED_EQ, CLONE_NEWUSER, CLONE_NEWUSER, SCMP_ACT_ERRNO(EPERM)},
+	{"clone", 0, SCMP_CMP_MASKED_EQ, CLONE_NEWPID, CLONE_NEWPID, SCMP_ACT_ERRNO(EPERM)},
+	{"clone", 0, SCMP_CMP_MASKED_EQ, CLONE_NEWNET, CLONE_NEWNET, SCMP_ACT_ERRNO(EPERM)},
+	{"unshare", 0, SCMP_CMP_MASKED_EQ, CLONE_NEWNS, CLONE_NEWNS, SCMP_ACT_ERRNO(EPERM)},
+	{"unshare", 0, SCMP_CMP_MASKED_EQ, CLONE_NEWCGROUP, CLONE_NEWCGROUP, SCMP_ACT_ERRNO(EPERM)},
+	{"unshare", 0, SCMP_CMP_MASKED_EQ, CLONE_NEWUTS, CLONE_NEWUTS, SCMP_ACT_ERRNO(EPERM)},
+	{"unshare", 0, SCMP_CMP_MASKED_EQ, CLONE_NEWIPC, CLONE_NEWIPC, SCMP_ACT_ERRNO(EPERM)},
+	{"unshare", 0, SCMP_CMP_MASKED_EQ, CLONE_NEWUSER, CLONE_NEWUSER, SCMP_ACT_ERRNO(EPERM)},
+	{"unshare", 0, SCMP_CMP_MASKED_EQ, CLONE_NEWPID, CLONE_NEWPID, SCMP_ACT_ERRNO(EPERM)},
+	{"unshare", 0, SCMP_CMP_MASKED_EQ, CLONE_NEWNET, CLONE_NEWNET, SCMP_ACT_ERRNO(EPERM)},
+	{"unshare", 0, SCMP_CMP_MASKED_EQ, 0x80, 0x80, SCMP_ACT_ERRNO(EPERM)},
+	/* Typing into a terminal; the kernel looks at the low 32 bits. */
+	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, TIOCSTI, SCMP_ACT_ERRNO(EPERM)},
+	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, TIOCLINUX, SCMP_ACT_ERRNO(EPERM)},
+	/* Flags of a shared object belong to nobody. */
+	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, FS_IOC_SETFLAGS, SCMP_ACT_ERRNO(EOPNOTSUPP)},
+	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, FS_IOC_FSSETXATTR, SCMP_ACT_ERRNO(EOPNOTSUPP)},
+	/* A process that nobody can read would blind the supervisor: said yes to, not done. */
+	{"prctl", 0, SCMP_CMP_MASKED_EQ, 0xffffffff, PR_SET_DUMPABLE, SCMP_ACT_ERRNO(0)},
+	/* Without an address there is nothing to translate. */
+	{"sendto", 4, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+};
+
+static uint32_t action_of(const struct kp_row *row)
+{
+	switch (row->action) {
+	case KP_PASS:
+		return SCMP_ACT_ALLOW;
+	case KP_EMULATE:
+		return SCMP_ACT_NOTIFY;
+	case KP_DENY:
+		return SCMP_ACT_ERRNO(EPERM);
+	case KP_NOSYS:
+	default:
+		return SCMP_ACT_ERRNO(ENOSYS);
+	}
+}
+
+/* A row with conditions gets one rule for each; all other calls of it take the default, which is to pass. */
+static int add_row(scmp_filter_ctx ctx, const struct kp_row *row)
+{
+	bool conditional = false;
+	int rc = 0;
+
+	for (size_t i = 0; i < KP_ARRAY_LEN(conditions) && !rc; i++) {
+		const struct condition *on = &conditions[i];
+		struct scmp_arg_cmp cmp = {on->arg, on->op, on->a, on->b};
+
+		if (strcmp(on->name, row->name) != 0)
+			continue;
+		conditional = true;
+		rc = seccomp_rule_add_array(ctx, on->action, row->nr_x86_64, 1, &cmp);
+	}
+	if (!conditional && action_of(row) != SCMP_ACT_ALLOW)
+		rc = seccomp_rule_add(ctx, action_of(row), row->nr_x86_64, 0);
+	return rc;
+}
+
+/* Numbers without a row, as far as the kernel could ever give them out; beyond, the kernel itself says ENOSYS. */
+#define NUMBERS 1024
+
+static int add_rules(scmp_filter_ctx ctx, struct kp_err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < kp_row_count; i++) {
+		if (kp_rows[i].nr_x86_64 >= 0)
+			rc = add_row(ctx, &kp_rows[i]);
+		if (rc)
+			return kp_fail_errno(err, -rc, "filter: %s", kp_rows[i].name);
+	}
+	for (int nr = 0; nr < NUMBERS && !rc; nr++)
+		if (!kp_row_of(nr))
+			rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), nr, 0);
+	if (!rc)
+		rc = seccomp_rule_add(ctx, SCMP_ACT_NOTIFY, KP_NR_START, 0);
+	return rc ? kp_fail_errno(err, -rc, "filter: cannot be made") : 0;
+}
+
+static int build(scmp_filter_ctx *ret_ctx, struct kp_err *err)
+{
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+	int rc;
+
+	if (!ctx)
+		return kp_fail(err, ENOMEM, "filter: cannot be made");
+	(void)seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
+	(void)seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+	rc = add_rules(ctx, err);
+	if (rc) {
+		seccomp_release(ctx);
+		return rc;
+	}
+	*ret_ctx = ctx;
+	return 0;
+}
+
+int kp_filter_dump(int fd, struct kp_err *err)
+{
+	scmp_filter_ctx ctx;
+	int rc = build(&ctx, err);
+
+	if (rc)
+		return rc;
+	rc = seccomp_export_pfc(ctx, fd);
+	seccomp_release(ctx);
+	return rc ? kp_fail_errno(err, -rc, "filter: cannot be printed") : 0;
+}
+
+int kp_filter_build(struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err)
+{
+	kp_autoclose int fd = memfd_create("filter", MFD_CLOEXEC);
+	scmp_filter_ctx ctx;
+	off_t size;
+	int rc = build(&ctx, err);
+
+	if (rc)
+		return rc;
+	rc = fd < 0 ? -errno : seccomp_export_bpf(ctx, fd);
+	seccomp_release(ctx);
+	size = rc ? 0 : lseek(fd, 0, SEEK_END);
+	if (rc || size <= 0 || size / (off_t)sizeof(struct sock_filter) > UINT16_MAX)
+		return kp_fail(err, EIO, "filter: cannot be exported");
+	*ret_len = (unsigned short)(size / (off_t)sizeof(struct sock_filter));
+	*ret_code = kp_calloc(1, (size_t)size);
+	rc = kp_pread_full(fd, *ret_code, (size_t)size, 0);
+	if (rc)
+		free(*ret_code);
+	return rc ? kp_fail_errno(err, -rc, "filter: cannot be read back") : 0;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The engine's state, for the files of sys/ only. */
+#ifndef KAPSEL_SYS_INTERNAL_H
+#define KAPSEL_SYS_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <uthash.h>
+
+#include "kapsel/start.h"
+#include "sys/call.h"
+
+#define KP_MAX_WORKERS 16
+
+struct kp_exec; /* an execve under way: exec.c */
+struct kp_names; /* socket addresses and IPC keys given out: names.c */
+struct kp_spawner;
+
+struct kp_engine {
+	struct kp_vfs *vfs;
+	struct kp_trap *trap;
+	char *run_dir, *instance;
+	char loader_path[PATH_MAX];
+	pthread_t workers[KP_MAX_WORKERS];
+	size_t worker_count;
+	pthread_mutex_t turn_lock; /* of the three below */
+	pthread_cond_t turn;       /* a resting worker is wanted */
+	size_t receivers, resting;
+	atomic_bool stopping;
+	pthread_mutex_t exec_lock;
+	struct kp_exec *execs;
+	struct kp_names *names;
+	struct kp_spawner *spawner;
+	FILE *trace;
+	pthread_mutex_t trace_lock;
+};
+
+/* exec.c: the loader's request. */
+int kp_exec_start(struct kp_call *c);
+void kp_exec_forget(struct kp_engine *e, pid_t tid);
+void kp_exec_free(struct kp_engine *e);
+
+/* spawn.c */
+int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err);
+void kp_spawner_stop(struct kp_engine *e);
+
+/* names.c */
+struct kp_names *kp_names_new(void);
+struct kp_names *kp_names_free(struct kp_names *n); /* removes the SysV objects whose keys were given out */
+/* Host key of a guest's SysV key; kind 'm', 's', 'q'. Remembered, to be removed at the end. */
+uint32_t kp_names_ipc_key(struct kp_engine *e, char kind, uint32_t key);
+/* The guest bound this host address under that name; and back. */
+void kp_names_put_address(struct kp_engine *e, const char *host, const void *guest, size_t len);
+size_t kp_names_get_address(struct kp_engine *e, const char *host, void *buf, size_t size);
+
+/* trace.c: one line a call. */
+void kp_trace(struct kp_engine *e, const struct kp_call *c, int rc, uint64_t microseconds);
+
+#endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Calls that make, remove, link and rename names. */
+#include <fcntl.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "sys/call.h"
+#include "sys/handlers.h"
+
+/* Resolves path i without following, under the write lock, and hands it to a change. */
+#define WITH_NODE(c, i, follow, n, expr)                                                                        \
+	({                                                                                                      \
+		struct kp_node *n = kp_calloc(1, sizeof(*n));                                                   \
+		int rc_;                                                                                        \
+		kp_vfs_write_lock((c)->vfs);                                                                    \
+		rc_ = kp_call_resolve((c), (i), (follow), n);                                                   \
+		if (!rc_)                                                                                       \
+			rc_ = (expr);                                                                           \
+		kp_vfs_unlock((c)->vfs);                                                                        \
+		free(n);                                                                                        \
+		rc_;                                                                                            \
+	})
+
+static int make_dir(struct kp_call *c, uint64_t mode)
+{
+	return WITH_NODE(c, 0, false, n, kp_make_dir(c->vfs, n, kp_call_cred(c), kp_call_mode(c, mode)));
+}
+
+int kp_sys_mkdir(struct kp_call *c)
+{
+	return make_dir(c, c->raw[1]);
+}
+
+int kp_sys_mkdirat(struct kp_call *c)
+{
+	return make_dir(c, c->raw[2]);
+}
+
+static int make_special(struct kp_call *c, uint64_t mode)
+{
+	return WITH_NODE(c, 0, false, n,
+			 n->origin == KP_ABSENT && n->trailing_slash ? -ENOENT
+			 : kp_make_special(c->vfs, n, kp_call_cred(c), ((mode_t)mode & S_IFMT) | kp_call_mode(c, mode)));
+}
+
+int kp_sys_mknod(struct kp_call *c)
+{
+	return make_special(c, c->raw[1]);
+}
+
+int kp_sys_mknodat(struct kp_call *c)
+{
+	return make_special(c, c->raw[2]);
+}
+
+int kp_sys_symlink(struct kp_call *c)
+{
+	return WITH_NODE(c, 0, false, n,
+			 n->origin == KP_ABSENT && n->trailing_slash ? -ENOENT
+			 : kp_make_symlink(c->vfs, n, kp_call_cred(c), c->str));
+}
+
+int kp_sys_symlinkat(struct kp_call *c)
+{
+	return kp_sys_symlink(c);
+}
+
+int kp_sys_unlink(struct kp_call *c)
+{
+	return WITH_NODE(c, 0, false, n, kp_unlink(c->vfs, n, kp_call_cred(c)));
+}
+
+int kp_sys_rmdir(struct kp_call *c)
+{
+	return WITH_NODE(c, 0, false, n, kp_rmdir(c->vfs, n, kp_call_cred(c)));
+}
+
+int kp_sys_unlinkat(struct kp_call *c)
+{
+	if (c->raw[2] & ~(uint64_t)AT_REMOVEDIR)
+		return -EINVAL;
+	return c->raw[2] & AT_REMOVEDIR ? kp_sys_rmdir(c) : kp_sys_unlink(c);
+}
+
+static int rename_to(struct kp_call *c, unsigned flags)
+{
+	struct kp_node *n = kp_calloc(2, sizeof(*n));
+	int rc;
+
+	kp_vfs_write_lock(c->vfs);
+	rc = kp_call_resolve(c, 0, false, &n[0]);
+	if (!rc)
+		rc = kp_call_resolve(c, 1, false, &n[1]);
+	if (!rc)
+		rc = kp_rename(c->vfs, &n[0], &n[1], kp_call_cred(c), flags);
+	kp_vfs_unlock(c->vfs);
+	free(n);
+	return rc;
+}
+
+int kp_sys_rename(struct kp_call *c)
+{
+	return rename_to(c, 0);
+}
+
+int kp_sys_renameat(struct kp_call *c)
+{
+	return rename_to(c, 0);
+}
+
+int kp_sys_renameat2(struct kp_call *c)
+{
+	return rename_to(c, (unsigned)c->raw[4]);
+}
+
+static int link_to(struct kp_call *c, int flags)
+{
+	struct kp_node *n = kp_calloc(2, sizeof(*n));
+	int rc;
+
+	kp_vfs_write_lock(c->vfs);
+	rc = kp_call_resolve_at(c, 0, flags & AT_SYMLINK_FOLLOW, flags, &n[0]);
+	if (!rc)
+		rc = kp_call_resolve(c, 1, false, &n[1]);
+	if (!rc && n[0].origin == KP_MAGIC && !S_ISLNK(n[0].mode))
+		rc = S_ISDIR(n[0].mode) ? -EPERM : kp_link_open_file(c->vfs, n[0].host.s, &n[1], kp_call_cred(c));
+	else if (!rc)
+		rc = kp_link(c->vfs, &n[0], &n[1], kp_call_cred(c));
+	kp_vfs_unlock(c->vfs);
+	free(n);
+	return rc;
+}
+
+int kp_sys_link(struct kp_call *c)
+{
+	return link_to(c, 0);
+}
+
+int kp_sys_linkat(struct kp_call *c)
+{
+	int flags = (int)c->raw[4];
+
+	if (flags & ~(AT_SYMLINK_FOLLOW | AT_EMPTY_PATH))
+		return -EINVAL;
+	return link_to(c, flags);
+}

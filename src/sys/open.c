@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* open, openat, openat2, creat. */
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <unistd.h>
+
+#include "sys/call.h"
+#include "sys/handlers.h"
+
+struct open_args {
+	int flags;
+	mode_t mode;
+	uint64_t resolve;
+};
+
+static int wanted_access(int flags)
+{
+	int want = 0;
+
+	if (flags & O_PATH)
+		return 0;
+	if ((flags & O_ACCMODE) != O_WRONLY)
+		want |= R_OK;
+	if ((flags & O_ACCMODE) != O_RDONLY || flags & O_TRUNC)
+		want |= W_OK;
+	return want;
+}
+
+/* The guest opens it by its host path: FIFOs block, terminals belong to its session. */
+static int open_itself(struct kp_call *c, const struct kp_node *n, int flags)
+{
+	struct kp_hpath host;
+	struct kp_rewrite *rw;
+	int rc = kp_node_host_path(c->vfs, n, &host);
+
+	if (rc)
+		return rc;
+	rw = kp_call_rewrite(c, 257 /* openat */);
+	rw->args[0] = (uint64_t)(int64_t)AT_FDCWD;
+	rw->args[2] = (uint64_t)(flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW));
+	rw->args[3] = 0;
+	return kp_rewrite_string(rw, 1, host.s);
+}
+
+static int open_existing(struct kp_call *c, struct kp_node *n, int flags)
+{
+	int want = wanted_access(flags), rc;
+
+	if (flags & O_CREAT && flags & O_EXCL)
+		return -EEXIST;
+	if (S_ISLNK(n->mode) && !(flags & O_PATH))
+		return flags & O_DIRECTORY ? -ENOTDIR : -ELOOP;
+	if (S_ISDIR(n->mode) && (want & W_OK || flags & O_CREAT))
+		return -EISDIR;
+	if (!S_ISDIR(n->mode) && flags & O_DIRECTORY)
+		return -ENOTDIR;
+	if (n->origin != KP_PROC || S_ISDIR(n->mode)) {
+		rc = n->origin == KP_MAGIC && !n->ino ? 0 : kp_node_permit(c->vfs, n, kp_call_cred(c), want);
+		if (rc)
+			return rc;
+	}
+	if (want & W_OK && n->origin == KP_HOST && n->self.bind && n->self.bind->read_only && !S_ISCHR(n->mode))
+		return -EROFS;
+	if (want & W_OK && (S_ISREG(n->mode)) && n->origin != KP_PROC) {
+		bool emptied = flags & O_TRUNC;
+
+		rc = kp_copy_up(c->vfs, n, emptied ? KP_COPY_NO_DATA : KP_COPY_DATA);
+		if (rc)
+			return rc;
+	}
+	rc = kp_node_open(c->vfs, n, flags & ~(O_CREAT | O_EXCL), &c->fd);
+	if (rc == -EAGAIN)
+		return open_itself(c, n, flags);
+	if (!rc)
+		c->reply = KP_REPLY_FD;
+	return rc;
+}
+
+static int open_node(struct kp_call *c, struct kp_node *n, const struct open_args *a)
+{
+	int rc;
+
+	if ((a->flags & O_TMPFILE) == O_TMPFILE) {
+		if (n->origin == KP_ABSENT)
+			return -ENOENT;
+		rc = kp_create_unnamed(c->vfs, n, kp_call_cred(c), a->flags & ~O_NOFOLLOW, kp_call_mode(c, a->mode), &c->fd);
+		if (!rc)
+			c->reply = KP_REPLY_FD;
+		return rc;
+	}
+	if (n->trailing_slash && a->flags & O_CREAT && !(a->flags & O_DIRECTORY))
+		return -EISDIR;
+	if (n->origin != KP_ABSENT)
+		return open_existing(c, n, a->flags);
+	if (!(a->flags & O_CREAT))
+		return -ENOENT;
+	if (a->flags & O_PATH)
+		return -ENOENT;
+	rc = kp_create_file(c->vfs, n, kp_call_cred(c), a->flags, kp_call_mode(c, a->mode), &c->fd);
+	if (!rc)
+		c->reply = KP_REPLY_FD;
+	return rc;
+}
+
+/* Does this open change names or contents of the tree? Then it needs the write lock. */
+static bool changes(const struct open_args *a)
+{
+	if (a->flags & O_PATH)
+		return false;
+	return (a->flags & O_ACCMODE) != O_RDONLY || a->flags & (O_CREAT | O_TRUNC);
+}
+
+static int do_open(struct kp_call *c, struct open_args *a)
+{
+	struct kp_gpath start = {"/"};
+	struct kp_node *n;
+	struct kp_walk w = {.cred = kp_call_cred(c), .tid = c->tid, .start = start.s, .path = c->path[0], .resolve = a->resolve};
+	int rc = 0;
+
+	if (c->path_null[0])
+		return -EFAULT;
+	if (a->flags & O_PATH)
+		a->flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	if (a->flags & O_CREAT && a->flags & O_DIRECTORY && (a->flags & O_TMPFILE) != O_TMPFILE)
+		return -EINVAL;
+	if ((a->flags & O_TMPFILE) == O_TMPFILE && (a->flags & O_ACCMODE) == O_RDONLY)
+		return -EINVAL;
+	w.follow = !(a->flags & O_NOFOLLOW) && !(a->flags & O_CREAT && a->flags & O_EXCL);
+	c->cloexec = a->flags & O_CLOEXEC;
+	n = kp_calloc(1, sizeof(*n));
+	if (changes(a))
+		kp_vfs_write_lock(c->vfs);
+	else
+		kp_vfs_read_lock(c->vfs);
+	if (c->path[0][0] != '/' || a->resolve & (RESOLVE_IN_ROOT | RESOLVE_BENEATH))
+		rc = kp_call_start(c, c->dirfd[0], &start);
+	if (c->path[0][0] == '/' && a->resolve & RESOLVE_BENEATH)
+		rc = -EXDEV;
+	if (!rc)
+		rc = kp_resolve(c->vfs, &w, n);
+	if (!rc)
+		rc = open_node(c, n, a);
+	kp_vfs_unlock(c->vfs);
+	free(n);
+	return rc;
+}
+
+int kp_sys_open(struct kp_call *c)
+{
+	struct open_args a = {(int)c->raw[1], (mode_t)c->raw[2], 0};
+
+	return do_open(c, &a);
+}
+
+int kp_sys_openat(struct kp_call *c)
+{
+	struct open_args a = {(int)c->raw[2], (mode_t)c->raw[3], 0};
+
+	return do_open(c, &a);
+}
+
+int kp_sys_creat(struct kp_call *c)
+{
+	struct open_args a = {O_CREAT | O_WRONLY | O_TRUNC, (mode_t)c->raw[1], 0};
+
+	return do_open(c, &a);
+}
+
+int kp_sys_openat2(struct kp_call *c)
+{
+	struct open_how how = {0};
+	struct open_args a;
+	uint8_t more[4096];
+	size_t size = c->raw[3];
+	int rc;
+
+	if (size < sizeof(how))
+		return -EINVAL;
+	if (size > sizeof(more))
+		return -E2BIG;
+	rc = kp_call_get(c, c->raw[2], more, size);
+	if (rc)
+		return rc;
+	memcpy(&how, more, sizeof(how));
+	for (size_t i = sizeof(how); i < size; i++)
+		if (more[i])
+			return -E2BIG;
+	if (how.resolve & ~(uint64_t)(RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS | RESOLVE_BENEATH |
+				      RESOLVE_IN_ROOT | RESOLVE_CACHED))
+		return -EINVAL;
+	if ((how.resolve & RESOLVE_BENEATH) && (how.resolve & RESOLVE_IN_ROOT))
+		return -EINVAL;
+	if (how.flags & ~(uint64_t)(O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK | O_DSYNC | O_SYNC |
+				    O_ASYNC | O_DIRECT | 0100000 | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC | O_PATH | O_TMPFILE))
+		return -EINVAL;
+	if (how.flags & O_CREAT || (how.flags & O_TMPFILE) == O_TMPFILE) {
+		if (how.mode & ~(uint64_t)07777)
+			return -EINVAL;
+	} else if (how.mode) {
+		return -EINVAL;
+	}
+	if (how.flags & O_PATH && how.flags & ~(uint64_t)(O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC))
+		return -EINVAL;
+	if (how.resolve & RESOLVE_CACHED)
+		return -EAGAIN;
+	a = (struct open_args){(int)how.flags, (mode_t)how.mode, how.resolve};
+	return do_open(c, &a);
+}

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Socket addresses that are paths. The guest itself makes the call, with the host's address in its scratch area: so peers see its
+ * own pid and ids (SO_PEERCRED), and it blocks and is interrupted as ever. A host path is often too long for sun_path:
+ * run_dir/s/N is a symlink to it.
+ */
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "sys/handlers.h"
+#include "sys/internal.h"
+#include "vfs/internal.h"
+#include "vfs/upper.h"
+
+#define PATH_AT offsetof(struct sockaddr_un, sun_path)
+
+/* Reads an address. *ret_path: is it a path? */
+static int read_address(struct kp_call *c, uint64_t addr, uint64_t len, struct sockaddr_un *sa, bool *ret_path)
+{
+	int rc;
+
+	*ret_path = false;
+	memset(sa, 0, sizeof(*sa));
+	if (!addr || len < sizeof(sa->sun_family) || len > sizeof(struct sockaddr_storage))
+		return 0; /* the kernel has its own words for that */
+	rc = kp_call_get(c, addr, sa, KP_MIN(len, sizeof(*sa)));
+	if (rc)
+		return rc;
+	if (!kp_trap_valid(c->trap, c->n.id))
+		return -ESRCH;
+	*ret_path = sa->sun_family == AF_UNIX && len > PATH_AT && sa->sun_path[0];
+	if (*ret_path && len > sizeof(*sa))
+		return -EINVAL;
+	/* Not always terminated. */
+	(void)snprintf(c->path[0], PATH_MAX, "%.*s", (int)(KP_MIN(len, sizeof(*sa)) - PATH_AT), sa->sun_path);
+	c->path_null[0] = false;
+	c->dirfd[0] = -100; /* AT_FDCWD */
+	return 0;
+}
+
+/* A short name for a long host path: a symlink in the run directory, one for each path. */
+static int shorten(struct kp_engine *e, const char *host, char *buf, size_t size)
+{
+	uint64_t h = 0xcbf29ce484222325ULL;
+	char now[PATH_MAX];
+	ssize_t n;
+
+	for (const char *s = host; *s; s++)
+		h = (h ^ (unsigned char)*s) * 0x100000001b3ULL;
+	for (unsigned tries = 0; tries < 64; tries++) {
+		if ((size_t)snprintf(buf, size, "%s/s/%x", e->run_dir, (uint32_t)h + tries) >= size)
+			return -ENAMETOOLONG;
+		n = readlink(buf, now, sizeof(now) - 1);
+		if (n < 0 && symlink(host, buf) == 0)
+			return 0;
+		if (n < 0)
+			return -errno;
+		now[n] = '\0';
+		if (!strcmp(now, host))
+			return 0;
+	}
+	return -ENAMETOOLONG;
+}
+
+static int put_path(struct sockaddr_un *sa, const char *path)
+{
+	size_t len = strlen(path);
+
+	if (len >= sizeof(sa->sun_path))
+		return -ENAMETOOLONG;
+	memset(sa->sun_path, 0, sizeof(sa->sun_path));
+	memcpy(sa->sun_path, path, len);
+	return 0;
+}
+
+/* The address of an existing socket, for connect and send. */
+static int peer_address(struct kp_call *c, struct sockaddr_un *sa)
+{
+	struct kp_node *n = kp_calloc(1, sizeof(*n));
+	char brief[sizeof(sa->sun_path)];
+	struct kp_hpath host;
+	int rc;
+
+	kp_vfs_read_lock(c->vfs);
+	rc = kp_call_resolve(c, 0, true, n);
+	if (!rc && n->origin == KP_ABSENT)
+		rc = -ENOENT;
+	if (!rc)
+		rc = kp_node_permit(c->vfs, n, kp_call_cred(c), W_OK);
+	if (!rc && !S_ISSOCK(n->mode))
+		rc = -ECONNREFUSED;
+	if (!rc)
+		rc = kp_node_host_path(c->vfs, n, &host);
+	kp_vfs_unlock(c->vfs);
+	free(n);
+	if (!rc && strlen(host.s) < sizeof(sa->sun_path))
+		return put_path(sa, host.s);
+	if (!rc)
+		rc = shorten(c->engine, host.s, brief, sizeof(brief));
+	return rc ? rc : put_path(sa, brief);
+}
+
+/* Where a new socket is made: the upper's directory, under its own name. */
+static int new_address(struct kp_call *c, struct sockaddr_un *sa)
+{
+	struct kp_node *n = kp_calloc(1, sizeof(*n));
+	char brief[sizeof(sa->sun_path)], path[sizeof(sa->sun_path)];
+	struct kp_gpath up;
+	struct kp_hpath dir;
+	int rc;
+
+	kp_vfs_write_lock(c->vfs);
+	rc = kp_call_resolve(c, 0, false, n);
+	if (!rc && n->origin != KP_ABSENT)
+		rc = -EADDRINUSE;
+	if (!rc)
+		rc = kp_node_permit_parent(c->vfs, n, kp_call_cred(c), false);
+	kp_gpath_parent(&n->guest, &up);
+	if (!rc && n->parent.bind) {
+		char *slash = strrchr(n->host.s, '/');
+
+		*slash = '\0';
+		dir = n->host;
+	} else if (!rc) {
+		rc = kp_upper_parents(c->vfs, &n->guest);
+		if (!rc && n->whiteout && unlinkat(c->vfs->upper_fd, n->guest.s + 1, 0) < 0)
+			rc = -errno;
+		if (!rc)
+			rc = kp_path_join(dir.s, sizeof(dir.s), c->vfs->upper.s, up.s);
+	}
+	if (!rc) {
+		rc = shorten(c->engine, dir.s, brief, sizeof(brief));
+		if (!rc)
+			rc = kp_path_join(path, sizeof(path), brief, kp_gpath_name(&n->guest));
+	}
+	kp_vfs_unlock(c->vfs);
+	free(n);
+	if (!rc) {
+		kp_names_put_address(c->engine, path, c->path[0], strlen(c->path[0]) + 1);
+		rc = put_path(sa, path);
+	}
+	return rc;
+}
+
+/* Puts the address in place of argument arg (its length is the next one). */
+static int with_address(struct kp_call *c, int arg, const struct sockaddr_un *sa)
+{
+	struct kp_rewrite *rw = kp_call_rewrite(c, c->n.data.nr);
+	size_t len = PATH_AT + strlen(sa->sun_path) + 1;
+	int at = kp_rewrite_add(rw, sa, len);
+
+	if (at < 0)
+		return -ENAMETOOLONG;
+	rw->args[arg] = (uint64_t)at;
+	rw->points |= (uint8_t)(1U << arg);
+	rw->args[arg + 1] = len;
+	return 0;
+}
+
+static int to_peer(struct kp_call *c, int arg)
+{
+	struct sockaddr_un sa;
+	bool path;
+	int rc = read_address(c, c->raw[arg], c->raw[arg + 1], &sa, &path);
+
+	if (rc)
+		return rc;
+	if (!path) {
+		c->reply = KP_REPLY_KERNEL;
+		return 0;
+	}
+	rc = peer_address(c, &sa);
+	return rc ? rc : with_address(c, arg, &sa);
+}
+
+int kp_sys_connect(struct kp_call *c)
+{
+	return to_peer(c, 1);
+}
+
+int kp_sys_sendto(struct kp_call *c)
+{
+	return to_peer(c, 4);
+}
+
+int kp_sys_bind(struct kp_call *c)
+{
+	struct sockaddr_un sa;
+	bool path;
+	int rc = read_address(c, c->raw[1], c->raw[2], &sa, &path);
+
+	if (rc)
+		return rc;
+	if (!path) {
+		c->reply = KP_REPLY_KERNEL;
+		return 0;
+	}
+	rc = new_address(c, &sa);
+	return rc ? rc : with_address(c, 1, &sa);
+}
+
+int kp_sys_sendmsg(struct kp_call *c)
+{
+	struct sockaddr_un sa;
+	struct kp_rewrite *rw;
+	struct msghdr m;
+	int name_at, at, rc;
+	bool path;
+
+	rc = kp_call_get(c, c->raw[1], &m, sizeof(m));
+	if (!rc)
+		rc = read_address(c, (uint64_t)(uintptr_t)m.msg_name, m.msg_namelen, &sa, &path);
+	if (rc)
+		return rc;
+	if (!path) {
+		c->reply = KP_REPLY_KERNEL;
+		return 0;
+	}
+	rc = peer_address(c, &sa);
+	if (rc)
+		return rc;
+	rw = kp_call_rewrite(c, c->n.data.nr);
+	m.msg_namelen = (socklen_t)(PATH_AT + strlen(sa.sun_path) + 1);
+	at = kp_rewrite_add(rw, &m, sizeof(m));
+	name_at = kp_rewrite_add(rw, &sa, m.msg_namelen);
+	rw->args[1] = (uint64_t)at;
+	rw->points = 1U << 1;
+	rw->inner[0].at = (uint16_t)(at + (int)offsetof(struct msghdr, msg_name));
+	rw->inner[0].target = (uint16_t)name_at;
+	rw->inner_count = 1;
+	return 0;
+}
+
+/* Many messages at once to socket paths: nobody was seen to do that, and the lengths could not come back. */
+int kp_sys_sendmmsg(struct kp_call *c)
+{
+	uint64_t count = KP_MIN(c->raw[2], (uint64_t)1024);
+
+	for (uint64_t i = 0; i < count; i++) {
+		struct sockaddr_un sa;
+		struct mmsghdr m;
+		bool path;
+		int rc = kp_call_get(c, c->raw[1] + i * sizeof(m), &m, sizeof(m));
+
+		if (!rc)
+			rc = read_address(c, (uint64_t)(uintptr_t)m.msg_hdr.msg_name, m.msg_hdr.msg_namelen, &sa, &path);
+		if (rc)
+			return rc;
+		if (path)
+			return -EOPNOTSUPP;
+	}
+	c->reply = KP_REPLY_KERNEL;
+	return 0;
+}
+
+/* --- names of sockets, back in guest terms --- */
+
+static void to_guest(struct kp_call *c, struct sockaddr_un *sa, socklen_t *len)
+{
+	char guest[PATH_MAX];
+	size_t n;
+
+	if (sa->sun_family != AF_UNIX || *len <= PATH_AT || !sa->sun_path[0])
+		return;
+	n = kp_names_get_address(c->engine, sa->sun_path, guest, sizeof(guest));
+	if (!n) {
+		struct kp_mapped m;
+
+		kp_map_host(c->vfs, sa->sun_path, &m);
+		if (m.kind == KP_MAP_FOREIGN)
+			return;
+		n = (size_t)snprintf(guest, sizeof(guest), "%s", m.guest.s) + 1;
+	}
+	if (n > sizeof(sa->sun_path))
+		n = sizeof(sa->sun_path);
+	memset(sa->sun_path, 0, sizeof(sa->sun_path));
+	memcpy(sa->sun_path, guest, n);
+	*len = (socklen_t)(PATH_AT + n);
+}
+
+static int get_name(struct kp_call *c, int (*get)(int, struct sockaddr *restrict, socklen_t *restrict))
+{
+	kp_autoclose int fd = kp_task_dup_fd(c->tid, (int)c->raw[0]);
+	union {
+		struct sockaddr sa;
+		struct sockaddr_un un;
+		struct sockaddr_storage storage;
+		char bytes[256];
+	} u = {0};
+	socklen_t len = sizeof(u.bytes) - 1, room;
+	int rc;
+
+	/* Where descriptors cannot be copied the kernel answers, with host names for bound paths. */
+	if (fd < 0) {
+		c->reply = fd == -EBADF ? KP_REPLY_VALUE : KP_REPLY_KERNEL;
+		return fd == -EBADF ? fd : 0;
+	}
+	rc = kp_call_get(c, c->raw[2], &room, sizeof(room));
+	if (rc)
+		return rc;
+	if ((int)room < 0)
+		return -EINVAL;
+	if (get(fd, &u.sa, &len) < 0)
+		return -errno;
+	to_guest(c, &u.un, &len);
+	rc = kp_call_put(c, c->raw[1], u.bytes, KP_MIN(room, len));
+	return rc ? rc : kp_call_put(c, c->raw[2], &len, sizeof(len));
+}
+
+static int own_name(int fd, struct sockaddr *restrict sa, socklen_t *restrict len)
+{
+	return getsockname(fd, sa, len);
+}
+
+static int peer_name(int fd, struct sockaddr *restrict sa, socklen_t *restrict len)
+{
+	return getpeername(fd, sa, len);
+}
+
+int kp_sys_getsockname(struct kp_call *c)
+{
+	return get_name(c, own_name);
+}
+
+int kp_sys_getpeername(struct kp_call *c)
+{
+	return get_name(c, peer_name);
+}

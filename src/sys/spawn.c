@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The spawner thread. It alone carries the filter (a filter belongs to a thread, and children inherit it), so all guests share one
+ * listener and the supervisor's other threads stay free. Between fork and exec the child is already a guest: its chdir and execve
+ * are answered like any other's.
+ */
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "sys/filter.h"
+#include "sys/internal.h"
+
+#ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+#define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
+#endif
+
+struct kp_spawner {
+	pthread_t thread;
+	pthread_mutex_t busy; /* one request at a time */
+	sem_t asked, answered;
+	int listener;
+	int error;
+	bool stop;
+	const struct kp_spawn *request;
+	int status_fd; /* write end of the exec report pipe */
+	pid_t pid;
+};
+
+/* --- the child --- */
+
+static void report(int fd, int code)
+{
+	(void)!write(fd, &code, sizeof(code));
+	_exit(KP_EXIT_FAILED);
+}
+
+/* Descriptors other than the standard ones, those to pass and the report pipe are closed. */
+static void close_others(const struct kp_spawn *s, int keep)
+{
+	for (int fd = 3; fd < keep + 1;) {
+		int next = keep;
+
+		for (size_t i = 0; i < s->pass_fd_count; i++)
+			if (s->pass_fds[i] >= fd && s->pass_fds[i] < next)
+				next = s->pass_fds[i];
+		if (next > fd)
+			(void)syscall(SYS_close_range, fd, next - 1, 0);
+		fd = next + 1;
+	}
+	(void)syscall(SYS_close_range, keep + 1, ~0U, 0);
+}
+
+static int set_up_fds(const struct kp_spawn *s, int *status_fd)
+{
+	int copies[3], high = 700;
+
+	for (size_t i = 0; i < s->pass_fd_count; i++)
+		high = KP_MAX(high, s->pass_fds[i] + 1);
+	for (int i = 0; i < 3; i++) {
+		copies[i] = fcntl(s->fds[i], F_DUPFD, 3 + 64);
+		if (copies[i] < 0)
+			return -errno;
+	}
+	for (int i = 0; i < 3; i++)
+		if (dup2(copies[i], i) < 0)
+			return -errno;
+	*status_fd = fcntl(*status_fd, F_DUPFD_CLOEXEC, high);
+	if (*status_fd < 0)
+		return -errno;
+	close_others(s, *status_fd);
+	for (size_t i = 0; i < s->pass_fd_count; i++)
+		(void)fcntl(s->pass_fds[i], F_SETFD, 0);
+	return 0;
+}
+
+static void reset_signals(void)
+{
+	struct sigaction dfl = {.sa_handler = SIG_DFL};
+	sigset_t none;
+
+	for (int sig = 1; sig < 65; sig++)
+		if (sig != SIGKILL && sig != SIGSTOP)
+			(void)sigaction(sig, &dfl, NULL);
+	sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static const char *env_path(char *const *envp)
+{
+	for (; *envp; envp++)
+		if (!strncmp(*envp, "PATH=", 5))
+			return *envp + 5;
+	return "/usr/local/bin:/usr/bin:/bin";
+}
+
+/* execvpe, without its shell fallback. Returns the errno to report. */
+static int exec_search(const struct kp_spawn *s)
+{
+	const char *path = env_path(s->envp), *name = s->argv[0];
+	int found = ENOENT;
+	char file[PATH_MAX];
+
+	if (strchr(name, '/')) {
+		(void)execve(name, s->argv, s->envp);
+		return errno;
+	}
+	while (*name) {
+		size_t len = strcspn(path, ":");
+
+		if (len + strlen(name) + 2 <= sizeof(file)) {
+			memcpy(file, path, len);
+			file[len] = '/';
+			memcpy(file + len + !!len, name, strlen(name) + 1);
+			(void)execve(file, s->argv, s->envp);
+			if (errno != ENOENT && errno != ENOTDIR)
+				found = errno;
+			if (errno != ENOENT && errno != ENOTDIR && errno != EACCES)
+				return errno;
+		}
+		if (!path[len])
+			break;
+		path += len + 1;
+	}
+	return found;
+}
+
+static void child(const struct kp_spawn *s, int status_fd)
+{
+	int rc = set_up_fds(s, &status_fd);
+
+	if (rc)
+		report(status_fd, -rc);
+	/* The spawner lives as long as the supervisor. */
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (s->new_session) {
+		(void)setsid();
+		(void)ioctl(0, TIOCSCTTY, 0);
+	}
+	reset_signals();
+	(void)umask(s->umask);
+	if (chdir(s->cwd) < 0 && chdir("/") < 0)
+		report(status_fd, errno);
+	report(status_fd, exec_search(s));
+}
+
+/* --- the thread --- */
+
+static int install(struct kp_spawner *sp)
+{
+	struct sock_fprog prog = {.len = kp_filter_len, .filter = (struct sock_filter *)kp_filter_code};
+	long fd;
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return -errno;
+	fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+		     SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &prog);
+	if (fd < 0 && errno == EINVAL) /* before 5.19 */
+		fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &prog);
+	if (fd < 0)
+		return -errno;
+	sp->listener = (int)fd;
+	return 0;
+}
+
+static void *spawner(void *arg)
+{
+	struct kp_spawner *sp = arg;
+
+	sp->error = install(sp);
+	sem_post(&sp->answered);
+	while (!sp->error) {
+		while (sem_wait(&sp->asked) < 0)
+			;
+		if (sp->stop)
+			break;
+		/* Not fork(): its handlers take locks that other threads may hold. */
+		sp->pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
+		if (!sp->pid)
+			child(sp->request, sp->status_fd);
+		sp->error = 0;
+		if (sp->pid < 0)
+			sp->pid = -errno;
+		sem_post(&sp->answered);
+	}
+	return NULL;
+}
+
+int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
+{
+	struct kp_spawner *sp = kp_calloc(1, sizeof(*sp));
+	int rc;
+
+	e->spawner = sp;
+	/* A guest's scratch area comes with its loader; the child between fork and exec needs one too. */
+	if (mmap((void *)(uintptr_t)KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
+		return kp_fail_errno(err, errno, "scratch area: cannot be mapped");
+	pthread_mutex_init(&sp->busy, NULL);
+	sem_init(&sp->asked, 0, 0);
+	sem_init(&sp->answered, 0, 0);
+	rc = pthread_create(&sp->thread, NULL, spawner, sp);
+	if (rc)
+		return kp_fail_errno(err, rc, "spawner: cannot start");
+	while (sem_wait(&sp->answered) < 0)
+		;
+	if (sp->error == -EBUSY) {
+		(void)kp_fail(err, EBUSY, "seccomp: a listener is installed already");
+		return kp_hint(err, "a tracer or sandbox around this process uses seccomp user notification");
+	}
+	if (sp->error) {
+		(void)kp_fail_errno(err, -sp->error, "seccomp: the filter cannot be installed");
+		return kp_hint(err, "`kapsel doctor` tells what this kernel offers; Linux 5.13 or newer is needed");
+	}
+	*ret_listener = sp->listener;
+	return 0;
+}
+
+void kp_spawner_stop(struct kp_engine *e)
+{
+	struct kp_spawner *sp = e->spawner;
+
+	if (!sp)
+		return;
+	if (sp->thread) {
+		sp->stop = true;
+		sem_post(&sp->asked);
+		(void)pthread_join(sp->thread, NULL);
+	}
+	free(sp);
+	e->spawner = NULL;
+}
+
+pid_t kp_engine_reap(pid_t pid, int *ret_status)
+{
+	siginfo_t si = {0};
+	idtype_t which = pid ? P_PID : P_ALL;
+	int status;
+
+	/* Look first, take only what is no ptrace stop. */
+	if (waitid(which, (id_t)pid, &si, WEXITED | WSTOPPED | WCONTINUED | WNOHANG | WNOWAIT | __WALL) < 0 || !si.si_pid ||
+	    si.si_code == CLD_TRAPPED)
+		return 0;
+	if (waitpid(si.si_pid, &status, WNOHANG | WUNTRACED | WCONTINUED | __WALL) != si.si_pid)
+		return 0;
+	*ret_status = status;
+	return si.si_pid;
+}
+
+int kp_engine_spawn(struct kp_engine *e, const struct kp_spawn *s, pid_t *ret_pid, struct kp_err *err)
+{
+	struct kp_spawner *sp = e->spawner;
+	int pipe_fds[2], code = 0, status;
+	pid_t pid;
+	ssize_t n;
+
+	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
+		return kp_fail_errno(err, errno, "pipe");
+	pthread_mutex_lock(&sp->busy);
+	sp->request = s;
+	sp->status_fd = pipe_fds[1];
+	sem_post(&sp->asked);
+	while (sem_wait(&sp->answered) < 0)
+		;
+	pid = sp->pid;
+	pthread_mutex_unlock(&sp->busy);
+	(void)kp_close(pipe_fds[1]);
+	if (pid < 0) {
+		(void)kp_close(pipe_fds[0]);
+		return kp_fail_errno(err, -pid, "fork");
+	}
+	do {
+		n = read(pipe_fds[0], &code, sizeof(code));
+	} while (n < 0 && errno == EINTR);
+	(void)kp_close(pipe_fds[0]);
+	if (n == 0) {
+		*ret_pid = pid;
+		return 0;
+	}
+	while (!kp_engine_reap(pid, &status))
+		(void)usleep(1000);
+	return kp_fail_errno(err, code > 0 ? code : EIO, "%s", s->argv[0]);
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The seccomp listener: receive, validate, answer, inject descriptors. */
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "trap/internal.h"
+
+/* Newer than Debian 12's headers. */
+#ifndef SECCOMP_IOCTL_NOTIF_SET_FLAGS
+#define SECCOMP_IOCTL_NOTIF_SET_FLAGS SECCOMP_IOW(4, __u64)
+#endif
+#ifndef SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP
+#define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
+#endif
+
+struct kp_trap *kp_trap_new(int listener_fd)
+{
+	struct kp_trap *t = kp_calloc(1, sizeof(*t));
+
+	t->fd = listener_fd;
+	pthread_mutex_init(&t->lock, NULL);
+	if (ioctl(t->fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP) < 0)
+		KP_DEBUG(TRAP, "no sync wake-up: %s", strerror(errno));
+	return t;
+}
+
+struct kp_trap *kp_trap_free(struct kp_trap *t)
+{
+	if (!t)
+		return NULL;
+	kp_close(t->fd);
+	pthread_mutex_destroy(&t->lock);
+	free(t);
+	return NULL;
+}
+
+int kp_trap_fd(const struct kp_trap *t)
+{
+	return t->fd;
+}
+
+int kp_trap_receive(struct kp_trap *t, struct seccomp_notif *n)
+{
+	memset(n, 0, sizeof(*n)); /* the kernel insists */
+	return ioctl(t->fd, SECCOMP_IOCTL_NOTIF_RECV, n) < 0 ? -errno : 0;
+}
+
+bool kp_trap_valid(struct kp_trap *t, uint64_t id)
+{
+	return ioctl(t->fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &id) == 0;
+}
+
+static int send_response(struct kp_trap *t, struct seccomp_notif_resp *r)
+{
+	if (ioctl(t->fd, SECCOMP_IOCTL_NOTIF_SEND, r) < 0 && errno != ENOENT)
+		return -errno;
+	return 0;
+}
+
+int kp_trap_answer(struct kp_trap *t, uint64_t id, int64_t value, int error)
+{
+	struct seccomp_notif_resp r = {.id = id, .val = error ? 0 : value, .error = error};
+
+	return send_response(t, &r);
+}
+
+int kp_trap_continue(struct kp_trap *t, uint64_t id)
+{
+	struct seccomp_notif_resp r = {.id = id, .flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
+
+	return send_response(t, &r);
+}
+
+int kp_trap_add_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd, bool cloexec)
+{
+	cpu_set_t theirs, here;
+	bool moved;
+
+	struct seccomp_notif_addfd a = {
+		.id = id,
+		.srcfd = (uint32_t)fd,
+		.newfd_flags = cloexec ? O_CLOEXEC : 0,
+	};
+	int n;
+
+	/* The caller installs the descriptor itself, and adding knows no sync wake-up: unless it is kept here it is woken on an idle
+	 * core, and that costs several times the rest of the call. */
+	CPU_ZERO(&here);
+	CPU_SET(sched_getcpu(), &here);
+	moved = sched_getaffinity(tid, sizeof(theirs), &theirs) == 0 && CPU_COUNT(&theirs) > 1 &&
+		sched_setaffinity(tid, sizeof(here), &here) == 0;
+	n = ioctl(t->fd, SECCOMP_IOCTL_NOTIF_ADDFD, &a);
+	n = n < 0 ? -errno : n;
+	if (moved)
+		(void)sched_setaffinity(tid, sizeof(theirs), &theirs);
+	return n;
+}

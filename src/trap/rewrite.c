@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Restart-rewrite. The caller waits in its notification; we attach to that one thread, answer -ERESTARTNOINTR, and it stops with its call
+ * about to be restarted. Registers are changed, the strings go to the guest's scratch area, and it is let go: the new call notifies
+ * once more, is recognised by thread, number, arguments and content, and passes. Nobody is attached between calls, so signals,
+ * gdb -p and strace inside the guest work as ever.
+ */
+#include <elf.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "trap/internal.h"
+
+#define ERESTARTNOINTR 513
+
+static int slot_take(struct kp_trap *t, const struct seccomp_notif *n, const struct kp_rewrite *rw)
+{
+	int slot = -1;
+
+	pthread_mutex_lock(&t->lock);
+	for (unsigned i = 0; i < KP_SCRATCH_SLOTS && slot < 0; i++) {
+		unsigned at = (t->next_slot + i) % KP_SCRATCH_SLOTS;
+
+		/* A thread that is gone will not come back for its slot. */
+		if (t->pending[at].used && kill(t->pending[at].tid, 0) < 0 && errno == ESRCH) {
+			free(t->pending[at].blob);
+			t->pending[at] = (struct kp_pending){0};
+			atomic_fetch_sub(&t->pending_count, 1);
+		}
+		if (!t->pending[at].used)
+			slot = (int)at;
+	}
+	if (slot >= 0) {
+		struct kp_pending *p = &t->pending[slot];
+
+		t->next_slot = (unsigned)slot + 1;
+		p->used = true;
+		p->tid = (pid_t)n->pid;
+		p->asked = n->data;
+		p->wanted = n->data;
+		p->wanted.nr = rw->nr;
+		p->blob_len = rw->blob_len;
+		p->blob = kp_calloc(1, rw->blob_len ? rw->blob_len : 1);
+		memcpy(p->blob, rw->blob, rw->blob_len);
+		atomic_fetch_add(&t->pending_count, 1);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return slot;
+}
+
+static void slot_drop(struct kp_trap *t, int slot)
+{
+	pthread_mutex_lock(&t->lock);
+	free(t->pending[slot].blob);
+	t->pending[slot] = (struct kp_pending){0};
+	atomic_fetch_sub(&t->pending_count, 1);
+	pthread_mutex_unlock(&t->lock);
+}
+
+static void set_args(struct user_regs_struct *regs, const uint64_t args[6])
+{
+	regs->rdi = args[0];
+	regs->rsi = args[1];
+	regs->rdx = args[2];
+	regs->r10 = args[3];
+	regs->r8 = args[4];
+	regs->r9 = args[5];
+}
+
+/* Attaches, answers, and waits for the stop before the restart. 0, or -errno with the notification unanswered, or
+ * -ESRCH when the thread died. */
+static int stop_caller(struct kp_trap *t, const struct seccomp_notif *n)
+{
+	struct seccomp_notif_resp r = {.id = n->id, .error = -ERESTARTNOINTR};
+	pid_t tid = (pid_t)n->pid;
+	int status, rc;
+
+	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) < 0)
+		return -errno;
+	if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0) {
+		rc = -errno;
+		(void)ptrace(PTRACE_DETACH, tid, NULL, NULL);
+		return rc;
+	}
+	rc = kp_trap_answer(t, n->id, 0, r.error);
+	if (rc)
+		return rc;
+	for (;;) {
+		pid_t got = waitpid(tid, &status, __WALL | __WNOTHREAD);
+
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0 || !WIFSTOPPED(status))
+			return -ESRCH;
+		if (status >> 16 == PTRACE_EVENT_STOP)
+			return 0;
+		/* Another stop came first: hand its signal on. */
+		(void)ptrace(PTRACE_CONT, tid, NULL, (void *)(long)WSTOPSIG(status));
+	}
+}
+
+static int put_blob(pid_t tid, struct kp_rewrite *rw, uint64_t base)
+{
+	for (size_t i = 0; i < rw->inner_count; i++) {
+		uint64_t address = base + rw->inner[i].target;
+
+		memcpy(rw->blob + rw->inner[i].at, &address, sizeof(address));
+	}
+	for (int i = 0; i < 6; i++)
+		if (rw->points & 1U << i)
+			rw->args[i] += base;
+	return kp_mem_write(tid, base, rw->blob, rw->blob_len);
+}
+
+int kp_trap_rewrite(struct kp_trap *t, const struct seccomp_notif *n, const struct kp_rewrite *wanted)
+{
+	struct kp_rewrite *rw = kp_calloc(1, sizeof(*rw));
+	kp_autofree void *release = rw;
+	struct user_regs_struct regs;
+	pid_t tid = (pid_t)n->pid;
+	int slot, rc;
+
+	*rw = *wanted;
+	slot = slot_take(t, n, rw);
+	if (slot < 0)
+		return -EAGAIN;
+	rc = put_blob(tid, rw, KP_SCRATCH_BASE + (uint64_t)slot * KP_SCRATCH_SLOT);
+	if (!rc) {
+		pthread_mutex_lock(&t->lock);
+		memcpy(t->pending[slot].wanted.args, rw->args, sizeof(rw->args));
+		memcpy(t->pending[slot].blob, rw->blob, rw->blob_len);
+		pthread_mutex_unlock(&t->lock);
+		rc = stop_caller(t, n);
+	}
+	if (rc) {
+		slot_drop(t, slot);
+		return rc == -ESRCH ? 0 : rc;
+	}
+	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs) == 0 && (long)regs.rax == -ERESTARTNOINTR) {
+		regs.orig_rax = (unsigned long)rw->nr;
+		set_args(&regs, rw->args);
+		if (ptrace(PTRACE_SETREGS, tid, NULL, &regs) < 0)
+			slot_drop(t, slot);
+	} else {
+		slot_drop(t, slot);
+	}
+	(void)ptrace(PTRACE_DETACH, tid, NULL, NULL);
+	return 0;
+}
+
+enum kp_expected kp_trap_expected(struct kp_trap *t, struct seccomp_notif *n)
+{
+	enum kp_expected found = KP_EXPECT_NONE;
+	uint8_t now[KP_BLOB_MAX];
+
+	if (!atomic_load(&t->pending_count))
+		return KP_EXPECT_NONE;
+	pthread_mutex_lock(&t->lock);
+	for (unsigned i = 0; i < KP_SCRATCH_SLOTS && found == KP_EXPECT_NONE; i++) {
+		struct kp_pending *p = &t->pending[i];
+
+		if (!p->used || p->tid != (pid_t)n->pid || p->wanted.nr != n->data.nr ||
+		    memcmp(p->wanted.args, n->data.args, sizeof(n->data.args)) != 0)
+			continue;
+		if (kp_mem_read((pid_t)n->pid, KP_SCRATCH_BASE + (uint64_t)i * KP_SCRATCH_SLOT, now, p->blob_len) == 0 &&
+		    memcmp(now, p->blob, p->blob_len) == 0) {
+			found = KP_EXPECT_GO;
+		} else {
+			n->data.nr = p->asked.nr;
+			memcpy(n->data.args, p->asked.args, sizeof(n->data.args));
+			found = KP_EXPECT_AGAIN;
+		}
+		free(p->blob);
+		*p = (struct kp_pending){0};
+		atomic_fetch_sub(&t->pending_count, 1);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return found;
+}
+
+/* Steps the stopped thread to the next syscall stop. */
+static int to_syscall_stop(pid_t tid)
+{
+	int status;
+
+	for (int tries = 0; tries < 16; tries++) {
+		if (ptrace(PTRACE_SYSCALL, tid, NULL, NULL) < 0)
+			return -errno;
+		if (waitpid(tid, &status, __WALL | __WNOTHREAD) != tid || !WIFSTOPPED(status))
+			return -ESRCH;
+		if (WSTOPSIG(status) == (SIGTRAP | 0x80))
+			return 0;
+	}
+	return -EIO;
+}
+
+int kp_trap_inject(struct kp_trap *t, const struct seccomp_notif *n, int nr, const uint64_t args[6], int64_t value,
+		   int64_t *ret_result)
+{
+	struct user_regs_struct saved, regs;
+	pid_t tid = (pid_t)n->pid;
+	sigset_t all, old;
+	int rc = stop_caller(t, n);
+
+	if (rc)
+		return rc;
+	rc = -EIO;
+	if (ptrace(PTRACE_SETOPTIONS, tid, NULL, PTRACE_O_TRACESYSGOOD) < 0 ||
+	    ptrace(PTRACE_GETREGS, tid, NULL, &saved) < 0)
+		goto out;
+	/* No signal is delivered in the middle: the mask goes up and comes down again. */
+	sigfillset(&all);
+	if (ptrace(PTRACE_GETSIGMASK, tid, (void *)8UL, &old) < 0 || ptrace(PTRACE_SETSIGMASK, tid, (void *)8UL, &all) < 0)
+		goto out;
+	regs = saved;
+	regs.rax = (unsigned long)-ERESTARTNOINTR;
+	regs.orig_rax = (unsigned long)nr;
+	set_args(&regs, args);
+	if (ptrace(PTRACE_SETREGS, tid, NULL, &regs) == 0 && to_syscall_stop(tid) == 0 && to_syscall_stop(tid) == 0 &&
+	    ptrace(PTRACE_GETREGS, tid, NULL, &regs) == 0) {
+		*ret_result = (int64_t)regs.rax;
+		regs = saved;
+		regs.rax = (unsigned long)value;
+		regs.orig_rax = (unsigned long)-1; /* not a call any more: nothing to restart */
+		rc = ptrace(PTRACE_SETREGS, tid, NULL, &regs) < 0 ? -EIO : 0;
+	}
+	(void)ptrace(PTRACE_SETSIGMASK, tid, (void *)8UL, &old);
+out:
+	(void)ptrace(PTRACE_DETACH, tid, NULL, NULL);
+	return rc;
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the kernel knows of a guest's task: directories, descriptors, identity. Nothing is remembered here. */
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "trap/trap.h"
+
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
+
+static int read_link(const char *path, char *buf, size_t size)
+{
+	ssize_t n = readlink(path, buf, size - 1);
+
+	if (n < 0)
+		return -errno;
+	buf[n] = '\0';
+	return 0;
+}
+
+int kp_task_cwd(pid_t tid, char *buf, size_t size)
+{
+	char path[48];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/cwd", tid);
+	return read_link(path, buf, size);
+}
+
+int kp_task_fd(pid_t tid, int fd, char *buf, size_t size)
+{
+	char path[48];
+	int rc;
+
+	if (fd < 0)
+		return -EBADF;
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", tid, fd);
+	rc = read_link(path, buf, size);
+	return rc == -ENOENT ? -EBADF : rc;
+}
+
+static int read_status(pid_t tid, char *buf, size_t size)
+{
+	char path[48];
+	kp_autoclose int fd = -1;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || (n = read(fd, buf, size - 1)) < 0)
+		return -ESRCH;
+	buf[n] = '\0';
+	return 0;
+}
+
+mode_t kp_task_umask(pid_t tid)
+{
+	char buf[4096], *at;
+
+	if (read_status(tid, buf, sizeof(buf)) || !(at = strstr(buf, "\nUmask:")))
+		return 022;
+	return (mode_t)strtoul(at + 7, NULL, 8);
+}
+
+/* /proc/TID belongs to the task's effective ids. */
+bool kp_task_is_root(pid_t tid)
+{
+	char path[32];
+	struct stat st;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d", tid);
+	return stat(path, &st) == 0 && st.st_uid == 0 && st.st_gid == 0;
+}
+
+int kp_task_ids(pid_t tid, uid_t *uid, gid_t *gid, gid_t *groups, size_t max, size_t *ret_count)
+{
+	char buf[8192], *at, *end;
+	unsigned ids[8];
+
+	if (read_status(tid, buf, sizeof(buf)))
+		return -ESRCH;
+	at = strstr(buf, "\nUid:");
+	if (!at || sscanf(at, "\nUid: %u %u %u %u", &ids[0], &ids[1], &ids[2], &ids[3]) != 4)
+		return -ESRCH;
+	at = strstr(buf, "\nGid:");
+	if (!at || sscanf(at, "\nGid: %u %u %u %u", &ids[4], &ids[5], &ids[6], &ids[7]) != 4)
+		return -ESRCH;
+	*uid = ids[3]; /* the file system ids stand last */
+	*gid = ids[7];
+	*ret_count = 0;
+	at = strstr(buf, "\nGroups:");
+	for (at = at ? at + 8 : NULL; at && *ret_count < max; at = end) {
+		unsigned long id = strtoul(at, &end, 10);
+
+		if (end == at || memchr(at, '\n', (size_t)(end - at)))
+			break;
+		groups[(*ret_count)++] = (gid_t)id;
+	}
+	return 0;
+}
+
+int kp_task_dup_fd(pid_t tid, int fd)
+{
+	kp_autoclose int pidfd = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
+	int rc;
+
+	if (pidfd < 0) /* before 6.9: only thread group leaders */
+		pidfd = (int)syscall(SYS_pidfd_open, tid, 0);
+	if (pidfd < 0)
+		return -errno;
+	rc = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+	return rc < 0 ? -errno : rc;
+}

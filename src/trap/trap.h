@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The kernel's side of a guest's call: notifications, guest memory, what /proc says of a task, descriptors put into
+ * it, and calls rewritten while stopped. No knowledge of paths or layers.
+ */
+#ifndef KAPSEL_TRAP_TRAP_H
+#define KAPSEL_TRAP_TRAP_H
+
+#include <linux/seccomp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "kapsel/error.h"
+
+struct kp_trap; /* the listener and what hangs on it */
+
+/* Takes ownership of the listener. Turns on sync wake-up where the kernel has it. */
+struct kp_trap *kp_trap_new(int listener_fd);
+struct kp_trap *kp_trap_free(struct kp_trap *t);
+int kp_trap_fd(const struct kp_trap *t);
+
+/* Next notification: 0, -ENOENT (the caller is gone, ask again), -errno. Blocks. */
+int kp_trap_receive(struct kp_trap *t, struct seccomp_notif *n);
+/* Does the notification still stand? To be asked after every read of the guest's memory or /proc. */
+bool kp_trap_valid(struct kp_trap *t, uint64_t id);
+
+/* Answers; ENOENT (the caller was killed) is success. */
+int kp_trap_answer(struct kp_trap *t, uint64_t id, int64_t value, int error);
+int kp_trap_continue(struct kp_trap *t, uint64_t id);
+/* Puts a copy of fd into the guest, returns its number there or -errno; then answer with it. */
+int kp_trap_add_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd, bool cloexec);
+
+/* --- guest memory: each copies once --- */
+/* NUL-terminated string of less than size bytes: its length, -EFAULT, -ENAMETOOLONG. */
+ssize_t kp_mem_string(pid_t tid, uint64_t addr, char *buf, size_t size);
+int kp_mem_read(pid_t tid, uint64_t addr, void *buf, size_t len);  /* 0 or -EFAULT */
+int kp_mem_write(pid_t tid, uint64_t addr, const void *buf, size_t len);
+
+/* --- what /proc says of a task --- */
+/* Link text of /proc/TID/cwd or /proc/TID/fd/N into buf. 0, -EBADF (no such descriptor), -errno. */
+int kp_task_cwd(pid_t tid, char *buf, size_t size);
+int kp_task_fd(pid_t tid, int fd, char *buf, size_t size);
+mode_t kp_task_umask(pid_t tid);
+/* Effective uid and gid 0 (then nothing is ever refused). */
+bool kp_task_is_root(pid_t tid);
+/* File system ids and supplementary groups (up to max). 0 or -ESRCH. */
+int kp_task_ids(pid_t tid, uid_t *uid, gid_t *gid, gid_t *groups, size_t max, size_t *ret_count);
+/* A copy of the guest's descriptor (same open file description), or -errno (-EPERM: not allowed here). */
+int kp_task_dup_fd(pid_t tid, int fd);
+
+/* --- rewriting (restart-rewrite): the guest makes another call than the one it asked for --- */
+#define KP_BLOB_MAX 8192
+struct kp_rewrite {
+	int nr;
+	uint64_t args[6];
+	uint8_t blob[KP_BLOB_MAX]; /* placed in the guest's scratch area */
+	size_t blob_len;
+	uint8_t points; /* bit i: args[i] is an offset into the blob and becomes an address */
+	struct {
+		uint16_t at;     /* a pointer inside the blob, at this offset, ... */
+		uint16_t target; /* ... to this offset */
+	} inner[4];
+	size_t inner_count;
+};
+/* Answers the notification by having the caller restart as *rw. The restarted call notifies again: see
+ * kp_trap_expected. 0, -errno (the notification still stands and wants an answer; -EPERM: somebody traces the caller). */
+int kp_trap_rewrite(struct kp_trap *t, const struct seccomp_notif *n, const struct kp_rewrite *rw);
+
+enum kp_expected {
+	KP_EXPECT_NONE, /* a call of the guest's own */
+	KP_EXPECT_GO,   /* the rewritten call, intact: let it go on */
+	KP_EXPECT_AGAIN /* it was damaged on the way: *n is back to what the guest asked for; handle it anew */
+};
+enum kp_expected kp_trap_expected(struct kp_trap *t, struct seccomp_notif *n);
+
+/* Has the stopped caller make an untrapped call (no pointers) and returns its result; then the caller's own call
+ * returns value. For what only the guest itself can do where copying descriptors is not allowed. */
+int kp_trap_inject(struct kp_trap *t, const struct seccomp_notif *n, int nr, const uint64_t args[6], int64_t value,
+		   int64_t *ret_result);
+
+#endif

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Attributes of nodes: stat, chmod, chown, times, size; and opening what a node stands for. */
+#include <fcntl.h>
+#include <sys/statfs.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "vfs/change.h"
+#include "vfs/proc.h"
+#include "vfs/resolve.h"
+#include "vfs/upper.h"
+
+static void from_stat(const struct stat *st, struct statx *x)
+{
+	*x = (struct statx){
+		.stx_mask = STATX_BASIC_STATS,
+		.stx_blksize = (uint32_t)st->st_blksize,
+		.stx_nlink = (uint32_t)st->st_nlink,
+		.stx_uid = st->st_uid,
+		.stx_gid = st->st_gid,
+		.stx_mode = (uint16_t)st->st_mode,
+		.stx_ino = st->st_ino,
+		.stx_size = (uint64_t)st->st_size,
+		.stx_blocks = (uint64_t)st->st_blocks,
+		.stx_atime = {.tv_sec = st->st_atim.tv_sec, .tv_nsec = (uint32_t)st->st_atim.tv_nsec},
+		.stx_mtime = {.tv_sec = st->st_mtim.tv_sec, .tv_nsec = (uint32_t)st->st_mtim.tv_nsec},
+		.stx_ctime = {.tv_sec = st->st_ctim.tv_sec, .tv_nsec = (uint32_t)st->st_ctim.tv_nsec},
+		.stx_dev_major = major(st->st_dev),
+		.stx_dev_minor = minor(st->st_dev),
+		.stx_rdev_major = major(st->st_rdev),
+		.stx_rdev_minor = minor(st->st_rdev),
+	};
+}
+
+static int image_statx(struct kp_vfs *v, const struct kp_node *n, struct statx *x)
+{
+	struct kp_entry e;
+
+	if (kp_image_entry(v->layers[n->layer].image, n->entry, &e))
+		return -EIO;
+	*x = (struct statx){
+		.stx_mask = STATX_BASIC_STATS,
+		.stx_blksize = 4096,
+		.stx_nlink = e.nlink,
+		.stx_uid = v->uid,
+		.stx_gid = v->gid,
+		.stx_size = S_ISDIR(e.mode) ? 4096 : e.size,
+		.stx_blocks = S_ISREG(e.mode) ? (e.size + 4095) / 4096 * 8 : S_ISDIR(e.mode) ? 8 : 0,
+		.stx_atime = {.tv_sec = e.mtime},
+		.stx_mtime = {.tv_sec = e.mtime},
+		.stx_ctime = {.tv_sec = e.mtime},
+	};
+	return 0;
+}
+
+int kp_node_statx(struct kp_vfs *v, const struct kp_node *n, struct statx *x)
+{
+	switch (n->origin) {
+	case KP_IMAGE:
+		if (image_statx(v, n, x))
+			return -EIO;
+		break;
+	case KP_UPPER:
+	case KP_BASE:
+		from_stat(&n->st, x);
+		break;
+	case KP_HOST:
+	case KP_MAGIC:
+	case KP_PROC:
+		if (S_ISLNK(n->mode) || n->origin != KP_MAGIC) {
+			struct stat st;
+
+			if (fstatat(AT_FDCWD, n->host.s, &st, AT_SYMLINK_NOFOLLOW) < 0)
+				return -errno;
+			from_stat(&st, x);
+		} else {
+			from_stat(&n->st, x);
+		}
+		if (!n->ino)
+			return 0;
+		break; /* an open file of the upper */
+	case KP_ABSENT:
+	default:
+		return -ENOENT;
+	}
+	x->stx_mode = (uint16_t)n->mode;
+	x->stx_ino = n->ino;
+	x->stx_dev_major = major(v->dev);
+	x->stx_dev_minor = minor(v->dev);
+	if (n->origin == KP_BASE) {
+		x->stx_uid = v->uid;
+		x->stx_gid = v->gid;
+	}
+	/* As overlayfs: the links of a merged directory cannot be counted cheaply. */
+	if (S_ISDIR(n->mode) && n->lower && (n->origin != KP_IMAGE || n->self.base))
+		x->stx_nlink = 1;
+	return 0;
+}
+
+int kp_node_statfs(struct kp_vfs *v, const struct kp_node *n, struct statfs *ret)
+{
+	if (n->origin == KP_HOST || n->origin == KP_PROC || n->origin == KP_MAGIC)
+		return statfs(n->host.s, ret) < 0 ? -errno : 0;
+	return fstatfs(v->upper_fd, ret) < 0 ? -errno : 0;
+}
+
+int kp_node_host_path(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *ret)
+{
+	switch (n->origin) {
+	case KP_UPPER:
+		if (S_ISDIR(n->mode))
+			return kp_standin(v, n, ret);
+		return kp_path_join(ret->s, sizeof(ret->s), v->upper.s, n->guest.s);
+	case KP_BASE:
+		if (S_ISDIR(n->mode))
+			return kp_standin(v, n, ret);
+		return kp_path_join(ret->s, sizeof(ret->s), v->base.s, n->guest.s);
+	case KP_IMAGE:
+		if (S_ISDIR(n->mode))
+			return kp_standin(v, n, ret);
+		return snprintf(ret->s, sizeof(ret->s), "%s/%u", v->store_dir[n->layer].s, n->entry) < 0 ? -EIO : 0;
+	case KP_HOST:
+	case KP_PROC:
+	case KP_MAGIC:
+		*ret = n->host;
+		return 0;
+	case KP_ABSENT:
+	default:
+		return -ENOENT;
+	}
+}
+
+int kp_node_watch_path(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *ret)
+{
+	if (n->origin == KP_UPPER)
+		return kp_path_join(ret->s, sizeof(ret->s), v->upper.s, n->guest.s);
+	return kp_node_host_path(v, n, ret);
+}
+
+/* Opening these can block, or means something to the opener's session: the guest does it itself. */
+static bool must_open_itself(const struct kp_node *n, int flags)
+{
+	if (flags & O_PATH)
+		return false;
+	if (S_ISFIFO(n->mode))
+		return true;
+	return S_ISCHR(n->mode) && n->origin == KP_HOST && (major(n->st.st_rdev) == 5 || major(n->st.st_rdev) == 4 ||
+							    (major(n->st.st_rdev) >= 136 && major(n->st.st_rdev) <= 143));
+}
+
+int kp_node_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *ret_fd)
+{
+	struct kp_hpath host;
+	int fd, rc;
+
+	if (must_open_itself(n, flags))
+		return -EAGAIN;
+	flags |= O_CLOEXEC | O_NOCTTY;
+	if (n->origin == KP_PROC && !(flags & (O_PATH | O_DIRECTORY))) {
+		fd = kp_proc_open_text(v, n);
+		if (fd != -ENOSYS) {
+			if (fd >= 0)
+				*ret_fd = fd;
+			return fd < 0 ? fd : 0;
+		}
+	}
+	if (n->origin == KP_IMAGE && !S_ISDIR(n->mode)) {
+		fd = kp_store_open_entry(v->layers[n->layer].store, n->entry, flags | O_NOFOLLOW);
+		if (fd < 0)
+			return fd;
+		*ret_fd = fd;
+		return 0;
+	}
+	if (n->origin == KP_UPPER && !S_ISDIR(n->mode)) {
+		fd = openat(v->upper_fd, n->guest.s + 1, flags | O_NOFOLLOW);
+	} else {
+		rc = kp_node_host_path(v, n, &host);
+		if (rc)
+			return rc;
+		fd = open(host.s, n->origin == KP_MAGIC && !S_ISLNK(n->mode) ? flags & ~O_NOFOLLOW : flags | O_NOFOLLOW);
+	}
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
+int kp_node_xattr_path(struct kp_vfs *v, const struct kp_node *n, char *buf, size_t size)
+{
+	switch (n->origin) {
+	case KP_UPPER:
+		return (size_t)snprintf(buf, size, "/proc/self/fd/%d/%s", v->upper_fd, kp_gpath_rel(&n->guest)) >= size
+			       ? -ENAMETOOLONG : 0;
+	case KP_HOST:
+	case KP_PROC:
+	case KP_MAGIC:
+		return (size_t)snprintf(buf, size, "%s", n->host.s) >= size ? -ENAMETOOLONG : 0;
+	case KP_IMAGE:
+	case KP_BASE:
+		buf[0] = '\0';
+		return 0;
+	case KP_ABSENT:
+	default:
+		return -ENOENT;
+	}
+}
+
+static int may_change(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred)
+{
+	uid_t uid;
+	gid_t gid;
+
+	if (n->origin == KP_ABSENT)
+		return -ENOENT;
+	if (n->origin == KP_HOST && n->self.bind && n->self.bind->read_only)
+		return -EROFS;
+	kp_node_owner(v, n, &uid, &gid);
+	return cred->uid == 0 || cred->uid == uid ? 0 : -EPERM;
+}
+
+/* An open file of the upper, by its descriptor: it may have no name. */
+static int chmod_open_file(const struct kp_node *n, mode_t mode)
+{
+	kp_autoclose int fd = S_ISREG(n->mode) ? open(n->host.s, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
+	struct kp_record rec = {0};
+	mode_t real = kp_real_mode((n->mode & S_IFMT) | (mode & 07777));
+	int rc;
+
+	if (!S_ISREG(n->mode))
+		return chmod(n->host.s, mode & 07777) < 0 ? -errno : 0;
+	if (fd < 0)
+		return -errno;
+	if (fgetxattr(fd, KP_RECORD_XATTR, &rec, sizeof(rec)) != (ssize_t)sizeof(rec))
+		rec = (struct kp_record){0};
+	if (real != (mode & 07777) || rec.flags) {
+		real |= KP_RECORD_BIT;
+		rec.flags |= KP_REC_MODE;
+		rec.mode = mode & 07777;
+		rc = kp_record_write_fd(fd, &rec);
+		if (rc)
+			return rc;
+	}
+	return fchmod(fd, real) < 0 ? -errno : 0;
+}
+
+int kp_chmod(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, mode_t mode)
+{
+	int rc = may_change(v, n, cred);
+
+	if (rc)
+		return rc;
+	if (S_ISLNK(n->mode))
+		return -EOPNOTSUPP;
+	rc = kp_copy_up(v, n, KP_COPY_DATA);
+	if (rc)
+		return rc;
+	if (n->origin == KP_MAGIC && n->ino)
+		return chmod_open_file(n, mode);
+	if (n->origin != KP_UPPER)
+		return chmod(n->host.s, mode & 07777) < 0 ? -errno : 0;
+	kp_dircache_void(v);
+	/* FIFOs and sockets carry no record (no user.* attributes there): their inode says it all. */
+	if (!S_ISREG(n->mode) && !S_ISDIR(n->mode))
+		return fchmodat(v->upper_fd, n->guest.s + 1, mode & 07777, 0) < 0 ? -errno : 0;
+	return kp_upper_set_mode(v, kp_gpath_rel(&n->guest), (n->mode & S_IFMT) | (mode & 07777));
+}
+
+int kp_chown(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, uid_t uid, gid_t gid)
+{
+	uid_t old_uid;
+	gid_t old_gid;
+	int rc;
+
+	if (n->origin == KP_ABSENT)
+		return -ENOENT;
+	kp_node_owner(v, n, &old_uid, &old_gid);
+	if (cred->uid != 0) {
+		bool group_ok = gid == (gid_t)-1 || gid == old_gid || gid == cred->gid;
+
+		for (size_t i = 0; i < cred->group_count; i++)
+			group_ok |= cred->groups[i] == gid;
+		if (cred->uid != old_uid || (uid != (uid_t)-1 && uid != old_uid) || !group_ok)
+			return -EPERM;
+	}
+	rc = kp_copy_up(v, n, KP_COPY_DATA);
+	if (rc)
+		return rc;
+	if (n->origin != KP_UPPER)
+		return fchownat(AT_FDCWD, n->host.s, uid, gid, n->origin == KP_MAGIC ? 0 : AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	kp_dircache_void(v);
+	return fchownat(v->upper_fd, kp_gpath_rel(&n->guest), uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+}
+
+int kp_utimens(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, const struct timespec times[2])
+{
+	bool now = !times || (times[0].tv_nsec == UTIME_NOW && times[1].tv_nsec == UTIME_NOW);
+	int rc = may_change(v, n, cred);
+
+	if (times && times[0].tv_nsec == UTIME_OMIT && times[1].tv_nsec == UTIME_OMIT)
+		return n->origin == KP_ABSENT ? -ENOENT : 0;
+	if (rc == -EPERM && now)
+		rc = kp_node_permit(v, n, cred, W_OK);
+	if (rc)
+		return rc;
+	rc = kp_copy_up(v, n, KP_COPY_DATA);
+	if (rc)
+		return rc;
+	if (n->origin != KP_UPPER)
+		return utimensat(AT_FDCWD, n->host.s, times, n->origin == KP_MAGIC ? 0 : AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	return utimensat(v->upper_fd, kp_gpath_rel(&n->guest), times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+}
+
+int kp_truncate(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, off_t length)
+{
+	kp_autoclose int fd = -1;
+	int rc;
+
+	if (n->origin == KP_ABSENT)
+		return -ENOENT;
+	if (S_ISDIR(n->mode))
+		return -EISDIR;
+	if (!S_ISREG(n->mode))
+		return -EINVAL;
+	rc = kp_node_permit(v, n, cred, W_OK);
+	if (!rc)
+		rc = kp_copy_up(v, n, length ? KP_COPY_DATA : KP_COPY_NO_DATA);
+	if (!rc)
+		rc = kp_node_open(v, n, O_WRONLY, &fd);
+	if (rc)
+		return rc;
+	return ftruncate(fd, length) < 0 ? -errno : 0;
+}

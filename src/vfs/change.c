@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Making, removing, linking and renaming names. */
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "vfs/change.h"
+#include "vfs/resolve.h"
+#include "vfs/upper.h"
+
+/* Common to everything that makes a name: it must be new, and the parent must take it. */
+static int may_create(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred)
+{
+	if (n->origin != KP_ABSENT || n->last != KP_LAST_NORM)
+		return -EEXIST;
+	return kp_node_permit_parent(v, n, cred, false);
+}
+
+static int may_remove(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred)
+{
+	if (n->origin == KP_ABSENT)
+		return -ENOENT;
+	if (n->origin == KP_MAGIC)
+		return -EPERM;
+	/* A mount point, or what stands in for one. */
+	if (n->self.bind && !strcmp(n->self.bind->guest, n->guest.s))
+		return -EBUSY;
+	if (!strcmp(n->guest.s, "/proc"))
+		return -EBUSY;
+	return kp_node_permit_parent(v, n, cred, true);
+}
+
+static bool on_host(const struct kp_node *n)
+{
+	return n->parent.bind && (n->origin == KP_HOST || n->origin == KP_ABSENT);
+}
+
+/* Absent names below a bind have their host path from the look-up. */
+static int prepare(struct kp_vfs *v, const struct kp_node *n)
+{
+	return on_host(n) ? 0 : kp_upper_parents(v, &n->guest);
+}
+
+/* Where to make it: straight at its name, or under work/ when a whiteout stands there. */
+struct place {
+	int dirfd;
+	const char *name;
+	struct kp_temp temp;
+	bool publish;
+};
+
+static struct place place_for(struct kp_vfs *v, const struct kp_node *n)
+{
+	struct place p = {.dirfd = v->upper_fd, .name = n->guest.s + 1};
+
+	if (on_host(n)) {
+		p.dirfd = AT_FDCWD;
+		p.name = n->host.s;
+	} else if (n->whiteout) {
+		p.temp = kp_temp_name(v);
+		p.dirfd = v->work_fd;
+		p.publish = true;
+	}
+	return p;
+}
+
+static const char *place_name(const struct place *p)
+{
+	return p->publish ? p->temp.name : p->name;
+}
+
+static int finish(struct kp_vfs *v, const struct place *p, const struct kp_node *n, const struct kp_cred *cred)
+{
+	int rc = kp_upper_give(p->dirfd, place_name(p), n, cred);
+
+	return rc || !p->publish ? rc : kp_upper_publish(v, &p->temp, n);
+}
+
+int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, int flags, mode_t mode, int *ret_fd)
+{
+	mode_t guest_mode = S_IFREG | (mode & 07777), real = kp_real_mode(guest_mode);
+	bool record = real != (guest_mode & 07777);
+	kp_autoclose int fd = -1;
+	struct place p;
+	int rc = may_create(v, n, cred);
+
+	if (!rc)
+		rc = prepare(v, n);
+	if (rc)
+		return rc;
+	p = place_for(v, n);
+	if (on_host(n))
+		real = mode & 07777;
+	else if (record)
+		real |= KP_RECORD_BIT;
+	fd = openat(p.dirfd, place_name(&p), (flags & ~(O_TRUNC | O_DIRECTORY)) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
+		    real);
+	if (fd < 0)
+		return -errno;
+	if (!on_host(n) && record) {
+		struct kp_record rec = {.flags = KP_REC_MODE, .mode = guest_mode & 07777};
+		kp_autoclose int rec_fd = openat(p.dirfd, place_name(&p), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+		rc = rec_fd < 0 ? -errno : kp_record_write_fd(rec_fd, &rec);
+	}
+	if (!rc)
+		rc = finish(v, &p, n, cred);
+	if (rc) {
+		(void)unlinkat(p.dirfd, place_name(&p), 0);
+		return rc;
+	}
+	*ret_fd = kp_take_fd(&fd);
+	return 0;
+}
+
+int kp_create_unnamed(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, int flags, mode_t mode, int *ret_fd)
+{
+	int rc = kp_node_permit(v, n, cred, W_OK | X_OK), fd;
+
+	if (rc)
+		return rc;
+	if (!S_ISDIR(n->mode))
+		return -ENOTDIR;
+	if (n->origin == KP_PROC || n->origin == KP_MAGIC)
+		return -EOPNOTSUPP;
+	if (n->self.bind && n->self.bind->read_only)
+		return -EROFS;
+	if (n->origin == KP_HOST) {
+		fd = open(n->host.s, flags | O_CLOEXEC, mode & 07777);
+	} else {
+		/* Any directory of the upper's file system serves: the file has no name yet. */
+		fd = openat(v->work_fd, ".", flags | O_CLOEXEC, kp_real_mode(S_IFREG | (mode & 07777)));
+	}
+	if (fd < 0)
+		return -errno;
+	*ret_fd = fd;
+	return 0;
+}
+
+int kp_make_dir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, mode_t mode)
+{
+	mode_t guest_mode = S_IFDIR | (mode & 01777), real = kp_real_mode(guest_mode);
+	struct place p;
+	int rc = may_create(v, n, cred);
+
+	if (!rc)
+		rc = prepare(v, n);
+	if (rc)
+		return rc;
+	if (on_host(n))
+		return mkdirat(AT_FDCWD, n->host.s, mode & 01777) < 0 ? -errno : 0;
+	p = place_for(v, n);
+	if (n->parent.mode & S_ISGID) {
+		guest_mode |= S_ISGID;
+		real |= S_ISGID;
+	}
+	if (!p.publish && (n->lower || real != (guest_mode & 07777))) {
+		p.temp = kp_temp_name(v);
+		p.dirfd = v->work_fd;
+		p.publish = true;
+	}
+	if (mkdirat(p.dirfd, place_name(&p), real) < 0)
+		return -errno;
+	if (real & S_ISGID && fchmodat(p.dirfd, place_name(&p), real, 0) < 0)
+		rc = -errno;
+	if (!rc && (n->lower || real != (guest_mode & 07777))) {
+		struct kp_record rec = {.mode = guest_mode & 07777};
+		kp_autoclose int fd = openat(p.dirfd, place_name(&p), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		rec.flags = (uint8_t)((n->lower ? KP_REC_OPAQUE : 0) |
+				      (real != (guest_mode & 07777) ? KP_REC_MODE : 0));
+		rc = fd < 0 ? -errno : kp_record_write_fd(fd, &rec);
+	}
+	if (!rc)
+		rc = finish(v, &p, n, cred);
+	if (rc)
+		(void)unlinkat(p.dirfd, place_name(&p), AT_REMOVEDIR);
+	kp_standin_remove(v, &n->guest);
+	kp_dircache_void(v);
+	return rc;
+}
+
+int kp_make_special(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, mode_t mode)
+{
+	struct place p;
+	int rc;
+
+	if (S_ISDIR(mode))
+		return n->origin != KP_ABSENT ? -EEXIST : -EPERM;
+	rc = may_create(v, n, cred);
+	if (rc)
+		return rc;
+	if (S_ISCHR(mode) || S_ISBLK(mode))
+		return -EPERM;
+	if ((mode & S_IFMT) == 0)
+		mode |= S_IFREG;
+	if (!S_ISFIFO(mode) && !S_ISSOCK(mode) && !S_ISREG(mode))
+		return -EINVAL;
+	if (S_ISREG(mode)) {
+		int fd;
+
+		rc = kp_create_file(v, n, cred, O_RDONLY, mode, &fd);
+		if (!rc)
+			(void)kp_close(fd);
+		return rc;
+	}
+	rc = prepare(v, n);
+	if (rc)
+		return rc;
+	p = place_for(v, n);
+	if (mknodat(p.dirfd, place_name(&p), mode, 0) < 0)
+		return -errno;
+	return finish(v, &p, n, cred);
+}
+
+int kp_make_symlink(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, const char *target)
+{
+	struct place p;
+	int rc;
+
+	if (!target[0])
+		return -ENOENT;
+	rc = may_create(v, n, cred);
+	if (!rc)
+		rc = prepare(v, n);
+	if (rc)
+		return rc;
+	p = place_for(v, n);
+	if (symlinkat(target, p.dirfd, place_name(&p)) < 0)
+		return -errno;
+	return finish(v, &p, n, cred);
+}
+
+int kp_unlink(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
+{
+	int rc;
+
+	if (n->last != KP_LAST_NORM)
+		return -EISDIR;
+	rc = may_remove(v, n, cred);
+	if (rc)
+		return rc;
+	if (S_ISDIR(n->mode))
+		return -EISDIR;
+	if (n->trailing_slash)
+		return -ENOTDIR;
+	if (on_host(n))
+		return unlink(n->host.s) < 0 ? -errno : 0;
+	return kp_upper_remove(v, n);
+}
+
+int kp_rmdir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
+{
+	int rc;
+
+	if (n->last == KP_LAST_DOT)
+		return -EINVAL;
+	if (n->last == KP_LAST_DOTDOT)
+		return -ENOTEMPTY;
+	if (n->last == KP_LAST_ROOT)
+		return -EBUSY;
+	rc = may_remove(v, n, cred);
+	if (rc)
+		return rc;
+	if (!S_ISDIR(n->mode))
+		return -ENOTDIR;
+	if (on_host(n))
+		return rmdir(n->host.s) < 0 ? -errno : 0;
+	rc = kp_list_is_empty(v, n);
+	if (rc)
+		return rc;
+	if (n->origin == KP_UPPER || n->lower)
+		rc = kp_upper_remove(v, n);
+	if (!rc)
+		kp_standin_remove(v, &n->guest);
+	kp_dircache_void(v);
+	return rc;
+}
+
+int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const struct kp_cred *cred)
+{
+	struct place p;
+	int rc;
+
+	if (from->origin == KP_ABSENT)
+		return -ENOENT;
+	rc = may_create(v, to, cred);
+	if (rc == -EEXIST)
+		return rc;
+	if (from->trailing_slash && !S_ISDIR(from->mode))
+		return -ENOTDIR;
+	if (from->parent.bind != to->parent.bind || from->origin == KP_PROC || to->parent.proc)
+		return -EXDEV;
+	if (rc)
+		return rc;
+	if (S_ISDIR(from->mode))
+		return -EPERM;
+	if (to->trailing_slash)
+		return -ENOENT;
+	if (from->origin == KP_HOST)
+		return linkat(AT_FDCWD, from->host.s, AT_FDCWD, to->host.s, 0) < 0 ? -errno : 0;
+	rc = kp_copy_up(v, from, KP_COPY_DATA);
+	if (!rc)
+		rc = kp_upper_parents(v, &to->guest);
+	if (rc)
+		return rc;
+	if (kp_may_have_record(from->st.st_mode))
+		rc = kp_upper_note_number(v, &to->guest);
+	if (rc)
+		return rc;
+	p = place_for(v, to);
+	if (linkat(v->upper_fd, from->guest.s + 1, p.dirfd, place_name(&p), 0) < 0)
+		return -errno;
+	return p.publish ? kp_upper_publish(v, &p.temp, to) : 0;
+}
+
+int kp_link_open_file(struct kp_vfs *v, const char *host_link, struct kp_node *to, const struct kp_cred *cred)
+{
+	struct place p;
+	int rc = may_create(v, to, cred);
+
+	if (!rc)
+		rc = prepare(v, to);
+	if (rc)
+		return rc;
+	p = place_for(v, to);
+	if (linkat(AT_FDCWD, host_link, p.dirfd, place_name(&p), AT_SYMLINK_FOLLOW) < 0)
+		return -errno;
+	return p.publish ? kp_upper_publish(v, &p.temp, to) : 0;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The state of an open vfs, shared by the files of this room only. */
+#ifndef KAPSEL_VFS_INTERNAL_H
+#define KAPSEL_VFS_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/base.h"
+#include "vfs/node.h"
+
+struct kp_dirlists;
+
+struct kp_vfs {
+	pthread_rwlock_t lock; /* readers resolve and read; writers change names. See kp_vfs_lock */
+	atomic_uint generation; /* counts changes of directories: cached look-ups of another are void */
+	struct kp_layer layers[KP_MAX_LAYERS];
+	size_t layer_count;
+	struct kp_bind *binds; /* built-in ones (/dev/null, ...) and the user's; later wins */
+	size_t bind_count;
+	int upper_fd, work_fd, base_fd, dirs_fd;
+	struct kp_hpath upper, base, dirs; /* host paths of the same */
+	struct kp_hpath store_dir[KP_MAX_LAYERS];
+	pid_t supervisor; /* guests are its descendants */
+	uid_t uid;        /* owns image files in the guest's eyes */
+	gid_t gid;
+	dev_t dev;        /* guest-visible st_dev of the layered tree */
+	atomic_ulong temp_count;
+	struct kp_dirlists *lists;
+};
+
+/* Guest-visible inode numbers: disjoint ranges per layer kind. */
+#define KP_INO_UPPER (1ULL << 56)
+#define KP_INO_BASE (1ULL << 55)
+static inline uint64_t kp_ino_image(size_t layer, uint32_t ino)
+{
+	return ((uint64_t)(layer + 1) << 33) + ino + 1;
+}
+
+/* --- the record of an upper entry: what its inode cannot say (xattr user.kapsel) --- */
+enum {
+	KP_REC_OPAQUE = 1, /* directory: hides the layers below */
+	KP_REC_MODE = 2,   /* guest mode differs from the inode's */
+	KP_REC_INO = 4,    /* guest inode number, kept over copy-up */
+	KP_REC_NUMBERED = 8, /* directory: a file in it has (or had) KP_REC_INO, so a listing must look */
+};
+struct kp_record {
+	uint8_t version, flags;
+	uint16_t reserved;
+	uint32_t mode;
+	uint64_t ino;
+};
+#define KP_RECORD_XATTR "user.kapsel"
+/* A regular file that has a record carries this bit, which means nothing to Linux on files: so a look-up knows from the stat alone
+ * that there is none to read. Its record always has KP_REC_MODE. */
+#define KP_RECORD_BIT S_ISVTX
+static inline bool kp_may_have_record(mode_t inode_mode)
+{
+	return S_ISDIR(inode_mode) || (S_ISREG(inode_mode) && inode_mode & KP_RECORD_BIT);
+}
+/* rel is below the upper's root. A missing record reads as all zeros. */
+int kp_record_read(const struct kp_vfs *v, const char *rel, struct kp_record *ret);
+int kp_record_write_fd(int fd, const struct kp_record *r);
+int kp_record_write(const struct kp_vfs *v, const char *rel, const struct kp_record *r);
+/* Permission bits an inode of the upper must have so that the supervisor can work on it. */
+static inline mode_t kp_real_mode(mode_t guest_mode)
+{
+	return (guest_mode & 07777) | (S_ISDIR(guest_mode) ? 0700 : 0600);
+}
+
+/* --- lookup.c --- */
+/* Looks up one name (not "." or "..") in the directory at guest. child->guest must already hold the child's path. */
+int kp_lookup_child(struct kp_vfs *v, const struct kp_dir *dir, const char *name, size_t len, pid_t tid,
+		    struct kp_node *child);
+/* The layers' roots. */
+void kp_lookup_root(struct kp_vfs *v, struct kp_node *node);
+
+/* --- cache.c: per-thread cache of directory look-ups --- */
+const struct kp_dir *kp_dircache_get(struct kp_vfs *v, const char *guest, uint64_t *ret_ino);
+void kp_dircache_put(struct kp_vfs *v, const char *guest, const struct kp_dir *dir, uint64_t ino);
+static inline void kp_dircache_void(struct kp_vfs *v)
+{
+	atomic_fetch_add(&v->generation, 1);
+}
+
+/* --- base.c --- */
+int kp_base_make(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp_err *err);
+
+struct kp_dirlists *kp_dirlists_new(void);
+struct kp_dirlists *kp_dirlists_free(struct kp_dirlists *l);
+
+#endif

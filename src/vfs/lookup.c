@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One name in one directory: upper, then images top down, then the generated layer. */
+#include <fcntl.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+
+#include "vfs/internal.h"
+#include "vfs/proc.h"
+
+static bool is_whiteout(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(0, 0);
+}
+
+int kp_record_read(const struct kp_vfs *v, const char *rel, struct kp_record *ret)
+{
+	char path[PATH_MAX + 32];
+	ssize_t n;
+
+	*ret = (struct kp_record){0};
+	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", v->upper_fd, rel);
+	n = lgetxattr(path, KP_RECORD_XATTR, ret, sizeof(*ret));
+	if (n == (ssize_t)sizeof(*ret) && ret->version == 1)
+		return 0;
+	*ret = (struct kp_record){0};
+	return n < 0 && errno != ENODATA && errno != EOPNOTSUPP && errno != ERANGE ? -errno : 0;
+}
+
+static void dir_clear(struct kp_dir *d)
+{
+	*d = (struct kp_dir){0};
+	for (size_t i = 0; i < KP_MAX_LAYERS; i++)
+		d->entry[i] = KP_NO_ENTRY;
+}
+
+static void take_owner(struct kp_node *n, uid_t uid, gid_t gid)
+{
+	n->self.mode = n->mode;
+	n->self.uid = uid;
+	n->self.gid = gid;
+}
+
+/* Host names come from the kernel as they are. */
+static int lookup_host(const struct kp_bind *bind, struct kp_node *child)
+{
+	const char *below = kp_path_below(child->guest.s, bind->guest);
+
+	child->self.bind = bind;
+	if (!below || kp_path_join(child->host.s, sizeof(child->host.s), bind->host, below))
+		return -ENAMETOOLONG;
+	if (fstatat(AT_FDCWD, child->host.s, &child->st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	child->origin = KP_HOST;
+	child->mode = child->st.st_mode;
+	take_owner(child, child->st.st_uid, child->st.st_gid);
+	return 0;
+}
+
+/* True when the search is over: the upper decides alone. */
+static int lookup_upper(struct kp_vfs *v, const struct kp_dir *dir, struct kp_node *child, bool *ret_done)
+{
+	struct kp_record rec = {0};
+	int rc;
+
+	*ret_done = false;
+	if (!dir->upper)
+		return 0;
+	if (fstatat(v->upper_fd, child->guest.s + 1, &child->st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	*ret_done = true;
+	if (is_whiteout(&child->st)) {
+		child->whiteout = true;
+		return 0;
+	}
+	if (kp_may_have_record(child->st.st_mode)) {
+		rc = kp_record_read(v, child->guest.s + 1, &rec);
+		if (rc)
+			return rc;
+	}
+	child->origin = KP_UPPER;
+	child->mode = child->st.st_mode;
+	if (rec.flags & KP_REC_MODE)
+		child->mode = (child->mode & S_IFMT) | (rec.mode & 07777);
+	child->ino = rec.flags & KP_REC_INO ? rec.ino : 0;
+	take_owner(child, child->st.st_uid, child->st.st_gid);
+	if (!S_ISDIR(child->mode) && !child->ino)
+		child->ino = KP_INO_UPPER | child->st.st_ino;
+	if (S_ISDIR(child->mode)) {
+		child->self.upper = true;
+		child->opaque = rec.flags & KP_REC_OPAQUE;
+		*ret_done = child->opaque;
+	}
+	return 0;
+}
+
+/* A lower entry counts for the node itself, as one more part of a merged directory, or only as "there is something
+ * below" (a whiteout will be needed). Returns false when the search below must end. */
+static bool take_lower(struct kp_node *child, mode_t mode, bool hidden)
+{
+	child->lower = true;
+	if (hidden || (child->origin != KP_ABSENT && (!S_ISDIR(child->mode) || !S_ISDIR(mode))))
+		return false;
+	return true;
+}
+
+static int lookup_images(struct kp_vfs *v, const struct kp_dir *dir, const char *name, size_t len, bool hidden,
+			 struct kp_node *child, bool *ret_done)
+{
+	struct kp_entry e;
+
+	*ret_done = false;
+	for (size_t i = 0; i < v->layer_count && !*ret_done; i++) {
+		uint32_t id = dir->entry[i] == KP_NO_ENTRY ? KP_NO_ENTRY
+							   : kp_image_child(v->layers[i].image, dir->entry[i], name, len);
+		if (id == KP_NO_ENTRY)
+			continue;
+		if (kp_image_entry(v->layers[i].image, id, &e))
+			return -EIO;
+		if (!take_lower(child, e.mode, hidden)) {
+			*ret_done = true;
+			break;
+		}
+		if (child->origin == KP_ABSENT) {
+			child->origin = KP_IMAGE;
+			child->mode = e.mode;
+			child->layer = i;
+			child->entry = id;
+			take_owner(child, v->uid, v->gid);
+		}
+		if (S_ISDIR(e.mode)) {
+			if (child->entry == KP_NO_ENTRY) {
+				child->layer = i;
+				child->entry = id;
+			}
+			child->self.entry[i] = id;
+		} else {
+			*ret_done = true;
+		}
+	}
+	return 0;
+}
+
+static int lookup_base(struct kp_vfs *v, const struct kp_dir *dir, bool hidden, struct kp_node *child)
+{
+	struct stat st;
+
+	if (!dir->base)
+		return 0;
+	if (fstatat(v->base_fd, child->guest.s + 1, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!take_lower(child, st.st_mode, hidden))
+		return 0;
+	if (child->origin == KP_ABSENT) {
+		child->origin = KP_BASE;
+		child->mode = st.st_mode;
+		child->st = st;
+		child->ino = KP_INO_BASE | st.st_ino;
+		take_owner(child, v->uid, v->gid);
+	}
+	child->self.base = S_ISDIR(st.st_mode);
+	return 0;
+}
+
+int kp_lookup_child(struct kp_vfs *v, const struct kp_dir *dir, const char *name, size_t len, pid_t tid,
+		    struct kp_node *child)
+{
+	bool done, hidden;
+	int rc;
+
+	child->origin = KP_ABSENT;
+	child->mode = 0;
+	child->ino = 0;
+	child->entry = KP_NO_ENTRY;
+	child->lower = child->whiteout = child->opaque = false;
+	child->parent = *dir;
+	dir_clear(&child->self);
+	if (len > NAME_MAX)
+		return -ENAMETOOLONG;
+	if (dir->proc)
+		return kp_proc_lookup(v, name, len, tid, child);
+	for (size_t i = v->bind_count; i-- > 0;)
+		if (!strcmp(v->binds[i].guest, child->guest.s))
+			return lookup_host(&v->binds[i], child);
+	if (dir->bind)
+		return lookup_host(dir->bind, child);
+	rc = lookup_upper(v, dir, child, &done);
+	if (rc)
+		return rc;
+	hidden = done; /* what lies below still tells whether a whiteout is needed */
+	rc = lookup_images(v, dir, name, len, hidden, child, &done);
+	if (!rc && !done)
+		rc = lookup_base(v, dir, hidden, child);
+	if (rc)
+		return rc;
+	/* A merged directory keeps the number of its topmost lower part: copy-up does not change it. */
+	if (child->entry != KP_NO_ENTRY && !child->ino) {
+		struct kp_entry e;
+
+		if (kp_image_entry(v->layers[child->layer].image, child->entry, &e))
+			return -EIO;
+		child->ino = kp_ino_image(child->layer, e.ino);
+	}
+	if (child->origin == KP_UPPER && !child->ino)
+		child->ino = KP_INO_UPPER | child->st.st_ino;
+	if (!strcmp(child->guest.s, "/proc") && S_ISDIR(child->mode)) {
+		child->self.proc = true;
+		child->origin = KP_PROC;
+		memcpy(child->host.s, "/proc", sizeof("/proc"));
+	}
+	return 0;
+}
+
+static void read_root(struct kp_vfs *v, struct kp_node *node)
+{
+	struct kp_record rec = {0};
+	struct kp_entry e;
+
+	memcpy(node->guest.s, "/", 2);
+	node->origin = KP_UPPER;
+	node->mode = S_IFDIR | 0755;
+	node->ino = 1;
+	node->entry = KP_NO_ENTRY;
+	node->lower = true;
+	node->whiteout = node->opaque = false;
+	dir_clear(&node->self);
+	node->self.upper = node->self.base = true;
+	for (size_t i = 0; i < v->layer_count; i++) {
+		node->self.entry[i] = KP_ROOT_ENTRY;
+		if (!i && !kp_image_entry(v->layers[0].image, KP_ROOT_ENTRY, &e))
+			node->mode = e.mode;
+	}
+	(void)fstat(v->upper_fd, &node->st);
+	if (!kp_record_read(v, ".", &rec) && rec.flags & KP_REC_MODE)
+		node->mode = S_IFDIR | (rec.mode & 07777);
+	take_owner(node, v->uid, v->gid);
+	node->parent = node->self;
+}
+
+void kp_lookup_root(struct kp_vfs *v, struct kp_node *node)
+{
+	static _Thread_local struct kp_node *known;
+	static _Thread_local unsigned generation;
+	static _Thread_local struct kp_vfs *whose;
+	unsigned now = atomic_load(&v->generation);
+	enum kp_last last = node->last;
+	bool slash = node->trailing_slash;
+
+	if (!known || whose != v || generation != now) {
+		if (!known)
+			known = kp_calloc(1, sizeof(*known));
+		read_root(v, known);
+		whose = v;
+		generation = now;
+	}
+	memcpy(node->guest.s, "/", 2);
+	memcpy(&node->origin, &known->origin, offsetof(struct kp_node, host) - offsetof(struct kp_node, origin));
+	memcpy(&node->lower, &known->lower, sizeof(*node) - offsetof(struct kp_node, lower));
+	node->last = last;
+	node->trailing_slash = slash;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Host paths (links of /proc/PID/fd and cwd, lines of maps) back to guest paths. Pure but for the image's index. */
+#include "vfs/internal.h"
+#include "vfs/resolve.h"
+
+static bool take_guest(struct kp_mapped *m, enum kp_map_kind kind, const char *prefix, const char *rest)
+{
+	if (!prefix[1])
+		prefix = "";
+	if (!*prefix && !*rest)
+		rest = "/";
+	if ((size_t)snprintf(m->guest.s, sizeof(m->guest.s), "%s%s", prefix, rest) >= sizeof(m->guest.s))
+		return false;
+	m->kind = kind;
+	return true;
+}
+
+static bool take_entry(const struct kp_vfs *v, size_t layer, const char *number, struct kp_mapped *m)
+{
+	char *end;
+	unsigned long id = strtoul(number, &end, 10);
+
+	if (end == number || *end || id >= kp_image_count(v->layers[layer].image))
+		return false;
+	if (kp_image_path(v->layers[layer].image, (uint32_t)id, m->guest.s, sizeof(m->guest.s)))
+		return false;
+	m->kind = KP_MAP_IMAGE;
+	m->layer = layer;
+	m->entry = (uint32_t)id;
+	return true;
+}
+
+/* "/memfd:kapsel:<16 hex digits>:<id>": an ELF file of an image on a store that does not allow exec. */
+static bool take_memfd(const struct kp_vfs *v, const char *host, struct kp_mapped *m)
+{
+	const char *p = host + strlen("/memfd:kapsel:");
+	char hex[KP_DIGEST_LEN * 2 + 1];
+
+	for (size_t i = 0; i < v->layer_count; i++) {
+		kp_hex(hex, kp_image_digest(v->layers[i].image), KP_DIGEST_LEN);
+		if (!strncmp(p, hex, 16) && p[16] == ':')
+			return take_entry(v, i, p + 17, m);
+	}
+	return false;
+}
+
+static bool map_text(const struct kp_vfs *v, const char *host, struct kp_mapped *m)
+{
+	const struct kp_bind *best = NULL;
+	const char *rest;
+	size_t best_len = 0;
+
+	for (size_t i = 0; i < v->layer_count; i++) {
+		rest = kp_path_below(host, v->store_dir[i].s);
+		if (rest && *rest && take_entry(v, i, rest + 1, m))
+			return true;
+	}
+	if ((rest = kp_path_below(host, v->upper.s)))
+		return take_guest(m, KP_MAP_UPPER, "", rest);
+	if ((rest = kp_path_below(host, v->dirs.s)))
+		return take_guest(m, KP_MAP_GUEST, "", rest);
+	if ((rest = kp_path_below(host, v->base.s)))
+		return take_guest(m, KP_MAP_GUEST, "", rest);
+	if (!strncmp(host, "/memfd:kapsel:", 14))
+		return take_memfd(v, host, m);
+	for (size_t i = 0; i < v->bind_count; i++) {
+		rest = kp_path_below(host, v->binds[i].host);
+		if (rest && strlen(v->binds[i].host) >= best_len) {
+			best = &v->binds[i];
+			best_len = strlen(best->host);
+		}
+	}
+	if (best)
+		return take_guest(m, KP_MAP_GUEST, best->guest, kp_path_below(host, best->host));
+	if (kp_path_below(host, "/proc"))
+		return take_guest(m, KP_MAP_GUEST, "", host);
+	return false;
+}
+
+void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret)
+{
+	static const char mark[] = " (deleted)";
+	size_t len = strlen(host), cut = sizeof(mark) - 1;
+	char text[PATH_MAX + sizeof(mark)];
+
+	ret->kind = KP_MAP_FOREIGN;
+	ret->deleted = false;
+	if (host[0] != '/' || len >= sizeof(text))
+		return;
+	memcpy(text, host, len + 1);
+	if (len > cut && !strcmp(text + len - cut, mark)) {
+		text[len - cut] = '\0';
+		ret->deleted = strncmp(text, "/memfd:kapsel:", 14) != 0;
+	}
+	if (!map_text(v, text, ret))
+		ret->kind = KP_MAP_FOREIGN;
+}

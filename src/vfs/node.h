@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Resolved names: what a guest path stands for, and in which layer. Values only; nothing here owns
+ * memory or descriptors, and nothing stays true after the vfs lock is let go.
+ */
+#ifndef KAPSEL_VFS_NODE_H
+#define KAPSEL_VFS_NODE_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include "vfs/vfs.h"
+
+#define KP_MAX_LAYERS 16
+#define KP_MAX_LINKS 40 /* the kernel's MAXSYMLINKS */
+
+/* Canonical absolute path in the guest's terms: no symlinks, no "." or "..", no trailing slash. */
+struct kp_gpath {
+	char s[PATH_MAX];
+};
+
+/* Absolute path in the host's terms. */
+struct kp_hpath {
+	char s[PATH_MAX];
+};
+
+/* Who asks: the caller's file system identity. */
+struct kp_cred {
+	uid_t uid;
+	gid_t gid;
+	gid_t groups[64];
+	size_t group_count;
+};
+
+enum kp_origin {
+	KP_ABSENT, /* no such name; node.parent says where it would be made */
+	KP_UPPER,  /* the instance */
+	KP_IMAGE,  /* an image: layer and entry */
+	KP_BASE,   /* generated for this run (run_dir/base) */
+	KP_HOST,   /* shown by a bind */
+	KP_PROC,   /* /proc: the host's, filtered and translated */
+	KP_MAGIC,  /* reached through a /proc/PID/fd link that has no guest path: node.host is that link */
+};
+
+/* Where a guest directory lies in each layer: all that a look-up of a child needs. */
+struct kp_dir {
+	bool upper;                    /* the upper has it */
+	bool base;                     /* the generated layer has it */
+	bool proc;                     /* at or below /proc */
+	const struct kp_bind *bind;    /* inside a bind: no other layer counts */
+	uint32_t entry[KP_MAX_LAYERS]; /* per image, KP_NO_ENTRY where it has none */
+	mode_t mode;                   /* guest-visible */
+	uid_t uid;
+	gid_t gid;
+};
+
+/* What follows the last '/': decides errors of mkdir, rmdir, unlink, rename. */
+enum kp_last { KP_LAST_NORM, KP_LAST_ROOT, KP_LAST_DOT, KP_LAST_DOTDOT };
+
+struct kp_node {
+	struct kp_gpath guest;
+	enum kp_origin origin;
+	mode_t mode;        /* guest-visible, with type; 0 when absent */
+	size_t layer;       /* KP_IMAGE */
+	uint32_t entry;     /* KP_IMAGE */
+	uint64_t ino;       /* guest-visible; 0 for host and proc (the kernel's own) */
+	struct stat st;     /* KP_UPPER, KP_BASE, KP_HOST: lstat of the host file */
+	struct kp_hpath host; /* KP_HOST, KP_PROC, KP_MAGIC: host path */
+	bool lower;         /* a layer below the upper has this name: deleting needs a whiteout */
+	bool whiteout;      /* absent because the upper hides it */
+	bool opaque;        /* a directory of the upper that hides what is below */
+	bool trailing_slash; /* the caller wrote one: must be a directory */
+	enum kp_last last;
+	struct kp_dir parent; /* the directory that holds the name */
+	struct kp_dir self;   /* directories: itself */
+};
+
+static inline bool kp_node_is_dir(const struct kp_node *n)
+{
+	return S_ISDIR(n->mode);
+}
+
+/* Last component of a canonical path; "" for the root. */
+const char *kp_gpath_name(const struct kp_gpath *p);
+/* Relative form for *at() calls below a layer's root: "." for the root. */
+static inline const char *kp_gpath_rel(const struct kp_gpath *p)
+{
+	return p->s[1] ? p->s + 1 : ".";
+}
+/* The parent's path. */
+void kp_gpath_parent(const struct kp_gpath *p, struct kp_gpath *ret_parent);
+/* Appends a component. 0 or -ENAMETOOLONG. */
+int kp_gpath_push(struct kp_gpath *p, const char *name, size_t len);
+
+#endif

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Texts of /proc that name host files: maps, smaps, mounts, mountinfo. A snapshot when opened, in guest terms. */
+#include <ctype.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "vfs/internal.h"
+#include "vfs/proc.h"
+#include "vfs/resolve.h"
+
+#define MAX_TEXT (64U << 20)
+
+static int text_fd(const struct kp_buf *text)
+{
+	kp_autoclose int fd = memfd_create("proc", MFD_CLOEXEC);
+	kp_autofree char *path = NULL;
+	int rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = text->len ? kp_write_full(fd, text->data, text->len) : 0;
+	if (rc)
+		return rc;
+	/* Another description, read-only and at the start. */
+	path = kp_asprintf("/proc/self/fd/%d", fd);
+	rc = open(path, O_RDONLY | O_CLOEXEC);
+	return rc < 0 ? -errno : rc;
+}
+
+/* "START-END perms offset dev inode   PATH": the path begins at the first '/' after the inode. */
+static void maps_line(const struct kp_vfs *v, const char *line, size_t len, struct kp_buf *out)
+{
+	const char *path = memchr(line, '/', len);
+	char host[PATH_MAX];
+	struct kp_mapped m;
+
+	if (!path || (size_t)(line + len - path) >= sizeof(host) || !isxdigit((unsigned char)line[0])) {
+		kp_buf_add(out, line, len);
+		return;
+	}
+	(void)snprintf(host, sizeof(host), "%.*s", (int)(line + len - path), path);
+	kp_map_host(v, host, &m);
+	kp_buf_add(out, line, (size_t)(path - line));
+	if (m.kind == KP_MAP_FOREIGN)
+		kp_buf_puts(out, strstr(host, "/loader") ? "[kapsel]" : host);
+	else
+		kp_buf_printf(out, "%s%s", m.guest.s, m.deleted ? " (deleted)" : "");
+}
+
+static int open_maps(const struct kp_vfs *v, const struct kp_node *n)
+{
+	kp_autofree char *text = NULL;
+	kp_autobuf struct kp_buf out = {0};
+	size_t len;
+	int rc = kp_read_file(AT_FDCWD, n->host.s, MAX_TEXT, &text, &len);
+
+	if (rc)
+		return rc;
+	for (const char *p = text; *p;) {
+		size_t n_line = strcspn(p, "\n");
+
+		maps_line(v, p, n_line, &out);
+		p += n_line;
+		if (*p == '\n') {
+			kp_buf_add(&out, "\n", 1);
+			p++;
+		}
+	}
+	return text_fd(&out);
+}
+
+static const struct {
+	const char *guest, *type, *options;
+} kernel_mounts[] = {
+	{"/proc", "proc", "rw,nosuid,nodev,noexec,relatime"},
+	{"/sys", "sysfs", "ro,nosuid,nodev,noexec,relatime"},
+	{"/dev/pts", "devpts", "rw,nosuid,noexec,relatime"},
+	{"/dev/shm", "tmpfs", "rw,nosuid,nodev"},
+};
+
+static int open_mounts(const struct kp_vfs *v, bool info)
+{
+	kp_autobuf struct kp_buf out = {0};
+	int id = 21;
+
+	if (info)
+		kp_buf_printf(&out, "20 1 0:27504 / / rw,relatime - kapsel kapsel rw\n");
+	else
+		kp_buf_puts(&out, "kapsel / kapsel rw,relatime 0 0\n");
+	for (size_t i = 0; i < KP_ARRAY_LEN(kernel_mounts); i++, id++) {
+		if (info)
+			kp_buf_printf(&out, "%d 20 0:%d / %s %s - %s %s rw\n", id, id, kernel_mounts[i].guest,
+				      kernel_mounts[i].options, kernel_mounts[i].type, kernel_mounts[i].type);
+		else
+			kp_buf_printf(&out, "%s %s %s %s 0 0\n", kernel_mounts[i].type, kernel_mounts[i].guest,
+				      kernel_mounts[i].type, kernel_mounts[i].options);
+	}
+	for (size_t i = 0; i < v->bind_count; i++) {
+		const char *guest = v->binds[i].guest;
+
+		if (kp_path_below(guest, "/dev") || kp_path_below(guest, "/sys"))
+			continue;
+		if (info)
+			kp_buf_printf(&out, "%d 20 0:%d / %s %s,relatime - kapsel bind rw\n", id, id, guest,
+				      v->binds[i].read_only ? "ro" : "rw");
+		else
+			kp_buf_printf(&out, "bind %s kapsel %s,relatime 0 0\n", guest, v->binds[i].read_only ? "ro" : "rw");
+		id++;
+	}
+	return text_fd(&out);
+}
+
+int kp_proc_open_text(struct kp_vfs *v, const struct kp_node *n)
+{
+	const char *name = strrchr(n->host.s, '/') + 1;
+
+	if (!S_ISREG(n->mode))
+		return -ENOSYS;
+	if (!strcmp(name, "maps") || !strcmp(name, "smaps") || !strcmp(name, "numa_maps"))
+		return open_maps(v, n);
+	if (!strcmp(name, "mounts"))
+		return open_mounts(v, false);
+	if (!strcmp(name, "mountinfo"))
+		return open_mounts(v, true);
+	return -ENOSYS;
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rename(2) across layers: what moves is brought into the upper whole first, so nothing is ever EXDEV inside the tree. */
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "vfs/change.h"
+#include "vfs/resolve.h"
+#include "vfs/upper.h"
+
+struct names {
+	char **items;
+	size_t count;
+};
+
+static bool collect(const struct kp_dirent *e, void *ctx)
+{
+	struct names *names = ctx;
+
+	if (!strcmp(e->name, ".") || !strcmp(e->name, ".."))
+		return true;
+	names->items = kp_realloc(names->items, (names->count + 1) * sizeof(*names->items));
+	names->items[names->count++] = kp_strdup(e->name);
+	return true;
+}
+
+/* Everything below a directory comes into the upper, then it hides what lies below: it can be moved. */
+int kp_copy_up_tree(struct kp_vfs *v, struct kp_node *n)
+{
+	struct names names = {0};
+	struct kp_node *child;
+	int rc;
+
+	rc = kp_copy_up(v, n, KP_COPY_DATA);
+	if (rc || !S_ISDIR(n->mode) || n->opaque || !n->lower)
+		return rc;
+	rc = kp_list(v, n, 0, collect, &names);
+	child = kp_calloc(1, sizeof(*child));
+	for (size_t i = 0; i < names.count; i++) {
+		char path[PATH_MAX];
+
+		if (!rc)
+			rc = kp_path_join(path, sizeof(path), n->guest.s, names.items[i]);
+		if (!rc)
+			rc = kp_resolve_exact(v, path, 0, child);
+		if (!rc && child->origin != KP_ABSENT)
+			rc = kp_copy_up_tree(v, child);
+		free(names.items[i]);
+	}
+	free(names.items);
+	free(child);
+	if (!rc) {
+		struct kp_record rec;
+		const char *rel = n->guest.s + 1;
+
+		rc = kp_record_read(v, rel, &rec);
+		rec.flags |= KP_REC_OPAQUE | KP_REC_INO;
+		rec.ino = n->ino;
+		if (!rc)
+			rc = kp_record_write(v, rel, &rec);
+		kp_dircache_void(v);
+	}
+	return rc ? rc : kp_refresh(v, n);
+}
+
+static int check_kinds(struct kp_vfs *v, const struct kp_node *from, const struct kp_node *to, unsigned flags)
+{
+	bool from_dir = S_ISDIR(from->mode), exchange = flags & RENAME_EXCHANGE;
+
+	if (from->trailing_slash && !from_dir)
+		return -ENOTDIR;
+	if (to->trailing_slash && !from_dir && !exchange)
+		return -ENOTDIR;
+	if (from_dir && *from->guest.s && kp_path_below(to->guest.s, from->guest.s) && strcmp(to->guest.s, from->guest.s) != 0)
+		return -EINVAL;
+	if (kp_path_below(from->guest.s, to->guest.s) && strcmp(to->guest.s, from->guest.s) != 0)
+		return exchange ? -EINVAL : -ENOTEMPTY;
+	if (to->origin == KP_ABSENT || exchange)
+		return 0;
+	if (from_dir && !S_ISDIR(to->mode))
+		return -ENOTDIR;
+	if (!from_dir && S_ISDIR(to->mode))
+		return -EISDIR;
+	return from_dir && !to->self.bind ? kp_list_is_empty(v, to) : 0;
+}
+
+static int check(struct kp_vfs *v, const struct kp_node *from, const struct kp_node *to, const struct kp_cred *cred,
+		 unsigned flags)
+{
+	const struct kp_node *both[] = {from, to};
+	int rc;
+
+	if (from->parent.bind != to->parent.bind || from->parent.proc != to->parent.proc)
+		return -EXDEV;
+	if (from->last != KP_LAST_NORM || to->last != KP_LAST_NORM)
+		return flags & RENAME_NOREPLACE && to->last != KP_LAST_NORM ? -EEXIST : -EBUSY;
+	if (from->origin == KP_ABSENT)
+		return -ENOENT;
+	if (flags & RENAME_NOREPLACE && to->origin != KP_ABSENT)
+		return -EEXIST;
+	if (flags & RENAME_EXCHANGE && to->origin == KP_ABSENT)
+		return -ENOENT;
+	rc = check_kinds(v, from, to, flags);
+	if (rc == -EINVAL || (rc == -ENOTEMPTY && kp_path_below(from->guest.s, to->guest.s)) ||
+	    (rc == -ENOTDIR && (from->trailing_slash || to->trailing_slash)))
+		return rc;
+	for (size_t i = 0; i < 2; i++) {
+		if (both[i]->self.bind && !strcmp(both[i]->self.bind->guest, both[i]->guest.s))
+			return -EBUSY;
+		if (!strcmp(both[i]->guest.s, "/proc"))
+			return -EBUSY;
+	}
+	if (!rc || rc == -ENOTEMPTY) {
+		int denied = kp_node_permit_parent(v, from, cred, true);
+
+		if (!denied)
+			denied = kp_node_permit_parent(v, to, cred, to->origin != KP_ABSENT);
+		/* Moving a directory elsewhere changes its "..". */
+		if (!denied && S_ISDIR(from->mode) && strcmp(from->guest.s, to->guest.s) != 0)
+			denied = kp_node_permit(v, from, cred, W_OK);
+		if (denied)
+			return denied;
+	}
+	return rc;
+}
+
+static bool same_file(const struct kp_node *a, const struct kp_node *b)
+{
+	return !strcmp(a->guest.s, b->guest.s) ||
+	       (a->origin == KP_UPPER && b->origin == KP_UPPER && !S_ISDIR(a->mode) && a->st.st_ino == b->st.st_ino);
+}
+
+static int exchange(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
+{
+	int rc = kp_copy_up_tree(v, from);
+
+	if (!rc)
+		rc = kp_copy_up_tree(v, to);
+	if (!rc && S_ISDIR(from->mode))
+		rc = kp_upper_add_flags(v, from->guest.s + 1, KP_REC_OPAQUE);
+	if (!rc && S_ISDIR(to->mode))
+		rc = kp_upper_add_flags(v, to->guest.s + 1, KP_REC_OPAQUE);
+	if (!rc)
+		rc = kp_upper_note_number(v, &from->guest);
+	if (!rc)
+		rc = kp_upper_note_number(v, &to->guest);
+	if (rc)
+		return rc;
+	if (renameat2(v->upper_fd, from->guest.s + 1, v->upper_fd, to->guest.s + 1, RENAME_EXCHANGE) < 0)
+		return -errno;
+	if (S_ISDIR(from->mode) || S_ISDIR(to->mode)) {
+		struct kp_gpath aside = {"/.kapsel-exchange"};
+
+		kp_standin_rename(v, &from->guest, &aside);
+		kp_standin_rename(v, &to->guest, &from->guest);
+		kp_standin_rename(v, &aside, &to->guest);
+	}
+	kp_dircache_void(v);
+	return 0;
+}
+
+/* The old directory at the new name may still hold whiteouts, so the kernel would not replace it: change places,
+ * then drop it at the old name. */
+static int over_directory(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
+{
+	struct kp_node *old;
+	int rc;
+
+	if (renameat2(v->upper_fd, from->guest.s + 1, v->upper_fd, to->guest.s + 1, RENAME_EXCHANGE) < 0)
+		return -errno;
+	old = kp_calloc(1, sizeof(*old));
+	rc = kp_refresh(v, from);
+	*old = *from;
+	if (!rc)
+		rc = kp_upper_remove(v, old);
+	free(old);
+	return rc;
+}
+
+static int move(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
+{
+	bool dir = S_ISDIR(from->mode);
+	bool from_lower = from->lower;
+	int rc;
+
+	if (dir && (to->lower || from->lower))
+		rc = kp_upper_add_flags(v, from->guest.s + 1, KP_REC_OPAQUE);
+	else
+		rc = 0;
+	if (!rc && !dir && kp_may_have_record(from->st.st_mode))
+		rc = kp_upper_note_number(v, &to->guest);
+	if (rc)
+		return rc;
+	if (to->origin == KP_UPPER && S_ISDIR(to->mode)) {
+		rc = over_directory(v, from, to);
+	} else if (dir && to->whiteout) {
+		rc = renameat2(v->upper_fd, from->guest.s + 1, v->upper_fd, to->guest.s + 1, RENAME_EXCHANGE) < 0 ? -errno : 0;
+		if (!rc && !from_lower && unlinkat(v->upper_fd, from->guest.s + 1, 0) < 0)
+			rc = -errno;
+	} else {
+		rc = renameat2(v->upper_fd, from->guest.s + 1, v->upper_fd, to->guest.s + 1,
+			       from_lower ? RENAME_WHITEOUT : 0) < 0 ? -errno : 0;
+	}
+	if (!rc && dir)
+		kp_standin_rename(v, &from->guest, &to->guest);
+	if (dir)
+		kp_dircache_void(v);
+	return rc;
+}
+
+int kp_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const struct kp_cred *cred, unsigned flags)
+{
+	int rc;
+
+	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
+		return -EINVAL;
+	if ((flags & RENAME_NOREPLACE) && (flags & RENAME_EXCHANGE))
+		return -EINVAL;
+	rc = check(v, from, to, cred, flags);
+	if (rc)
+		return rc;
+	if (same_file(from, to))
+		return 0;
+	if (from->parent.bind)
+		return renameat2(AT_FDCWD, from->host.s, AT_FDCWD, to->host.s, flags) < 0 ? -errno : 0;
+	if (from->parent.proc)
+		return -EPERM;
+	if (flags & RENAME_EXCHANGE)
+		return exchange(v, from, to);
+	rc = kp_copy_up_tree(v, from);
+	if (!rc)
+		rc = kp_upper_parents(v, &to->guest);
+	return rc ? rc : move(v, from, to);
+}

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The walk: components, "..", symlinks, magic links, openat2's restrictions. */
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <unistd.h>
+
+#include "vfs/internal.h"
+#include "vfs/proc.h"
+#include "vfs/resolve.h"
+
+void kp_vfs_read_lock(struct kp_vfs *v)
+{
+	pthread_rwlock_rdlock(&v->lock);
+}
+
+void kp_vfs_write_lock(struct kp_vfs *v)
+{
+	pthread_rwlock_wrlock(&v->lock);
+}
+
+void kp_vfs_unlock(struct kp_vfs *v)
+{
+	pthread_rwlock_unlock(&v->lock);
+}
+
+int kp_permit(const struct kp_cred *cred, mode_t mode, uid_t uid, gid_t gid, int want)
+{
+	mode_t bits = mode & 7;
+	bool in_group = cred->gid == gid;
+
+	if (cred->uid == 0) {
+		if (want & X_OK && !S_ISDIR(mode) && !(mode & 0111))
+			return -EACCES;
+		return 0;
+	}
+	for (size_t i = 0; i < cred->group_count && !in_group; i++)
+		in_group = cred->groups[i] == gid;
+	if (cred->uid == uid)
+		bits = mode >> 6 & 7;
+	else if (in_group)
+		bits = mode >> 3 & 7;
+	return (bits & (mode_t)want) == (mode_t)want ? 0 : -EACCES;
+}
+
+void kp_node_owner(const struct kp_vfs *v, const struct kp_node *n, uid_t *ret_uid, gid_t *ret_gid)
+{
+	bool own = n->origin == KP_UPPER || n->origin == KP_HOST || n->origin == KP_PROC;
+
+	*ret_uid = own ? n->st.st_uid : v->uid;
+	*ret_gid = own ? n->st.st_gid : v->gid;
+}
+
+int kp_node_permit(const struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred, int want)
+{
+	uid_t uid;
+	gid_t gid;
+
+	kp_node_owner(v, n, &uid, &gid);
+	return kp_permit(cred, n->mode, uid, gid, want);
+}
+
+int kp_node_permit_parent(const struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred, bool remove)
+{
+	const struct kp_dir *d = &n->parent;
+	uid_t uid;
+	gid_t gid;
+	int rc;
+
+	if (d->proc)
+		return -EPERM;
+	if (d->bind && d->bind->read_only)
+		return -EROFS;
+	rc = kp_permit(cred, d->mode, d->uid, d->gid, W_OK | X_OK);
+	if (rc || !remove || !(d->mode & S_ISVTX) || cred->uid == 0)
+		return rc;
+	kp_node_owner(v, n, &uid, &gid);
+	return cred->uid == uid || cred->uid == d->uid ? 0 : -EPERM;
+}
+
+/* State of one walk: where we are, and the text still to come. */
+struct walk {
+	struct kp_vfs *v;
+	const struct kp_walk *in;
+	struct kp_node *node;
+	char *rest;      /* what is left */
+	char *rest_end;  /* of the buffer */
+	char buf[2 * PATH_MAX + 2];
+	int links;
+	bool partial;    /* the node came from the cache: enough to go on from, not to end at */
+	size_t root_len; /* RESOLVE_BENEATH, RESOLVE_IN_ROOT: ".." stops here */
+};
+
+/* With ret_partial a directory at the end may come from the cache (then *ret_partial is true): enough to go on from. */
+static int walk_exact(struct kp_vfs *v, const char *guest, pid_t tid, struct kp_node *node, bool *ret_partial)
+{
+	const char *p = guest;
+
+	kp_lookup_root(v, node);
+	while (*p == '/')
+		p++;
+	while (*p) {
+		size_t len = strcspn(p, "/");
+		const char *next = p + len + strspn(p + len, "/");
+		const struct kp_dir *hit;
+		uint64_t ino;
+		struct kp_dir dir;
+		int rc;
+
+		if (!S_ISDIR(node->mode))
+			return node->mode ? -ENOTDIR : -ENOENT;
+		dir = node->self;
+		rc = kp_gpath_push(&node->guest, p, len);
+		if (rc)
+			return rc;
+		hit = *next || ret_partial ? kp_dircache_get(v, node->guest.s, &ino) : NULL;
+		if (ret_partial)
+			*ret_partial = hit != NULL;
+		if (hit) {
+			node->self = *hit;
+			node->parent = dir;
+			node->mode = hit->mode;
+			node->ino = ino;
+			node->origin = hit->upper ? KP_UPPER : KP_IMAGE;
+		} else {
+			rc = kp_lookup_child(v, &dir, p, len, tid, node);
+			if (rc)
+				return rc;
+			if (S_ISDIR(node->mode))
+				kp_dircache_put(v, node->guest.s, &node->self, node->ino);
+		}
+		p = next;
+	}
+	return 0;
+}
+
+int kp_resolve_exact(struct kp_vfs *v, const char *guest, pid_t tid, struct kp_node *ret_node)
+{
+	ret_node->last = KP_LAST_NORM;
+	ret_node->trailing_slash = false;
+	return walk_exact(v, guest, tid, ret_node, NULL);
+}
+
+/* Puts text (a link's target) before what is left. */
+static int prepend(struct walk *w, const char *text)
+{
+	size_t len = strlen(text);
+	bool slash = *w->rest && *w->rest != '/';
+
+	if (len + slash > (size_t)(w->rest - w->buf))
+		return -ENAMETOOLONG;
+	if (slash)
+		*--w->rest = '/';
+	w->rest -= len;
+	memcpy(w->rest, text, len);
+	return 0;
+}
+
+static int go_to(struct walk *w, const char *guest)
+{
+	struct kp_gpath at;
+
+	w->partial = false;
+	if (guest[1] == '\0') {
+		kp_lookup_root(w->v, w->node);
+		return 0;
+	}
+	(void)snprintf(at.s, sizeof(at.s), "%s", guest);
+	return walk_exact(w->v, at.s, w->in->tid, w->node, &w->partial);
+}
+
+static int go_up(struct walk *w)
+{
+	struct kp_gpath up;
+
+	if (w->root_len && strlen(w->node->guest.s) <= w->root_len) {
+		if (w->in->resolve & RESOLVE_BENEATH)
+			return -EXDEV;
+		return 0;
+	}
+	kp_gpath_parent(&w->node->guest, &up);
+	return go_to(w, up.s);
+}
+
+static int go_root(struct walk *w)
+{
+	if (w->in->resolve & RESOLVE_BENEATH)
+		return -EXDEV;
+	return go_to(w, w->in->resolve & RESOLVE_IN_ROOT ? w->in->start : "/");
+}
+
+/* Is the node that a link's text leads to still the object that the link holds? */
+static bool same_object(const struct kp_node *n, const struct kp_mapped *m, const struct stat *held)
+{
+	if (m->kind == KP_MAP_IMAGE)
+		return n->origin == KP_IMAGE && n->layer == m->layer && n->entry == m->entry;
+	if (S_ISDIR(n->mode) || n->origin == KP_PROC)
+		return n->origin != KP_ABSENT;
+	return n->st.st_ino == held->st_ino && n->st.st_dev == held->st_dev;
+}
+
+/* /proc/PID/{exe,cwd,root,fd/N}: the target as a guest path, or the object itself where it has none. */
+static int follow_magic(struct walk *w)
+{
+	struct kp_node *n = w->node;
+	struct kp_hpath link = n->host;
+	char target[PATH_MAX], host[PATH_MAX];
+	struct kp_mapped m;
+	struct stat held;
+	ssize_t len;
+	int rc;
+
+	if (w->in->resolve & RESOLVE_NO_MAGICLINKS)
+		return -ELOOP;
+	if (w->in->resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT))
+		return -EXDEV;
+	rc = kp_node_readlink(w->v, n, target, sizeof(target));
+	len = readlink(link.s, host, sizeof(host) - 1);
+	if (rc || len < 0)
+		return rc ? rc : -errno;
+	host[len] = '\0';
+	if (stat(link.s, &held) < 0)
+		return -errno;
+	kp_map_host(w->v, host, &m);
+	if (target[0] == '/' && !m.deleted) {
+		bool by_name = kp_proc_link_by_name(&link);
+
+		rc = go_to(w, target);
+		if (!rc && n->origin != KP_ABSENT && (by_name || same_object(n, &m, &held)))
+			return 0;
+	}
+	n->host = link;
+	n->st = held;
+	n->origin = KP_MAGIC;
+	n->mode = held.st_mode;
+	return 0;
+}
+
+static int follow_link(struct walk *w)
+{
+	char target[PATH_MAX];
+	int rc;
+
+	if (w->in->resolve & RESOLVE_NO_SYMLINKS || ++w->links > KP_MAX_LINKS)
+		return -ELOOP;
+	if (w->node->origin == KP_MAGIC) /* set by kp_proc_lookup on magic links */
+		return follow_magic(w);
+	rc = kp_node_readlink(w->v, w->node, target, sizeof(target));
+	if (rc)
+		return rc;
+	if (!target[0])
+		return -ENOENT;
+	rc = prepend(w, target);
+	if (rc)
+		return rc;
+	if (target[0] == '/')
+		return go_root(w);
+	return go_up(w);
+}
+
+/* One component; *last when nothing but slashes follows it. */
+static int step(struct walk *w, const char *name, size_t len, bool last)
+{
+	struct kp_node *n = w->node;
+	const struct kp_dir *hit;
+	struct kp_dir dir;
+	uint64_t ino;
+	int rc;
+
+	if (n->origin == KP_ABSENT)
+		return -ENOENT;
+	if (!S_ISDIR(n->mode))
+		return -ENOTDIR;
+	rc = kp_permit(w->in->cred, n->self.mode, n->self.uid, n->self.gid, X_OK);
+	if (rc)
+		return rc;
+	n->last = len == 1 && name[0] == '.' ? KP_LAST_DOT
+		  : len == 2 && name[0] == '.' && name[1] == '.' ? KP_LAST_DOTDOT : KP_LAST_NORM;
+	if (n->last == KP_LAST_DOT)
+		return 0;
+	if (n->last == KP_LAST_DOTDOT)
+		return go_up(w);
+	dir = n->self;
+	rc = kp_gpath_push(&n->guest, name, len);
+	if (rc)
+		return rc;
+	hit = last ? NULL : kp_dircache_get(w->v, n->guest.s, &ino);
+	if (hit) {
+		n->self = *hit;
+		n->parent = dir;
+		n->mode = hit->mode;
+		n->ino = ino;
+		n->origin = hit->upper ? KP_UPPER : KP_IMAGE;
+		w->partial = true;
+		return 0;
+	}
+	w->partial = false;
+	rc = kp_lookup_child(w->v, &dir, name, len, w->in->tid, n);
+	if (rc)
+		return rc;
+	if (w->in->resolve & RESOLVE_NO_XDEV && n->origin != KP_ABSENT &&
+	    (n->self.bind != dir.bind || n->self.proc != dir.proc))
+		return -EXDEV;
+	if (S_ISDIR(n->mode))
+		kp_dircache_put(w->v, n->guest.s, &n->self, n->ino);
+	if (S_ISLNK(n->mode) && (!last || w->in->follow || n->trailing_slash)) {
+		n->last = KP_LAST_NORM;
+		return follow_link(w);
+	}
+	return 0;
+}
+
+static int begin(struct walk *w)
+{
+	const char *path = w->in->path;
+	size_t len = strlen(path);
+	int rc;
+
+	if (!len)
+		return -ENOENT;
+	w->rest_end = w->buf + sizeof(w->buf) - 1;
+	*w->rest_end = '\0';
+	w->rest = w->rest_end;
+	rc = prepend(w, path);
+	if (rc)
+		return rc;
+	w->node->trailing_slash = path[len - 1] == '/';
+	w->node->last = KP_LAST_ROOT;
+	if (w->in->resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT))
+		w->root_len = strlen(w->in->start);
+	if (path[0] == '/')
+		return go_root(w);
+	rc = go_to(w, w->in->start);
+	if (!rc && w->node->origin == KP_ABSENT)
+		return -ENOENT;
+	return rc;
+}
+
+/* After a followed last symlink the name sits in another directory: node->parent is that one, as set by the look-up. */
+int kp_resolve(struct kp_vfs *v, const struct kp_walk *in, struct kp_node *ret_node)
+{
+	struct walk w;
+	int rc;
+
+	w.v = v;
+	w.in = in;
+	w.node = ret_node;
+	w.links = 0;
+	w.root_len = 0;
+	w.partial = false;
+	rc = begin(&w);
+	while (!rc) {
+		size_t len, slashes;
+		char *name;
+		bool last;
+
+		w.rest += strspn(w.rest, "/");
+		if (!*w.rest)
+			break;
+		name = w.rest;
+		len = strcspn(name, "/");
+		slashes = strspn(name + len, "/");
+		last = !name[len + slashes];
+		if (last && slashes)
+			ret_node->trailing_slash = true;
+		w.rest += len + slashes;
+		rc = step(&w, name, len, last);
+		if (!rc && !last && ret_node->origin == KP_ABSENT)
+			rc = -ENOENT;
+	}
+	if (!rc && w.partial) {
+		struct kp_gpath at = ret_node->guest;
+
+		rc = walk_exact(v, at.s, in->tid, ret_node, NULL);
+	}
+	if (rc)
+		return rc;
+	if (ret_node->trailing_slash && ret_node->origin != KP_ABSENT && !S_ISDIR(ret_node->mode) &&
+	    !S_ISLNK(ret_node->mode))
+		return -ENOTDIR;
+	return 0;
+}
+
+int kp_node_readlink(struct kp_vfs *v, const struct kp_node *n, char *buf, size_t size)
+{
+	struct kp_entry e;
+	ssize_t len;
+
+	if (!S_ISLNK(n->mode))
+		return -EINVAL;
+	switch (n->origin) {
+	case KP_UPPER:
+		len = readlinkat(v->upper_fd, n->guest.s + 1, buf, size - 1);
+		break;
+	case KP_BASE:
+		len = readlinkat(v->base_fd, n->guest.s + 1, buf, size - 1);
+		break;
+	case KP_HOST:
+		len = readlink(n->host.s, buf, size - 1);
+		break;
+	case KP_IMAGE:
+		if (kp_image_entry(v->layers[n->layer].image, n->entry, &e))
+			return -EIO;
+		len = snprintf(buf, size, "%s", e.target);
+		break;
+	case KP_PROC:
+	case KP_MAGIC:
+		return kp_proc_readlink(v, n, buf, size);
+	case KP_ABSENT:
+	default:
+		return -ENOENT;
+	}
+	if (len < 0)
+		return -errno;
+	buf[(size_t)len < size ? (size_t)len : size - 1] = '\0';
+	return 0;
+}

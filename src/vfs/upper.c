@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The upper layer on disk. New things are made under work/ and moved into place whole. */
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "vfs/change.h"
+#include "vfs/resolve.h"
+#include "vfs/upper.h"
+
+struct kp_temp kp_temp_name(struct kp_vfs *v)
+{
+	struct kp_temp t;
+
+	(void)snprintf(t.name, sizeof(t.name), "t%lu", atomic_fetch_add(&v->temp_count, 1));
+	return t;
+}
+
+int kp_record_write_fd(int fd, const struct kp_record *r)
+{
+	struct kp_record rec = *r;
+
+	rec.version = 1;
+	if (!rec.flags)
+		return fremovexattr(fd, KP_RECORD_XATTR) < 0 && errno != ENODATA && errno != EOPNOTSUPP ? -errno : 0;
+	return fsetxattr(fd, KP_RECORD_XATTR, &rec, sizeof(rec), 0) < 0 ? -errno : 0;
+}
+
+int kp_record_write(const struct kp_vfs *v, const char *rel, const struct kp_record *r)
+{
+	kp_autoclose int fd = openat(v->upper_fd, rel, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+
+	return fd < 0 ? -errno : kp_record_write_fd(fd, r);
+}
+
+int kp_upper_add_flags(struct kp_vfs *v, const char *rel, uint8_t flags)
+{
+	struct kp_record rec;
+	int rc = kp_record_read(v, rel, &rec);
+
+	if (rc || (rec.flags & flags) == flags)
+		return rc;
+	rec.flags |= flags;
+	return kp_record_write(v, rel, &rec);
+}
+
+int kp_upper_note_number(struct kp_vfs *v, const struct kp_gpath *file)
+{
+	struct kp_gpath up;
+
+	kp_gpath_parent(file, &up);
+	return kp_upper_add_flags(v, kp_gpath_rel(&up), KP_REC_NUMBERED);
+}
+
+int kp_upper_set_mode(struct kp_vfs *v, const char *rel, mode_t mode)
+{
+	struct kp_record rec;
+	mode_t real = kp_real_mode(mode);
+	int rc = kp_record_read(v, rel, &rec);
+
+	if (rc)
+		return rc;
+	if (S_ISREG(mode) && (rec.flags || real != (mode & 07777)))
+		real |= KP_RECORD_BIT;
+	if (real == (mode & 07777) && !(rec.flags & KP_REC_MODE))
+		return fchmodat(v->upper_fd, rel, real, 0) < 0 ? -errno : 0;
+	rec.flags |= KP_REC_MODE;
+	rec.mode = mode & 07777;
+	/* Record first: a crash in between shows the new mode, never a stricter inode with the old record. */
+	rc = kp_record_write(v, rel, &rec);
+	if (!rc && fchmodat(v->upper_fd, rel, real, 0) < 0)
+		rc = -errno;
+	return rc;
+}
+
+int kp_upper_give(int dirfd, const char *name, const struct kp_node *n, const struct kp_cred *cred)
+{
+	gid_t gid = n->parent.mode & S_ISGID ? n->parent.gid : cred->gid;
+
+	if (cred->uid == geteuid() && gid == getegid())
+		return 0;
+	return fchownat(dirfd, name, cred->uid, gid, AT_SYMLINK_NOFOLLOW) < 0 && geteuid() == 0 ? -errno : 0;
+}
+
+int kp_refresh(struct kp_vfs *v, struct kp_node *n)
+{
+	struct kp_gpath at = n->guest;
+
+	return kp_resolve_exact(v, at.s, 0, n);
+}
+
+/* Runs after something was put into the upper directory above rel only to carry a copy: its times stay. */
+struct times_kept {
+	char rel[PATH_MAX];
+	struct timespec ts[2];
+	bool valid;
+};
+
+static void keep_times(struct kp_vfs *v, const struct kp_gpath *guest, struct times_kept *k)
+{
+	struct kp_gpath up;
+	struct stat st;
+
+	kp_gpath_parent(guest, &up);
+	(void)snprintf(k->rel, sizeof(k->rel), "%s", kp_gpath_rel(&up));
+	k->valid = fstatat(v->upper_fd, k->rel, &st, AT_SYMLINK_NOFOLLOW) == 0;
+	if (k->valid) {
+		k->ts[0] = st.st_atim;
+		k->ts[1] = st.st_mtim;
+	}
+}
+
+static void restore_times(struct kp_vfs *v, const struct times_kept *k)
+{
+	if (k->valid)
+		(void)utimensat(v->upper_fd, k->rel, k->ts, AT_SYMLINK_NOFOLLOW);
+}
+
+static void lower_times(struct kp_vfs *v, const struct kp_node *n, struct timespec ts[2])
+{
+	struct kp_entry e;
+
+	if (n->entry != KP_NO_ENTRY && !kp_image_entry(v->layers[n->layer].image, n->entry, &e))
+		ts[0] = ts[1] = (struct timespec){.tv_sec = e.mtime};
+	else
+		ts[0] = ts[1] = n->st.st_mtim;
+}
+
+/* One lower directory gets its counterpart in the upper. */
+static int copy_up_dir(struct kp_vfs *v, const struct kp_node *n)
+{
+	struct kp_temp t = kp_temp_name(v);
+	struct kp_record rec = {.mode = n->mode & 07777};
+	struct times_kept kept;
+	struct timespec ts[2];
+	int rc;
+
+	if (mkdirat(v->work_fd, t.name, 0700) < 0)
+		return -errno;
+	kp_autoclose int fd = openat(v->work_fd, t.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	rc = fchmod(fd, kp_real_mode(n->mode)) < 0 ? -errno : 0;
+	if (!rc && kp_real_mode(n->mode) != (n->mode & 07777)) {
+		rec.flags = KP_REC_MODE;
+		rc = kp_record_write_fd(fd, &rec);
+	}
+	lower_times(v, n, ts);
+	keep_times(v, &n->guest, &kept);
+	if (!rc)
+		(void)futimens(fd, ts);
+	if (!rc && renameat(v->work_fd, t.name, v->upper_fd, n->guest.s + 1) < 0)
+		rc = -errno;
+	if (rc)
+		(void)unlinkat(v->work_fd, t.name, AT_REMOVEDIR);
+	else
+		restore_times(v, &kept);
+	return rc;
+}
+
+int kp_upper_parents(struct kp_vfs *v, const struct kp_gpath *guest)
+{
+	struct kp_gpath part;
+	struct kp_node *n;
+	int rc;
+
+	kp_gpath_parent(guest, &part);
+	n = kp_calloc(1, sizeof(*n));
+	rc = kp_resolve_exact(v, part.s, 0, n);
+	if (!rc && n->origin == KP_ABSENT)
+		rc = -ENOENT;
+	if (!rc && !S_ISDIR(n->mode))
+		rc = -ENOTDIR;
+	if (!rc && !n->self.upper) {
+		rc = kp_upper_parents(v, &part);
+		if (!rc)
+			rc = copy_up_dir(v, n);
+		kp_dircache_void(v);
+	}
+	free(n);
+	return rc;
+}
+
+int kp_upper_publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n)
+{
+	int rc = renameat(v->work_fd, t->name, v->upper_fd, n->guest.s + 1) < 0 ? -errno : 0;
+
+	/* A directory cannot be renamed over a whiteout. */
+	if (rc == -ENOTDIR && n->whiteout) {
+		rc = renameat2(v->work_fd, t->name, v->upper_fd, n->guest.s + 1, RENAME_EXCHANGE) < 0 ? -errno : 0;
+		if (!rc)
+			(void)unlinkat(v->work_fd, t->name, 0);
+	}
+	if (rc)
+		(void)kp_remove_tree(v->work_fd, t->name);
+	return rc;
+}
+
+static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy how)
+{
+	struct kp_temp t = kp_temp_name(v);
+	struct kp_record rec = {.flags = KP_REC_INO | KP_REC_MODE, .ino = n->ino, .mode = n->mode & 07777};
+	struct times_kept kept;
+	struct timespec ts[2];
+	kp_autoclose int in_fd = -1;
+	kp_autoclose int out_fd = openat(v->work_fd, t.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int rc = out_fd < 0 ? -errno : 0;
+
+	if (!rc && how == KP_COPY_DATA) {
+		rc = kp_node_open(v, n, O_RDONLY, &in_fd);
+		kp_going_slow();
+		if (!rc)
+			rc = kp_copy_data(in_fd, out_fd, UINT64_MAX);
+	}
+	if (!rc)
+		rc = kp_record_write_fd(out_fd, &rec);
+	if (!rc && fchmod(out_fd, kp_real_mode(n->mode) | KP_RECORD_BIT) < 0)
+		rc = -errno;
+	lower_times(v, n, ts);
+	if (!rc && futimens(out_fd, ts) < 0)
+		rc = -errno;
+	if (rc) {
+		(void)unlinkat(v->work_fd, t.name, 0);
+		return rc;
+	}
+	keep_times(v, &n->guest, &kept);
+	rc = kp_upper_note_number(v, &n->guest);
+	if (!rc)
+		rc = kp_upper_publish(v, &t, n);
+	else
+		(void)unlinkat(v->work_fd, t.name, 0);
+	if (!rc)
+		restore_times(v, &kept);
+	return rc;
+}
+
+static int copy_up_link(struct kp_vfs *v, const struct kp_node *n)
+{
+	struct kp_temp t = kp_temp_name(v);
+	struct times_kept kept;
+	struct timespec ts[2];
+	char target[PATH_MAX];
+	int rc = kp_node_readlink(v, n, target, sizeof(target));
+
+	if (rc)
+		return rc;
+	if (symlinkat(target, v->work_fd, t.name) < 0)
+		return -errno;
+	lower_times(v, n, ts);
+	(void)utimensat(v->work_fd, t.name, ts, AT_SYMLINK_NOFOLLOW);
+	keep_times(v, &n->guest, &kept);
+	rc = kp_upper_publish(v, &t, n);
+	if (!rc)
+		restore_times(v, &kept);
+	return rc;
+}
+
+int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how)
+{
+	int rc;
+
+	if (n->origin == KP_HOST)
+		return n->self.bind && n->self.bind->read_only ? -EROFS : 0;
+	if (n->origin == KP_PROC || n->origin == KP_MAGIC)
+		return 0;
+	if (n->origin == KP_UPPER)
+		return 0;
+	rc = kp_upper_parents(v, &n->guest);
+	if (rc)
+		return rc;
+	KP_DEBUG(VFS, "copy-up %s", n->guest.s);
+	if (S_ISDIR(n->mode))
+		rc = copy_up_dir(v, n);
+	else if (S_ISLNK(n->mode))
+		rc = copy_up_link(v, n);
+	else
+		rc = copy_up_file(v, n, how);
+	if (S_ISDIR(n->mode))
+		kp_dircache_void(v);
+	return rc ? rc : kp_refresh(v, n);
+}
+
+/* A whiteout in the place of what is there (or of nothing), in one step. */
+static int put_whiteout(struct kp_vfs *v, const struct kp_node *n)
+{
+	struct kp_temp t = kp_temp_name(v);
+	bool dir = n->origin == KP_UPPER && S_ISDIR(n->st.st_mode);
+	int rc;
+
+	if (mknodat(v->work_fd, t.name, S_IFCHR, makedev(0, 0)) < 0)
+		return -errno;
+	if (dir)
+		rc = renameat2(v->work_fd, t.name, v->upper_fd, n->guest.s + 1, RENAME_EXCHANGE) < 0 ? -errno : 0;
+	else
+		rc = renameat(v->work_fd, t.name, v->upper_fd, n->guest.s + 1) < 0 ? -errno : 0;
+	if (rc || dir)
+		(void)kp_remove_tree(v->work_fd, t.name);
+	return rc;
+}
+
+int kp_upper_remove(struct kp_vfs *v, const struct kp_node *n)
+{
+	struct kp_temp t;
+	int rc;
+
+	if (n->lower) {
+		rc = kp_upper_parents(v, &n->guest);
+		return rc ? rc : put_whiteout(v, n);
+	}
+	if (!S_ISDIR(n->st.st_mode))
+		return unlinkat(v->upper_fd, n->guest.s + 1, 0) < 0 ? -errno : 0;
+	/* Moved away whole first: it may hold whiteouts. */
+	t = kp_temp_name(v);
+	if (renameat(v->upper_fd, n->guest.s + 1, v->work_fd, t.name) < 0)
+		return -errno;
+	return kp_remove_tree(v->work_fd, t.name);
+}
+
+/* --- stand-ins --- */
+
+int kp_standin(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *ret)
+{
+	const char *rel = kp_gpath_rel(&n->guest);
+	struct stat st;
+	int rc = 0;
+
+	if (n->origin == KP_HOST || n->origin == KP_PROC || n->origin == KP_MAGIC) {
+		*ret = n->host;
+		return 0;
+	}
+	if (kp_path_join(ret->s, sizeof(ret->s), v->dirs.s, n->guest.s))
+		return -ENAMETOOLONG;
+	if (mkdirat(v->dirs_fd, rel, 0700) < 0 && errno == ENOENT)
+		rc = kp_mkdir_all(v->dirs_fd, rel, 0700);
+	else if (errno == EEXIST && fstatat(v->dirs_fd, rel, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
+		rc = -ENOTDIR;
+	return rc;
+}
+
+void kp_standin_remove(struct kp_vfs *v, const struct kp_gpath *guest)
+{
+	(void)kp_remove_tree(v->dirs_fd, guest->s + 1);
+}
+
+void kp_standin_rename(struct kp_vfs *v, const struct kp_gpath *from, const struct kp_gpath *to)
+{
+	struct kp_gpath up;
+
+	kp_standin_remove(v, to);
+	kp_gpath_parent(to, &up);
+	(void)kp_mkdir_all(v->dirs_fd, kp_gpath_rel(&up), 0700);
+	(void)renameat(v->dirs_fd, from->s + 1, v->dirs_fd, to->s + 1);
+}

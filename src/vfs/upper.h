@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The upper layer on disk: copy-up, whiteouts, parents, stand-ins. For the vfs room only. */
+#ifndef KAPSEL_VFS_UPPER_H
+#define KAPSEL_VFS_UPPER_H
+
+#include "vfs/internal.h"
+
+struct kp_temp {
+	char name[32]; /* below work_fd */
+};
+struct kp_temp kp_temp_name(struct kp_vfs *v);
+/* Every directory above (and with) guest exists in the upper, with the attributes that the guest sees. */
+int kp_upper_parents(struct kp_vfs *v, const struct kp_gpath *guest);
+/* Moves a finished work/temp to its name, over a whiteout or an old file. */
+int kp_upper_publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n);
+/* The name is gone for the guest: whiteout where something lies below, else nothing. A directory of the upper goes
+ * with all that is in it. */
+int kp_upper_remove(struct kp_vfs *v, const struct kp_node *n);
+int kp_upper_set_mode(struct kp_vfs *v, const char *rel, mode_t mode);
+int kp_upper_add_flags(struct kp_vfs *v, const char *rel, uint8_t flags);
+/* A file that carries its number comes into this directory: before it does. */
+int kp_upper_note_number(struct kp_vfs *v, const struct kp_gpath *file);
+/* Owner of something just made for cred (only root has others than itself). */
+int kp_upper_give(int dirfd, const char *name, const struct kp_node *n, const struct kp_cred *cred);
+void kp_standin_remove(struct kp_vfs *v, const struct kp_gpath *guest);
+void kp_standin_rename(struct kp_vfs *v, const struct kp_gpath *from, const struct kp_gpath *to);
+int kp_copy_up_tree(struct kp_vfs *v, struct kp_node *n);
+/* The node may have changed: looks it up again by its path. */
+int kp_refresh(struct kp_vfs *v, struct kp_node *n);
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening the virtual file system of a run. */
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "vfs/internal.h"
+
+static int open_dir(const char *parent, const char *name, mode_t mode, struct kp_hpath *ret_path, int *ret_fd,
+		    struct kp_err *err)
+{
+	if (kp_path_join(ret_path->s, sizeof(ret_path->s), parent, name))
+		return kp_fail_errno(err, ENAMETOOLONG, "%s/%s", parent, name);
+	if (mkdir(ret_path->s, mode) < 0 && errno != EEXIST)
+		return kp_fail_errno(err, errno, "%s: cannot make directory", ret_path->s);
+	*ret_fd = open(ret_path->s, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (*ret_fd < 0)
+		return kp_fail_errno(err, errno, "%s: cannot open", ret_path->s);
+	return 0;
+}
+
+/* Records are extended attributes: a file system without them cannot hold an upper. */
+static int check_upper(struct kp_vfs *v, struct kp_err *err)
+{
+	struct kp_record rec = {.version = 1};
+
+	if (fsetxattr(v->work_fd, KP_RECORD_XATTR, &rec, sizeof(rec), 0) < 0) {
+		(void)kp_fail_errno(err, errno, "%s: the file system keeps no user.* extended attributes", v->upper.s);
+		return kp_hint(err, "set XDG_DATA_HOME to a directory on ext4, xfs, btrfs, or tmpfs of Linux 6.6 or newer");
+	}
+	if (mknodat(v->work_fd, "probe", S_IFCHR, makedev(0, 0)) < 0)
+		return kp_fail_errno(err, errno, "%s: whiteouts cannot be made here", v->upper.s);
+	(void)unlinkat(v->work_fd, "probe", 0);
+	return 0;
+}
+
+static int open_dirs(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp_err *err)
+{
+	struct kp_hpath work;
+	int rc;
+
+	rc = open_dir(o->instance_dir, "upper", 0755, &v->upper, &v->upper_fd, err);
+	if (rc)
+		return rc;
+	/* What a killed run left unfinished was never visible. */
+	if (!kp_path_join(work.s, sizeof(work.s), o->instance_dir, "work"))
+		(void)kp_remove_tree(AT_FDCWD, work.s);
+	rc = open_dir(o->instance_dir, "work", 0700, &work, &v->work_fd, err);
+	if (!rc)
+		rc = check_upper(v, err);
+	if (!rc)
+		rc = open_dir(o->run_dir, "dirs", 0700, &v->dirs, &v->dirs_fd, err);
+	if (!rc)
+		rc = open_dir(o->run_dir, "base", 0755, &v->base, &v->base_fd, err);
+	return rc;
+}
+
+static void add_bind(struct kp_vfs *v, const char *host, const char *guest, bool read_only)
+{
+	v->binds = kp_realloc(v->binds, (v->bind_count + 1) * sizeof(*v->binds));
+	v->binds[v->bind_count++] = (struct kp_bind){kp_strdup(host), kp_strdup(guest), read_only};
+}
+
+/* Devices and kernel views come from the host where it has them. */
+static void add_builtin_binds(struct kp_vfs *v, const struct kp_vfs_options *o)
+{
+	static const struct {
+		const char *path;
+		bool read_only;
+	} builtin[] = {
+		{"/dev/null", false}, {"/dev/zero", false}, {"/dev/full", false}, {"/dev/random", false},
+		{"/dev/urandom", false}, {"/dev/tty", false}, {"/dev/ptmx", false}, {"/dev/pts", false}, {"/sys", true},
+	};
+	struct kp_hpath shm;
+
+	for (size_t i = 0; i < KP_ARRAY_LEN(builtin); i++)
+		if (access(builtin[i].path, F_OK) == 0)
+			add_bind(v, builtin[i].path, builtin[i].path, builtin[i].read_only);
+	if (!kp_path_join(shm.s, sizeof(shm.s), o->run_dir, "shm") && (mkdir(shm.s, 01777) == 0 || errno == EEXIST)) {
+		(void)chmod(shm.s, 01777);
+		add_bind(v, shm.s, "/dev/shm", false);
+	}
+}
+
+int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct kp_err *err)
+{
+	struct kp_vfs *v;
+	int rc;
+
+	if (o->layer_count > KP_MAX_LAYERS)
+		return kp_fail(err, E2BIG, "layers: more than %d", KP_MAX_LAYERS);
+	v = kp_calloc(1, sizeof(*v));
+	v->upper_fd = v->work_fd = v->base_fd = v->dirs_fd = -1;
+	v->uid = geteuid();
+	v->gid = getegid();
+	v->supervisor = getpid();
+	v->dev = makedev(0, 0x6b70);
+	pthread_rwlock_init(&v->lock, NULL);
+	v->lists = kp_dirlists_new();
+	v->layer_count = o->layer_count;
+	for (size_t i = 0; i < o->layer_count; i++) {
+		v->layers[i] = o->layers[i];
+		(void)snprintf(v->store_dir[i].s, PATH_MAX, "%s", kp_store_image_dir(o->layers[i].store));
+	}
+	rc = open_dirs(v, o, err);
+	if (!rc) {
+		add_builtin_binds(v, o);
+		for (size_t i = 0; i < o->bind_count; i++)
+			add_bind(v, o->binds[i].host, o->binds[i].guest, o->binds[i].read_only);
+		rc = kp_base_make(v, o, err);
+	}
+	if (rc) {
+		kp_vfs_free(v);
+		return rc;
+	}
+	*ret_vfs = v;
+	return 0;
+}
+
+struct kp_vfs *kp_vfs_free(struct kp_vfs *v)
+{
+	if (!v)
+		return NULL;
+	for (size_t i = 0; i < v->bind_count; i++) {
+		free((char *)v->binds[i].host);
+		free((char *)v->binds[i].guest);
+	}
+	free(v->binds);
+	kp_close(v->upper_fd);
+	kp_close(v->work_fd);
+	kp_close(v->base_fd);
+	kp_close(v->dirs_fd);
+	kp_dirlists_free(v->lists);
+	pthread_rwlock_destroy(&v->lock);
+	free(v);
+	return NULL;
+}
