@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The command line without a running guest: exit statuses, error lines, hints. TAP. KAPSEL=path of the launcher.
+[ -n "${BASH_VERSION-}" ] || exec bash "$0" "$@"
 set -u
 K=${KAPSEL:-build/release/kapsel}
 T=$(mktemp -d)
