@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -102,6 +103,18 @@ static void reset_signals(void)
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
+/* Root keeps its name and loses its powers; they do not come back at an exec either. */
+static void drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct none[2] = {0};
+
+	for (int cap = 0; cap < 64; cap++)
+		(void)prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	(void)syscall(SYS_capset, &header, none);
+}
+
 static const char *env_path(char *const *envp)
 {
 	for (; *envp; envp++)
@@ -154,6 +167,7 @@ static void child(const struct kp_spawn *s, int status_fd)
 		(void)ioctl(0, TIOCSCTTY, 0);
 	}
 	reset_signals();
+	drop_capabilities();
 	(void)umask(s->umask);
 	if (chdir(s->cwd) < 0 && chdir("/") < 0)
 		report(status_fd, errno);
