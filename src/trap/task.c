@@ -41,6 +41,32 @@ int kp_task_fd(pid_t tid, int fd, char *buf, size_t size)
 	return rc == -ENOENT ? -EBADF : rc;
 }
 
+/* The number behind a field of /proc/TID/fdinfo/N. */
+static int fd_info(pid_t tid, int fd, const char *field, int base, int64_t *ret)
+{
+	char path[64];
+	kp_autofree char *text = NULL;
+	const char *at;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", tid, fd);
+	if (kp_read_file(AT_FDCWD, path, 65536, &text, NULL) || !(at = strstr(text, field)))
+		return -EBADF;
+	*ret = strtoll(at + strlen(field), NULL, base);
+	return 0;
+}
+
+bool kp_task_fd_cloexec(pid_t tid, int fd)
+{
+	int64_t flags;
+
+	return !fd_info(tid, fd, "flags:", 8, &flags) && flags & O_CLOEXEC;
+}
+
+int kp_task_fd_pos(pid_t tid, int fd, int64_t *ret_pos)
+{
+	return fd_info(tid, fd, "pos:", 10, ret_pos);
+}
+
 static int read_status(pid_t tid, char *buf, size_t size)
 {
 	char path[48];
