@@ -119,25 +119,25 @@ deps-develop: ## the same, with what fuzz, lint, format, coverage and bench use
 	$(Q)sh tools/deps.sh $(DEPS) $(DEPS_DEVELOP)
 
 # --- programs that the tests run; never sanitized: they are the guests ---
-GUEST_SRC := $(sort $(wildcard tests/guest/*.c))
+GUEST_SRC := $(sort $(wildcard tests/calls/*.c))
 GUEST_BIN := $(GUEST_SRC:%.c=$(O)/%) $(GUEST_SRC:%.c=$(O)/%-static)
 HELPER_SRC := $(sort $(wildcard tests/e2e/*.c))
 HELPER_BIN := $(HELPER_SRC:%.c=$(O)/%)
 BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
 BENCH_BIN := $(BENCH_SRC:%.c=$(O)/%) $(BENCH_SRC:%.c=$(O)/%-static)
 # They pass bad pointers on purpose.
-TEST_CFLAGS := -std=gnu11 $(WARN) -Wno-nonnull -Wno-stringop-overread -Wno-format-truncation -O2 -g -pthread -MMD -MP -D_GNU_SOURCE -Itests/guest
+TEST_CFLAGS := -std=gnu11 $(WARN) -Wno-nonnull -Wno-stringop-overread -Wno-format-truncation -O2 -g -pthread -MMD -MP -D_GNU_SOURCE -Itests/calls
 
-$(O)/tests/guest/%-static $(O)/tests/bench/%-static: TEST_LINK := -static
+$(O)/tests/calls/%-static $(O)/tests/bench/%-static: TEST_LINK := -static
 $(O)/tests/e2e/%: TEST_LINK := -static
 define build-test-program
 	@mkdir -p $(@D)
 	@echo "  CC   $@"
 	$(Q)$(CC) $(TEST_CFLAGS) $(TEST_LINK) -o $@ $< $(TEST_LIBS)
 endef
-$(O)/tests/guest/%-static: tests/guest/%.c
+$(O)/tests/calls/%-static: tests/calls/%.c
 	$(build-test-program)
-$(O)/tests/guest/%: tests/guest/%.c
+$(O)/tests/calls/%: tests/calls/%.c
 	$(build-test-program)
 $(O)/tests/bench/%-static: tests/bench/%.c
 	$(build-test-program)
@@ -154,17 +154,17 @@ check: deps ## everything below, then that the build left the tree clean
 	$(Q)MAKE="$(MAKE)" O=$(O) tools/check.sh
 
 check-guest: all $(GUEST_BIN) ## programs whose output must be the same natively and inside (ONLY="stat open")
-	$(Q)tests/run-guest.sh $(O) $(ONLY)
+	$(Q)tests/run-calls.sh $(O) $(ONLY)
 
 check-native: $(GUEST_BIN) ## the same programs say the same thing each time without Kapsel
-	$(Q)tests/run-guest.sh --native $(O) $(ONLY)
+	$(Q)tests/run-calls.sh --native $(O) $(ONLY)
 
 check-e2e: all $(HELPER_BIN) ## shell tests of the whole program (ONLY="empty-root")
 	$(Q)tests/run-e2e.sh $(O) $(ONLY)
 
 check-headers: ## each header compiles alone
-	$(Q)for h in $(wildcard include/kapsel/*.h src/*/*.h packager/*.h tests/unit/*.h tests/guest/*.h); do \
-		$(CC) $(CPPFLAGS) -Itests/guest $(filter-out -MMD -MP,$(CFLAGS_ALL)) -Wno-unused-function -Werror \
+	$(Q)for h in $(wildcard include/kapsel/*.h src/*/*.h packager/*.h tests/unit/*.h tests/calls/*.h); do \
+		$(CC) $(CPPFLAGS) -Itests/calls $(filter-out -MMD -MP,$(CFLAGS_ALL)) -Wno-unused-function -Werror \
 			-fsyntax-only -x c -include $$h /dev/null || { echo "$$h: does not compile alone"; exit 1; }; \
 	done
 

@@ -73,11 +73,15 @@ static int main_verb(int argc, char **argv, struct kp_err *err)
 	return verb->fn(&args, err);
 }
 
-static bool carries_image(void)
+/* 1: this file carries an image; 0: it does not; -errno. */
+static int carries_image(struct kp_err *err)
 {
 	kp_autoclose int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 
-	return fd >= 0 && kp_image_present(fd);
+	if (fd >= 0)
+		return kp_image_present(fd);
+	(void)kp_fail_errno(err, errno, "/proc/self/exe: own file cannot be read");
+	return kp_hint(err, "/proc must be mounted");
 }
 
 int main(int argc, char **argv)
@@ -90,10 +94,10 @@ int main(int argc, char **argv)
 		return 0;
 	if (getauxval(AT_SECURE) || getuid() != geteuid() || getgid() != getegid()) {
 		r = kp_fail(&err, EPERM, "kapsel: refused: started set-id or with file capabilities");
-	} else if (carries_image()) {
-		r = kp_cmd_self(argc, argv, &err);
 	} else {
-		r = main_verb(argc, argv, &err);
+		r = carries_image(&err);
+		if (r >= 0)
+			r = r ? kp_cmd_self(argc, argv, &err) : main_verb(argc, argv, &err);
 	}
 	if (r >= 0)
 		return r;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kapsel run, and an image that is started as a program. */
 #include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cmd/cmd.h"
@@ -129,15 +131,32 @@ static int self_help(const struct kp_plan *plan)
 	return 0;
 }
 
+/* This program's own file under its name, where that still leads to it: for errors and config.yaml. */
+static char *own_path(void)
+{
+	struct stat by_name, self;
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	if (n > 0) {
+		path[n] = '\0';
+		if (!stat(path, &by_name) && !stat("/proc/self/exe", &self) && by_name.st_ino == self.st_ino &&
+		    by_name.st_dev == self.st_dev)
+			return kp_strdup(path);
+	}
+	return kp_strdup("/proc/self/exe");
+}
+
 int kp_cmd_self(int argc, char **argv, struct kp_err *err)
 {
 	const char *opts = getenv("KAPSEL_OPTS"), *base = argc ? strrchr(argv[0], '/') : NULL;
 	struct kp_plan kp_autoplan plan = {0};
 	struct kp_args kp_autoargs args = {0};
 	kp_autofree char **words = NULL;
+	kp_autofree char *self = own_path();
 	struct kp_request q = {0};
 	size_t count = 0;
-	int r = kp_plan_open_image(&plan, "/proc/self/exe", err);
+	int r = kp_plan_open_image(&plan, self, err);
 
 	if (r < 0)
 		return r;

@@ -237,7 +237,7 @@ int kp_instance_lock(struct kp_instance *i)
 		return -errno;
 	/* Removed between open and flock: the caller looks again. */
 	if (fstat(fd, &held) < 0 || stat(path, &named) < 0 || held.st_ino != named.st_ino)
-		return -EAGAIN;
+		return -ESTALE;
 	i->lock_fd = kp_take_fd(&fd);
 	return 0;
 }

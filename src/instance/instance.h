@@ -35,7 +35,7 @@ int kp_instance_create_throw_away(const char *prefix, const char *host_image, co
 				  struct kp_instance **ret_instance, struct kp_err *err);
 struct kp_instance *kp_instance_free(struct kp_instance *instance); /* NULL is fine; drops the lock */
 
-/* Takes the lock: 0, -EWOULDBLOCK when the instance runs, other -errno. */
+/* Takes the lock: 0, -EWOULDBLOCK when the instance runs, -ESTALE when it was removed meanwhile, other -errno. */
 int kp_instance_lock(struct kp_instance *instance);
 /* Lock held: kills and removes what a crashed run of this instance left. */
 void kp_instance_clean(const struct kp_instance *instance);

@@ -87,27 +87,13 @@ static int spawn(struct kp_supervisor *s, struct kp_client *c, const struct kp_c
 	struct kp_spawn spawn = {
 		.argv = (char *const *)(uintptr_t)run->argv, .envp = (char *const *)(uintptr_t)run->envp,
 		.cwd = run->cwd, .fds = {c->conn.fds[0], c->conn.fds[1], c->conn.fds[2]},
-		.pass_fds = numbers, .pass_fd_count = run->pass_count,
+		.pass_fds = c->conn.fds + 3, .pass_numbers = numbers, .pass_fd_count = run->pass_count,
 		.new_session = run->flags & KP_CTL_NEW_SESSION, .umask = (mode_t)run->umask,
 	};
 	int r;
 
-	/* The guest keeps the client's numbers; ours must be those for the spawn. They may be taken here, by the
-	 * engine's own: then the guest cannot have them. */
-	for (size_t i = 0; i < run->pass_count; i++) {
-		int want = (int)run->pass[i], have = c->conn.fds[3 + i];
-
-		if (want != have) {
-			if (fcntl(want, F_GETFD) >= 0)
-				return kp_fail(err, EBUSY, "--pass-fd: %d: taken in the supervisor: use a higher number",
-					       want);
-			if (dup3(have, want, O_CLOEXEC) < 0)
-				return kp_fail_errno(err, errno, "--pass-fd: %d", want);
-			(void)kp_close(have);
-			c->conn.fds[3 + i] = want;
-		}
-		numbers[i] = want;
-	}
+	for (size_t i = 0; i < run->pass_count; i++)
+		numbers[i] = (int)run->pass[i];
 	r = kp_engine_spawn(s->engine, &spawn, &c->guest, err);
 	if (r < 0) {
 		c->guest = 0;

@@ -333,7 +333,7 @@ static int start_or_join(struct front *f, int *ret_status, struct kp_err *err)
 			r = fork_supervisor(f, err);
 			return r < 0 ? r : session(f, ret_status, err);
 		}
-		if (r == -ENOENT || r == -EAGAIN)
+		if (r == -ENOENT || r == -ESTALE)
 			return kp_fail(err, ENOENT, "%s: removed while it was being started", instance->name);
 		if (r != -EWOULDBLOCK)
 			return kp_fail_errno(err, -r, "%s/lock", instance->dir);

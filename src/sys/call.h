@@ -37,8 +37,6 @@ struct kp_call {
 	int dirfd[2];
 	size_t path_count;
 	char *str; /* the STR argument (allocated), or NULL */
-	struct kp_cred cred;
-	bool cred_known;
 
 	enum kp_reply reply;
 	int64_t value;
@@ -59,6 +57,8 @@ mode_t kp_call_mode(struct kp_call *c, uint64_t mode);
 
 /* Guest path of the directory that path i starts from. */
 int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start);
+/* Walks path i as w says (start is filled in). Call with the vfs lock held. */
+int kp_call_walk(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node *ret_node);
 /* Resolves path i. Call with the vfs lock held. An empty path is -ENOENT: see kp_call_resolve_at. */
 int kp_call_resolve(struct kp_call *c, size_t i, bool follow, struct kp_node *ret_node);
 /* The same; with AT_EMPTY_PATH in flags an empty path is the descriptor itself. */

@@ -27,6 +27,7 @@ struct kp_engine {
 	pthread_cond_t turn;       /* a resting worker is wanted */
 	size_t receivers, resting;
 	atomic_bool stopping;
+	struct kp_cred cred; /* of every guest: without capabilities nobody becomes anybody else */
 	pthread_mutex_t exec_lock;
 	struct kp_exec *execs;
 	struct kp_names *names;

@@ -112,10 +112,9 @@ static bool changes(const struct open_args *a)
 
 static int do_open(struct kp_call *c, struct open_args *a)
 {
-	struct kp_gpath start = {"/"};
+	struct kp_walk w = {.resolve = a->resolve};
 	struct kp_node *n;
-	struct kp_walk w = {.cred = kp_call_cred(c), .tid = c->tid, .start = start.s, .path = c->path[0], .resolve = a->resolve};
-	int rc = 0;
+	int rc;
 
 	if (c->path_null[0])
 		return -EFAULT;
@@ -125,6 +124,7 @@ static int do_open(struct kp_call *c, struct open_args *a)
 		return -EINVAL;
 	if ((a->flags & O_TMPFILE) == O_TMPFILE && (a->flags & O_ACCMODE) == O_RDONLY)
 		return -EINVAL;
+	w.slash_ok = a->flags & O_CREAT;
 	w.follow = !(a->flags & O_NOFOLLOW) && !(a->flags & O_CREAT && a->flags & O_EXCL);
 	c->cloexec = a->flags & O_CLOEXEC;
 	n = kp_calloc(1, sizeof(*n));
@@ -132,12 +132,7 @@ static int do_open(struct kp_call *c, struct open_args *a)
 		kp_vfs_write_lock(c->vfs);
 	else
 		kp_vfs_read_lock(c->vfs);
-	if (c->path[0][0] != '/' || a->resolve & (RESOLVE_IN_ROOT | RESOLVE_BENEATH))
-		rc = kp_call_start(c, c->dirfd[0], &start);
-	if (c->path[0][0] == '/' && a->resolve & RESOLVE_BENEATH)
-		rc = -EXDEV;
-	if (!rc)
-		rc = kp_resolve(c->vfs, &w, n);
+	rc = kp_call_walk(c, 0, &w, n);
 	if (!rc)
 		rc = open_node(c, n, a);
 	kp_vfs_unlock(c->vfs);

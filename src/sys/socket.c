@@ -15,6 +15,16 @@
 
 #define PATH_AT offsetof(struct sockaddr_un, sun_path)
 
+/* accept and recvfrom tell the host's name of a peer; the guest that uses it means the peer. */
+static void told_by_kernel(struct kp_call *c)
+{
+	const char *rest = kp_path_below(c->path[0], c->engine->run_dir);
+	char guest[PATH_MAX];
+
+	if (rest && kp_names_get_address(c->engine, c->path[0], guest, sizeof(guest)))
+		(void)snprintf(c->path[0], PATH_MAX, "%s", guest);
+}
+
 /* Reads an address. *ret_path: is it a path? */
 static int read_address(struct kp_call *c, uint64_t addr, uint64_t len, struct sockaddr_un *sa, bool *ret_path)
 {
@@ -36,6 +46,8 @@ static int read_address(struct kp_call *c, uint64_t addr, uint64_t len, struct s
 	(void)snprintf(c->path[0], PATH_MAX, "%.*s", (int)(KP_MIN(len, sizeof(*sa)) - PATH_AT), sa->sun_path);
 	c->path_null[0] = false;
 	c->dirfd[0] = -100; /* AT_FDCWD */
+	if (*ret_path)
+		told_by_kernel(c);
 	return 0;
 }
 

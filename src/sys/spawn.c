@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -53,8 +54,8 @@ static void close_others(const struct kp_spawn *s, int keep)
 		int next = keep;
 
 		for (size_t i = 0; i < s->pass_fd_count; i++)
-			if (s->pass_fds[i] >= fd && s->pass_fds[i] < next)
-				next = s->pass_fds[i];
+			if (s->pass_numbers[i] >= fd && s->pass_numbers[i] < next)
+				next = s->pass_numbers[i];
 		if (next > fd)
 			(void)syscall(SYS_close_range, fd, next - 1, 0);
 		fd = next + 1;
@@ -67,7 +68,7 @@ static int set_up_fds(const struct kp_spawn *s, int *status_fd)
 	int copies[3], high = 700;
 
 	for (size_t i = 0; i < s->pass_fd_count; i++)
-		high = KP_MAX(high, s->pass_fds[i] + 1);
+		high = KP_MAX(high, KP_MAX(s->pass_fds[i], s->pass_numbers[i]) + 1);
 	for (int i = 0; i < 3; i++) {
 		copies[i] = fcntl(s->fds[i], F_DUPFD, 3 + 64);
 		if (copies[i] < 0)
@@ -76,12 +77,17 @@ static int set_up_fds(const struct kp_spawn *s, int *status_fd)
 	for (int i = 0; i < 3; i++)
 		if (dup2(copies[i], i) < 0)
 			return -errno;
-	*status_fd = fcntl(*status_fd, F_DUPFD_CLOEXEC, high);
+	*status_fd = fcntl(*status_fd, F_DUPFD_CLOEXEC, high + (int)s->pass_fd_count);
 	if (*status_fd < 0)
 		return -errno;
-	close_others(s, *status_fd);
+	/* By way of numbers above all of them: one's place may be another's source. */
 	for (size_t i = 0; i < s->pass_fd_count; i++)
-		(void)fcntl(s->pass_fds[i], F_SETFD, 0);
+		if (dup2(s->pass_fds[i], high + (int)i) < 0)
+			return -errno;
+	for (size_t i = 0; i < s->pass_fd_count; i++)
+		if (dup2(high + (int)i, s->pass_numbers[i]) < 0)
+			return -errno;
+	close_others(s, *status_fd);
 	return 0;
 }
 
@@ -95,6 +101,18 @@ static void reset_signals(void)
 			(void)sigaction(sig, &dfl, NULL);
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Root keeps its name and loses its powers; they do not come back at an exec either. */
+static void drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct none[2] = {0};
+
+	for (int cap = 0; cap < 64; cap++)
+		(void)prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	(void)syscall(SYS_capset, &header, none);
 }
 
 static const char *env_path(char *const *envp)
@@ -149,6 +167,7 @@ static void child(const struct kp_spawn *s, int status_fd)
 		(void)ioctl(0, TIOCSCTTY, 0);
 	}
 	reset_signals();
+	drop_capabilities();
 	(void)umask(s->umask);
 	if (chdir(s->cwd) < 0 && chdir("/") < 0)
 		report(status_fd, errno);

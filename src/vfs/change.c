@@ -95,8 +95,7 @@ int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cr
 		real = mode & 07777;
 	else if (record)
 		real |= KP_RECORD_BIT;
-	fd = openat(p.dirfd, place_name(&p), (flags & ~(O_TRUNC | O_DIRECTORY)) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
-		    real);
+	fd = kp_open_exact(p.dirfd, place_name(&p), (flags & ~(O_TRUNC | O_DIRECTORY)) | O_CREAT | O_EXCL | O_NOCTTY, real);
 	if (fd < 0)
 		return -errno;
 	if (!on_host(n) && record) {

@@ -171,7 +171,7 @@ int kp_lookup_child(struct kp_vfs *v, const struct kp_dir *dir, const char *name
 	child->mode = 0;
 	child->ino = 0;
 	child->entry = KP_NO_ENTRY;
-	child->lower = child->whiteout = child->opaque = false;
+	child->lower = child->whiteout = child->opaque = child->nameless = false;
 	child->parent = *dir;
 	dir_clear(&child->self);
 	if (len > NAME_MAX)
@@ -221,7 +221,7 @@ static void read_root(struct kp_vfs *v, struct kp_node *node)
 	node->ino = 1;
 	node->entry = KP_NO_ENTRY;
 	node->lower = true;
-	node->whiteout = node->opaque = false;
+	node->whiteout = node->opaque = node->nameless = false;
 	dir_clear(&node->self);
 	node->self.upper = node->self.base = true;
 	for (size_t i = 0; i < v->layer_count; i++) {

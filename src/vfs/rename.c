@@ -217,11 +217,12 @@ int kp_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const 
 		return -EINVAL;
 	if ((flags & RENAME_NOREPLACE) && (flags & RENAME_EXCHANGE))
 		return -EINVAL;
+	if (from->origin != KP_ABSENT && from->last == KP_LAST_NORM && same_file(from, to) && !from->trailing_slash &&
+	    !to->trailing_slash)
+		return flags & RENAME_NOREPLACE ? -EEXIST : 0;
 	rc = check(v, from, to, cred, flags);
 	if (rc)
 		return rc;
-	if (same_file(from, to))
-		return 0;
 	if (from->parent.bind)
 		return renameat2(AT_FDCWD, from->host.s, AT_FDCWD, to->host.s, flags) < 0 ? -errno : 0;
 	if (from->parent.proc)

@@ -269,6 +269,8 @@ int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how)
 		return 0;
 	if (n->origin == KP_UPPER)
 		return 0;
+	if (n->nameless)
+		return -EROFS;
 	rc = kp_upper_parents(v, &n->guest);
 	if (rc)
 		return rc;

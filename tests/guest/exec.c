@@ -1,218 +1,408 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* execve and its relatives: programs, scripts, refusals, and what the new program finds. */
-#include "guest.h"
-#include <libgen.h>
+/* execve in all its forms: what is found, what is refused, what the new program sees of itself. */
+#include <elf.h>
+#include <pthread.h>
+#include <sched.h>
 #include <spawn.h>
 #include <sys/auxv.h>
-#include <sys/prctl.h>
 
-extern char **environ;
-static char self[PATH_MAX];
+#pragma GCC diagnostic ignored "-Wnonnull" /* bad pointers are the test */
+#pragma GCC diagnostic ignored "-Wstringop-overread"
+#pragma GCC diagnostic ignored "-Wformat-truncation"
+#include "guest.h"
 
-/* The program's own path ends in the day's directory: print what follows the last slash. */
-static const char *tail_of(const char *path)
+static char self[1000];
+static const char *const child_env[] = {"GUEST=1", "EMPTY=", NULL};
+
+static void print_cmdline(void)
 {
-	const char *slash = strrchr(path, '/');
+	char buf[4096];
+	int fd = open("/proc/self/cmdline", O_RDONLY);
+	ssize_t n = read(fd, buf, sizeof(buf));
 
-	return slash ? slash + 1 : path;
+	(void)printf("   cmdline");
+	for (ssize_t i = 0; i < n; i += (ssize_t)strlen(buf + i) + 1)
+		(void)printf(" <%.80s>", shorten(buf + i));
+	(void)printf("\n");
+	(void)close(fd);
 }
 
-/* What the started program sees of itself. */
-static int as_child(int argc, char **argv)
+static void print_file(const char *path)
 {
-	char buf[PATH_MAX], comm[17] = "";
-	FILE *f = fopen("/proc/self/cmdline", "re");
-	ssize_t n = readlink("/proc/self/exe", buf, sizeof(buf) - 1);
-	size_t len;
+	char buf[4096];
+	int fd = open(path, O_RDONLY);
+	ssize_t n = read(fd, buf, sizeof(buf) - 1);
 
-	printf("  argc %d:", argc);
+	buf[n < 0 ? 0 : n] = '\0';
+	(void)printf("   %s %s\n", path, n < 0 ? ename(errno) : buf);
+	(void)close(fd);
+}
+
+/* What a program sees after its exec. */
+static int report(int argc, char **argv, char **envp)
+{
+	char buf[PATH_MAX];
+	Elf64_Phdr *ph = (Elf64_Phdr *)getauxval(AT_PHDR);
+	int fds = 0;
+	ssize_t n;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	guest_root = getenv("TREE") ? getenv("TREE") : "/none";
+	(void)printf("   argc %d", argc);
 	for (int i = 0; i < argc; i++)
-		printf(" [%s]", argv[i][0] == '/' ? tail_of(argv[i]) : argv[i]);
-	printf("\n  environment:");
-	for (char **e = environ; *e; e++)
-		printf(" %s", *e);
-	buf[n < 0 ? 0 : n] = 0;
-	printf("\n  exe %s %s\n", tail_of(buf), buf[0] == '/' && !strcmp(dirname(strdup(buf)), dirname(strdup(self))) ? "in its place" : buf);
-	len = f ? fread(buf, 1, sizeof(buf), f) : 0;
-	printf("  cmdline has %s\n", len && !memcmp(buf, argv[0], strlen(argv[0]) + 1) ? "argv[0]" : "something else");
-	prctl(PR_GET_NAME, comm);
-	printf("  comm %s\n", comm);
-	const char *execfn = (const char *)getauxval(AT_EXECFN);
-	printf("  execfn %s, secure %lu, page size right %d\n", tail_of(execfn), getauxval(AT_SECURE),
-	       getauxval(AT_PAGESZ) == (unsigned long)sysconf(_SC_PAGESIZE));
-	printf("  descriptor 100 is %s\n", fcntl(100, F_GETFD) < 0 ? "closed" : "open");
-	printf("  descriptor 101 is %s\n", fcntl(101, F_GETFD) < 0 ? "closed" : "open");
+		(void)printf(" <%.300s>", shorten(argv[i]));
+	(void)printf("\n   env");
+	for (; *envp; envp++)
+		if (strncmp(*envp, "TREE=", 5) != 0)
+			(void)printf(" <%.40s>", *envp);
+	(void)printf("\n");
+	n = readlink("/proc/self/exe", buf, sizeof(buf) - 1);
+	buf[n < 0 ? 0 : n] = '\0';
+	if (!strstr(buf, "memfd:"))
+		(void)printf("   exe %s\n", shorten(buf));
+	if (strstr((char *)getauxval(AT_EXECFN), "/dev/fd/"))
+		(void)printf("   execfn of a descriptor\n");
+	else
+		(void)printf("   execfn %s\n", shorten((char *)getauxval(AT_EXECFN)));
+	print_cmdline();
+	print_file("/proc/self/comm");
+	(void)printf("   aux pagesz %lu secure %lu uid %d entry %d phent %lu random %d phdr %d base %d\n",
+		     getauxval(AT_PAGESZ), getauxval(AT_SECURE), getauxval(AT_UID) == getuid(), getauxval(AT_ENTRY) != 0,
+		     getauxval(AT_PHENT), getauxval(AT_RANDOM) != 0, ph && ph->p_type == PT_PHDR, getauxval(AT_BASE) != 0);
+	for (int fd = 3; fd < 64; fd++)
+		fds += fcntl(fd, F_GETFD) >= 0;
+	(void)printf("   more descriptors %d\n", fds);
 	return 7;
 }
 
-/* In a child: exec, and if that fails its errno. */
-#define EXEC(expr)                                                                                      \
-	do {                                                                                            \
-		fflush(stdout);                                                                         \
-		pid_t pid_ = fork();                                                                    \
-		if (!pid_) {                                                                            \
-			(void)(expr);                                                                   \
-			printf("  refused: %s\n", errno_name(errno));                                   \
-			exit(1);                                                                        \
-		}                                                                                       \
-		show_wait(#expr, pid_);                                                                 \
+static int wait_for(pid_t pid)
+{
+	int status = 0;
+
+	if (waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+}
+
+/* In a child: what follows makes the exec; it returns on failure only. */
+#define TRY(what, ...)                                                                                                  \
+	do {                                                                                                            \
+		pid_t pid_ = fork();                                                                                    \
+		if (!pid_) {                                                                                            \
+			__VA_ARGS__;                                                                                        \
+			(void)printf("%s: -%s\n", what, ename(errno));                                                  \
+			_exit(42);                                                                                      \
+		}                                                                                                       \
+		(void)printf("%s: status %d\n", what, wait_for(pid_));                                                  \
 	} while (0)
 
-static char *const env[] = {(char *)"A=1", (char *)"B=two words", NULL};
+static char *env[8];
 
-static void programs(void)
+static void try_path(const char *path)
 {
-	char *child[] = {(char *)"name", (char *)"--child", (char *)"", (char *)"an arg", NULL};
-	char *none[] = {NULL};
-	char link_name[] = "selflink";
+	char *argv[] = {"name", "one", "two words", "", NULL};
+	char label[400];
 
-	EXEC(execve(self, child, env));
-	EXEC(execve(self, child, NULL));
-	CALL(symlink(self, link_name));
-	EXEC(execve(link_name, child, env));
-	EXEC(execve("./selflink", child, env));
-	EXEC(execve("/proc/self/exe", child, env));
-	EXEC(execl("/bin/echo", "echo", "from", "echo", NULL));
-	EXEC(execl("/bin/sh", "sh", "-c", "exit 3", NULL));
-	EXEC(execve("/bin/true", none, env));
+	(void)snprintf(label, sizeof(label), "exec %.200s", shorten(path));
+	TRY(label, execve(tail(path), argv, env));
+}
+
+static void script(const char *name, const char *line, mode_t mode)
+{
+	int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC, mode);
+
+	if (fd < 0 || write(fd, line, strlen(line)) < 0 || close(fd) < 0)
+		die("script %s", name);
 }
 
 static void scripts(void)
 {
-	char *args[] = {(char *)"zero", (char *)"one", (char *)"two words", NULL};
-	char *no_args[] = {(char *)"zero", NULL};
-	char name[16], text[64];
+	char line[1200], name[32];
 
-	EXEC(execve("script", args, env));
-	EXEC(execve("./script", no_args, env));
-	EXEC(execve("dir/up/script", args, env));
-	put_file("env", "#!/usr/bin/env sh\necho by env $#\n");
-	chmod("env", 0755);
-	EXEC(execve("env", args, (char *[]){(char *)"PATH=/usr/bin:/bin", NULL}));
-	put_file("spaces", "#!  /bin/echo   one  word\t \n");
-	chmod("spaces", 0755);
-	EXEC(execve("spaces", args, env));
-	put_file("nonewline", "#!/bin/echo");
-	chmod("nonewline", 0755);
-	EXEC(execve("nonewline", args, env));
-	put_file("empty", "");
-	chmod("empty", 0755);
-	EXEC(execve("empty", args, env));
-	put_file("noname", "#!\n");
-	chmod("noname", 0755);
-	EXEC(execve("noname", args, env));
-	put_file("relative", "#!script\n");
-	chmod("relative", 0755);
-	EXEC(execve("relative", args, env));
-	/* A chain of interpreters, deeper than the kernel follows. */
-	put_file("i0", "#!/bin/echo bottom\n");
-	chmod("i0", 0755);
-	for (int i = 1; i <= 6; i++) {
-		snprintf(text, sizeof(text), "#!i%d\n", i - 1);
-		snprintf(name, sizeof(name), "i%d", i);
-		put_file(name, text);
-		chmod(name, 0755);
-		EXEC(execve(name, args, env));
+	(void)printf("== scripts\n");
+#define SCRIPT(n, fmt, ...)                                                                                             \
+	do {                                                                                                            \
+		(void)snprintf(line, sizeof(line), fmt, ##__VA_ARGS__);                                                 \
+		script(n, line, 0755);                                                                                  \
+		try_path("./" n);                                                                                       \
+	} while (0)
+	SCRIPT("plain", "#!%s\n", self);
+	SCRIPT("arg", "#!%s one-arg\n", self);
+	SCRIPT("args", "#! \t %s  a b  c \t \nrest\n", self);
+	SCRIPT("noline", "#!%s", self);
+	SCRIPT("nolinearg", "#!%s x y ", self);
+	SCRIPT("crlf", "#!%s\r\n", self);
+	SCRIPT("empty", "#!\n");
+	SCRIPT("blank", "#!   \n");
+	SCRIPT("only", "#!");
+	SCRIPT("hash", "#");
+	SCRIPT("nothing", "%s", "");
+	SCRIPT("relative", "#!./plain q\n");
+	SCRIPT("missing", "#!/no/such/interpreter\n");
+	SCRIPT("directory", "#!/tmp\n");
+	SCRIPT("long", "#!%s %0200d%0100d\nx\n", self, 1, 2);
+	SCRIPT("longpath", "#!/%0300d\n", 1);
+	SCRIPT("nul", "#!%s a%cb\n", self, 0);
+	SCRIPT("text", "echo hello\n");
+	SCRIPT("binary", "\x7f" "ELF garbage");
+	SCRIPT("elfonly", "\x7f" "ELF");
+	SCRIPT("noxinterp", "#!./text2\n");
+	script("text2", "#!/bin/sh\n", 0644);
+	SCRIPT("noxinterp", "#!./text2\n");
+	script("c0", "#!/bin/echo end\n", 0755);
+	for (int i = 1; i < 8; i++) {
+		(void)snprintf(line, sizeof(line), "#!./c%d a%d\n", i - 1, i);
+		(void)snprintf(name, sizeof(name), "./c%d", i);
+		script(name, line, 0755);
+		try_path(name);
+	}
+	script("loop", "#!./loop\n", 0755);
+	try_path("./loop");
+	script("env", "#!/usr/bin/env sh\necho \"$0 $1\"\n", 0755);
+	try_path("./env");
+	script("shx", "echo from sh \"$0\" \"$#\"\n", 0755);
+	TRY("execvp ENOEXEC falls back", execvp("./shx", (char *[]){"shx", "a", NULL}));
+}
+
+static void refused(void)
+{
+	char longname[5000];
+
+	(void)printf("== refused\n");
+	EACH("execve", { try_path(name); });
+	memset(longname, 'x', sizeof(longname) - 1);
+	longname[sizeof(longname) - 1] = '\0';
+	TRY("name too long", execve(longname, (char *[]){"x", NULL}, env));
+	longname[300] = '\0';
+	TRY("component too long", execve(longname, (char *[]){"x", NULL}, env));
+	TRY("NULL path", execve(NULL, (char *[]){"x", NULL}, env));
+	TRY("bad path", execve((char *)1, (char *[]){"x", NULL}, env));
+	TRY("bad argv", execve(self, (char **)8, env));
+	TRY("bad argv entry", execve(self, (char *[]){(char *)8, NULL}, env));
+	TRY("bad envp", execve(self, (char *[]){"--report", NULL}, (char **)8));
+	(void)symlink("plain", "slink");
+	(void)symlink(self, "sself");
+	try_path("./slink");
+	try_path("slink");
+	try_path("sself");
+	try_path("s2/../slink");
+	script("x1", "#!/bin/true\n", 0111);
+	script("x6", "#!/bin/true\n", 0666);
+	script("x0", "#!/bin/true\n", 0);
+	TRY("mode 6", execve("x6", (char *[]){"x", NULL}, env));
+}
+
+static void arguments(void)
+{
+	(void)printf("== arguments\n");
+	TRY("no argv", execve(self, NULL, env));
+	TRY("empty argv", execve(self, (char *[]){NULL}, env));
+	TRY("no envp", execve(self, (char *[]){"x", NULL}, NULL));
+	TRY("empty first", execve(self, (char *[]){"", NULL}, env));
+	TRY("script, no argv", execve("./plain", NULL, env));
+	TRY("script, empty argv", execve("./arg", (char *[]){NULL}, env));
+	{
+		static char big[128 * 1024 + 10];
+		char *argv[4] = {"x", big, NULL};
+
+		memset(big, 'a', sizeof(big) - 1);
+		TRY("one argument too big", execve(self, argv, env));
+		big[128 * 1024 - 1] = '\0';
+		TRY("one argument just fits", execve(self, argv, env));
 	}
 }
 
-static void refusals(void)
+static int exec_at(int fd, const char *path, int flags)
 {
-	char *args[] = {(char *)"zero", NULL};
-	char *huge = malloc(200000);
-
-	EXEC(execve("badinterp", args, env));
-	EXEC(execve("nomagic", args, env));
-	EXEC(execve("file", args, env));
-	EXEC(execve("dir", args, env));
-	EXEC(execve("nothing", args, env));
-	EXEC(execve("file/x", args, env));
-	EXEC(execve("dangling", args, env));
-	EXEC(execve("loop", args, env));
-	EXEC(execve("", args, env));
-	EXEC(execve(tail_unterminated("script"), args, env));
-	EXEC(execve("/dev/null", args, env));
-	put_file("cut", "\177ELF");
-	chmod("cut", 0755);
-	EXEC(execve("cut", args, env));
-	memset(huge, 'h', 199999);
-	huge[199999] = 0;
-	EXEC(execve("/bin/true", (char *[]){(char *)"true", huge, NULL}, env));
-	huge[100000] = 0;
-	EXEC(execve("/bin/true", (char *[]){(char *)"true", huge, huge, huge, NULL}, env));
-	EXEC(execve("/bin/true", (char *[]){(char *)1, NULL}, env));
-	EXEC(execlp("nomagic", "nomagic", NULL));
-	free(huge);
+	return (int)syscall(SYS_execveat, fd, path, (char *[]){"at", "1", NULL}, env, flags);
 }
 
 static void by_descriptor(void)
 {
-	char *child[] = {(char *)"by fd", (char *)"--child", NULL};
-	char *args[] = {(char *)"zero", (char *)"one", NULL};
-	int dir = open("dir/..", O_RDONLY | O_DIRECTORY), prog = open(self, O_RDONLY | O_CLOEXEC), path = open(self, O_PATH);
-	int script = open("script", O_RDONLY), closing = open("script", O_RDONLY | O_CLOEXEC);
+	int fd, dir = open(".", O_RDONLY | O_DIRECTORY);
 
-	dup2(script, 100);
-	fcntl(100, F_SETFD, FD_CLOEXEC);
-	dup2(script, 101);
-	EXEC(fexecve(prog, child, env));
-	EXEC(syscall(SYS_execveat, path, "", child, env, AT_EMPTY_PATH));
-	EXEC(syscall(SYS_execveat, dir, "script", args, env, 0));
-	EXEC(syscall(SYS_execveat, closing, "", args, env, AT_EMPTY_PATH));
-	EXEC(syscall(SYS_execveat, dir, "selflink", child, env, AT_SYMLINK_NOFOLLOW));
-	EXEC(syscall(SYS_execveat, dir, "", args, env, 0));
-	EXEC(syscall(SYS_execveat, dir, "", args, env, AT_EMPTY_PATH));
-	EXEC(syscall(SYS_execveat, 999, "script", args, env, 0));
-	EXEC(syscall(SYS_execveat, dir, "script", args, env, 0x40000));
-	close(100);
-	close(101);
+	(void)printf("== by descriptor\n");
+	fd = open(self, O_RDONLY);
+	TRY("fexecve", fexecve(fd, (char *[]){"f", NULL}, env));
+	TRY("execveat empty path", exec_at(fd, "", AT_EMPTY_PATH));
+	TRY("execveat empty path without the flag", exec_at(fd, "", 0));
+	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+	TRY("fexecve cloexec", fexecve(fd, (char *[]){"f", NULL}, env));
+	(void)close(fd);
+	fd = open(self, O_PATH);
+	TRY("execveat O_PATH", exec_at(fd, "", AT_EMPTY_PATH));
+	(void)close(fd);
+	fd = open("plain", O_RDONLY);
+	TRY("fexecve script cloexec", { (void)fcntl(fd, F_SETFD, FD_CLOEXEC); fexecve(fd, (char *[]){"f", NULL}, env); });
+	TRY("execveat relative", exec_at(dir, "plain", 0));
+	TRY("execveat relative missing", exec_at(dir, "nothere", 0));
+	TRY("execveat absolute", exec_at(dir, self, 0));
+	TRY("execveat bad fd", exec_at(77, "plain", 0));
+	TRY("execveat file as dir", exec_at(fd, "plain", 0));
+	TRY("execveat flags", exec_at(dir, "plain", 0x4));
+	TRY("execveat link", exec_at(dir, "slink", 0));
+	TRY("execveat nofollow link", exec_at(dir, "slink", AT_SYMLINK_NOFOLLOW));
+	TRY("execveat directory", exec_at(dir, "", AT_EMPTY_PATH));
+	(void)close(fd);
+	(void)close(dir);
+	{
+		int in = open(self, O_RDONLY), out = memfd_create("prog", 0);
+		char buf[65536];
+		ssize_t n;
+
+		while ((n = read(in, buf, sizeof(buf))) > 0)
+			if (write(out, buf, (size_t)n) != n)
+				die("copy");
+		(void)close(in);
+		TRY("memfd", fexecve(out, (char *[]){"m", NULL}, env));
+		(void)close(out);
+		out = memfd_create("script", 0);
+		(void)!write(out, "#!/bin/cat\nfrom memfd\n", 22);
+		TRY("memfd script", fexecve(out, (char *[]){"m", NULL}, env));
+		(void)close(out);
+	}
+	{
+		char path[64];
+
+		fd = open(self, O_RDONLY | O_CLOEXEC);
+		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		TRY("/proc/self/fd/N", execve(path, (char *[]){"p", NULL}, env));
+		(void)close(fd);
+		TRY("/proc/self/exe", execve("/proc/self/exe", (char *[]){"p", NULL}, env));
+	}
 }
 
 static void spawned(void)
 {
-	char *args[] = {(char *)"sh", (char *)"-c", (char *)"read line; echo got $line; exit 4", NULL};
-	posix_spawn_file_actions_t actions;
+	posix_spawn_file_actions_t a;
 	posix_spawnattr_t attr;
-	sigset_t all;
+	sigset_t set;
 	pid_t pid;
+	char *argv[] = {"spawned", NULL}, *sh[] = {"sh", "-c", "cat; pwd >/dev/null; echo err >&2", NULL};
+	int rc;
 
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_addopen(&actions, 0, "file", O_RDONLY, 0);
+	(void)printf("== posix_spawn\n");
+	rc = posix_spawn(&pid, self, NULL, NULL, argv, env);
+	(void)printf("plain %s status %d\n", rc ? ename(rc) : "ok", rc ? 0 : wait_for(pid));
+	rc = posix_spawn(&pid, "nothere", NULL, NULL, argv, env);
+	(void)printf("missing %s\n", ename(rc));
+	rc = posix_spawn(&pid, ".", NULL, NULL, argv, env);
+	(void)printf("directory %s\n", ename(rc));
+	posix_spawn_file_actions_init(&a);
+	posix_spawn_file_actions_addopen(&a, 0, "cu", O_RDONLY, 0);
+	posix_spawn_file_actions_addopen(&a, 1, "spawn.out", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	posix_spawn_file_actions_adddup2(&a, 1, 2);
+	posix_spawn_file_actions_addchdir_np(&a, "dir");
 	posix_spawnattr_init(&attr);
-	sigfillset(&all);
-	posix_spawnattr_setsigmask(&attr, &all);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
-	fflush(stdout);
-	showf(posix_spawn(&pid, "/bin/sh", &actions, &attr, args, env), "posix_spawn");
-	show_wait("posix_spawn", pid);
-	printf("posix_spawn of nothing: %s\n", errno_name(posix_spawn(&pid, "nothing", NULL, NULL, args, env)));
+	sigemptyset(&set);
+	posix_spawnattr_setsigmask(&attr, &set);
+	posix_spawnattr_setpgroup(&attr, 0);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETPGROUP);
+	rc = posix_spawn(&pid, "/bin/sh", &a, &attr, sh, env);
+	(void)printf("actions %s status %d\n", rc ? ename(rc) : "ok", rc ? 0 : wait_for(pid));
+	show("spawn.out");
+	posix_spawn_file_actions_addopen(&a, 0, "nothere", O_RDONLY, 0);
+	rc = posix_spawn(&pid, "/bin/sh", &a, &attr, sh, env);
+	(void)printf("failing action %s\n", ename(rc));
+	(void)printf("still here: %d\n", access("cu", F_OK));
 	pid = vfork();
 	if (!pid) {
-		execve("nothing", args, env);
-		execl("/bin/sh", "sh", "-c", "exit 5", NULL);
-		_exit(1);
+		if (chdir("dir") == 0)
+			execve(self, argv, env);
+		_exit(9);
 	}
-	show_wait("vfork and exec", pid);
-	printf("system: %d\n", WEXITSTATUS(system("exit 6")));
-	FILE *f = popen("echo from a pipe", "r");
-	char line[32] = "";
-	printf("popen: %s", fgets(line, sizeof(line), f));
-	printf("pclose: %d\n", pclose(f));
+	(void)printf("vfork %d\n", wait_for(pid));
+	pid = vfork();
+	if (!pid) {
+		execve("nothere", argv, env);
+		execve(".", argv, env);
+		_exit(errno == EACCES ? 5 : 6);
+	}
+	(void)printf("vfork failing %d, cwd kept %d\n", wait_for(pid), access("cu", F_OK));
 }
 
-int main(int argc, char **argv)
+static void *exec_thread(void *arg)
 {
-	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+	execve(arg, (char *[]){"from-thread", NULL}, env);
+	(void)printf("thread exec: %s\n", ename(errno));
+	return NULL;
+}
 
-	guest_start();
+static void *idle(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+static void threads(void)
+{
+	(void)printf("== threads\n");
+	TRY("from a thread", {
+		pthread_t t;
+		pthread_create(&t, NULL, idle, NULL);
+		pthread_create(&t, NULL, exec_thread, self);
+		pthread_join(t, NULL);
+	});
+	TRY("a script from a thread", {
+		pthread_t t;
+		pthread_create(&t, NULL, idle, NULL);
+		pthread_create(&t, NULL, exec_thread, "./arg");
+		pthread_join(t, NULL);
+	});
+	TRY("fails in a thread, then goes on", {
+		pthread_t t;
+		pthread_create(&t, NULL, exec_thread, "./missing");
+		pthread_join(t, NULL);
+		pthread_create(&t, NULL, exec_thread, "./nothing");
+		pthread_join(t, NULL);
+		execve(self, (char *[]){"after", NULL}, env);
+	});
+	TRY("fails many times", {
+		int bad = 0;
+		for (int i = 0; i < 50; i++)
+			bad += execve(i & 1 ? "nothere" : "dir", env, env) == -1 && errno == (i & 1 ? ENOENT : EACCES);
+		(void)printf("   failed %d\n", bad);
+		execve(self, (char *[]){"after", NULL}, env);
+	});
+}
+
+int main(int argc, char **argv, char **envp)
+{
+	static char tree[PATH_MAX + 8];
+	ssize_t n;
+
+	if (getenv("GUEST") || argc < 2 || argv[1][0] != '/' || getenv("TREE"))
+		return report(argc, argv, envp);
+	guest_begin(argc, argv);
+	(void)close_range(3, ~0U, 0);
+	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	if (n < 0)
-		return 1;
-	if (argc > 1 && !strcmp(argv[1], "--child"))
-		return as_child(argc, argv);
-	programs();
+		die("exe");
+	(void)snprintf(tree, sizeof(tree), "TREE=%s", guest_root);
+	env[0] = (char *)child_env[0];
+	env[1] = (char *)child_env[1];
+	env[2] = tree;
+	setenv("TREE", guest_root, 1);
+	next_set();
 	scripts();
-	refusals();
+	next_set();
+	script("plain", "", 0755);
+	{
+		char line[PATH_MAX + 8];
+
+		(void)snprintf(line, sizeof(line), "#!%s\n", self);
+		script("plain", line, 0755);
+		script("arg", line, 0755);
+		script("missing", "#!/no/such\n", 0755);
+		script("nothing", "", 0755);
+	}
+	(void)mkdir("s2", 0755);
+	arguments();
+	(void)symlink("plain", "slink");
 	by_descriptor();
 	spawned();
+	threads();
+	refused();
 	return 0;
 }

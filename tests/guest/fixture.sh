@@ -1,54 +1,56 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Makes the tree that every guest program starts in, at the absolute path DIR (the path is in some links).
+# fixture.sh DIR [SETS]: makes the tree that the guest programs work on. guest.h says what each name is for.
 set -eu
+root=$1 sets=${2:-60}
 umask 022
-dir=$1
-mkdir "$dir"
-cd "$dir"
+mkdir -p "$root"
 
-printf 'hello\n' >file
-: >empty
-printf 'readonly\n' >ro
-chmod 0444 ro
-head -c 300000 /dev/zero | tr '\0' x >big
-printf 'two names\n' >hard1
+mkdir "$root/model"
+cd "$root/model"
+echo 'image file' > file
+echo 'read only' > ro
+echo '#!/bin/sh' > exec
+echo 'copied up' > cu
+echo 'removed' > wh
+echo 'hard' > hard1
 ln hard1 hard2
+for d in dir mdir wdir odir xdir; do
+	mkdir "$d"
+	echo a > "$d/a"
+done
+mkdir dir/sub edir
+echo b > dir/b
+echo b > mdir/b
+echo c > dir/sub/c
+ln -s file lrel
+ln -s nothere ldang
+ln -s lloop lloop
+ln -s dir ldir
+ln -s wh lwh
+chmod 0444 ro
+chmod 0755 exec
 
-mkdir -p dir/sub/deep dir/many dir/empty locked
-printf 'a\n' >dir/a
-printf 'b\n' >dir/b
-printf 'deep\n' >dir/sub/deep/leaf
 i=0
-while [ $i -lt 150 ]; do
-  : >"dir/many/$(printf 'f%03d' $i)"
-  i=$((i + 1))
+while [ "$i" -lt "$sets" ]; do
+	s=$(printf '%s/s%03d' "$root" "$i")
+	cp -a "$root/model" "$s"
+	ln -s "$s/file" "$s/labs"
+	i=$((i + 1))
 done
-printf 'inside\n' >locked/inside
-chmod 0555 locked
+rm -r "$root/model"
 
-ln -s file link
-ln -s "$dir/file" abslink
-ln -s dir dirlink
-ln -s dir/ dirslash
-ln -s dir/sub rel
-ln -s nowhere dangling
-ln -s loop loop
-ln -s loopb loopa
-ln -s loopa loopb
-ln -s .. dir/up
-ln -s ../file dir/upfile
-ln -s file/x through
-# 42 links in a row: more than the kernel follows.
-ln -s file chain0
-i=1
-while [ $i -le 41 ]; do
-  ln -s chain$((i - 1)) chain$i
-  i=$((i + 1))
+# One directory with many names, one deep tree, chains of links around the limit.
+mkdir "$root/big" "$root/chain" "$root/deep"
+cd "$root/big"
+seq -f 'n%04g' 3000 | xargs touch
+cd "$root/chain"
+echo end > l0
+i=0
+while [ "$i" -lt 45 ]; do
+	ln -s "l$i" "l$((i + 1))"
+	i=$((i + 1))
 done
-
-printf '#!/bin/sh\necho "script $0 $# $*"\n' >script
-printf '#!%s/script one word\n' "$dir" >script2
-printf '#!/nowhere/interp\n' >badinterp
-printf 'no magic\n' >nomagic
-chmod 0755 script script2 badinterp nomagic
+mkdir -p "$root/deep/a/b/c/d/e/f"
+echo deep > "$root/deep/a/b/c/d/e/f/file"
+find "$root" -exec touch -h -d @1000000000 {} +

@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * For programs that run twice, natively and inside Kapsel, and must print the same: results and errno by
- * name, facts about files without numbers that differ between file systems, objects against a guard page.
+ * Helpers of the guest programs. Each program runs natively and inside Kapsel on the same tree and must print the same, so
+ * it prints results, errors by name and what it left behind, and only what does not change from run to run: no inode or
+ * device numbers, times, process numbers.
+ *
+ * A program is started with the tree as its only argument and calls guest_begin() first.
  */
 #ifndef KAPSEL_TESTS_GUEST_H
 #define KAPSEL_TESTS_GUEST_H
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,182 +20,293 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define unused __attribute__((unused))
+#define GUEST_TIME 1000000000 /* of everything in the fixture */
 
-/* First thing in main: a known umask, whole lines in order also across fork, an end to every hang. */
-static inline void guest_start(void)
+__attribute__((unused)) static const char *guest_root;
+__attribute__((unused)) static int guest_set_count;
+
+__attribute__((unused, format(printf, 1, 2))) static void die(const char *fmt, ...)
 {
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vfprintf(stdout, fmt, ap);
+	va_end(ap);
+	(void)printf(": %s\n", strerrorname_np(errno) ? strerrorname_np(errno) : "0");
+	exit(99);
+}
+
+/* Goes to the tree. Lines come out at once: a child must not print them again. */
+__attribute__((unused)) static void guest_begin(int argc, char **argv)
+{
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (argc < 2) {
+		(void)fprintf(stderr, "usage: %s TREE\n", argv[0]);
+		exit(2);
+	}
+	guest_root = argv[1];
 	umask(022);
-	setvbuf(stdout, NULL, _IOLBF, 4096);
-	alarm(20);
+	if (chdir(guest_root) < 0)
+		die("chdir %s", guest_root);
 }
 
-static inline const char *errno_name(int error)
+/* A buffer whose end lies against a page that cannot be touched. */
+__attribute__((unused)) static void *tail_alloc(size_t len)
 {
-	const char *name = error ? strerrorname_np(error) : "0";
+	size_t page = 4096, pages = (len + page - 1) / page;
+	char *p;
 
-	return name ? name : "unknown error";
+	if (!pages)
+		pages = 1;
+	p = mmap(NULL, (pages + 1) * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED || mprotect(p + pages * page, page, PROT_NONE) < 0)
+		die("tail_alloc");
+	return p + pages * page - len;
 }
 
-/* Prints `LABEL = VALUE` or `LABEL = -1 EWHAT`, and passes the value on. */
-static inline long show(const char *label, long value)
+/* A copy of text whose NUL is the last byte before such a page. Good until 64 more were made. */
+__attribute__((unused)) static char *tail(const char *text)
 {
-	int error = errno;
+	static struct {
+		char *map;
+		size_t len;
+	} ring[64];
+	static unsigned next;
+	size_t len = strlen(text) + 1, pages = (len + 4095) / 4096;
+	unsigned at = next++ % 64;
 
-	if (value == -1)
-		printf("%s = -1 %s\n", label, errno_name(error));
+	if (ring[at].map)
+		munmap(ring[at].map, ring[at].len);
+	ring[at].len = (pages + 1) * 4096;
+	ring[at].map = mmap(NULL, ring[at].len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (ring[at].map == MAP_FAILED || mprotect(ring[at].map + pages * 4096, 4096, PROT_NONE) < 0)
+		die("tail");
+	return memcpy(ring[at].map + pages * 4096 - len, text, len);
+}
+
+__attribute__((unused)) static const char *ename(int err)
+{
+	return strerrorname_np(err) ? strerrorname_np(err) : "?";
+}
+
+/* Prints "label: value" or "label: -ENAME". Returns value. */
+__attribute__((unused, format(printf, 2, 3))) static long result(long value, const char *fmt, ...)
+{
+	int err = errno;
+	va_list ap;
+
+	va_start(ap, fmt);
+	(void)vprintf(fmt, ap);
+	va_end(ap);
+	if (value < 0)
+		(void)printf(": -%s\n", ename(err));
 	else
-		printf("%s = %ld\n", label, value);
-	errno = error;
+		(void)printf(": %ld\n", value);
 	return value;
 }
 
-/* The same for a new descriptor, whose number is nobody's business. */
-static inline int show_fd(const char *label, int fd)
+/* The same for calls whose value is a number that may differ (descriptors): "ok". */
+__attribute__((unused, format(printf, 2, 3))) static long outcome(long value, const char *fmt, ...)
 {
-	int error = errno;
+	int err = errno;
+	va_list ap;
 
-	if (fd < 0)
-		printf("%s = -1 %s\n", label, errno_name(error));
+	va_start(ap, fmt);
+	(void)vprintf(fmt, ap);
+	va_end(ap);
+	if (value < 0)
+		(void)printf(": -%s\n", ename(err));
 	else
-		printf("%s = fd\n", label);
-	errno = error;
-	return fd;
+		(void)printf(": ok\n");
+	return value;
 }
 
-#define CALL(expr) show(#expr, (expr))
-#define FD(expr) show_fd(#expr, (expr))
+#define CALL(expr) ({ errno = 0; result((expr), "%s", #expr); })
+#define OPENS(expr) ({ errno = 0; (int)outcome((expr), "%s", #expr); })
 
-/* For loops: the label is made like printf. */
-__attribute__((format(printf, 2, 3))) static inline long showf(long value, const char *fmt, ...)
+/* Text with the tree's own path cut down to "@". */
+__attribute__((unused)) static const char *shorten(const char *text)
 {
-	int error = errno;
-	char label[512];
-	va_list args;
+	static char buf[4][2 * PATH_MAX];
+	static unsigned next;
+	char *out = buf[next++ % 4], *at = out;
+	size_t len = strlen(guest_root);
 
-	va_start(args, fmt);
-	vsnprintf(label, sizeof(label), fmt, args);
-	va_end(args);
-	errno = error;
-	return show(label, value);
-}
-
-/* size bytes that end at an unmapped page: one byte too many read or written is a fault. */
-static inline void *tail_alloc(size_t size)
-{
-	size_t page = (size_t)sysconf(_SC_PAGESIZE), len = (size + page - 1) / page * page;
-	char *p = mmap(NULL, len + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (p == MAP_FAILED || munmap(p + len, page) < 0) {
-		perror("tail_alloc");
-		exit(EXIT_FAILURE);
+	while (*text && at < out + 2 * PATH_MAX - 2) {
+		if (!strncmp(text, guest_root, len)) {
+			*at++ = '@';
+			text += len;
+		} else {
+			*at++ = *text++;
+		}
 	}
-	return p + len - size;
+	*at = '\0';
+	return out;
 }
 
-static inline char *tail_str(const char *s)
+__attribute__((unused)) static const char *kind_name(mode_t mode)
 {
-	size_t size = strlen(s) + 1;
-
-	return memcpy(tail_alloc(size), s, size);
+	return S_ISREG(mode) ? "file" : S_ISDIR(mode) ? "dir" : S_ISLNK(mode) ? "link" : S_ISFIFO(mode) ? "fifo"
+	       : S_ISSOCK(mode) ? "sock" : S_ISCHR(mode) ? "chr" : S_ISBLK(mode) ? "blk" : "?";
 }
 
-/* A string without its end, cut off by an unmapped page: EFAULT wherever a path is read. */
-static inline char *tail_unterminated(const char *s)
+__attribute__((unused)) static const char *type_name(unsigned char d_type)
 {
-	return memcpy(tail_alloc(strlen(s)), s, strlen(s));
+	return d_type == DT_UNKNOWN ? "unknown" : kind_name(DTTOIF(d_type));
 }
 
-static inline const char *type_name(mode_t mode)
+/* What lies at path: kind, mode, links, size, whether its time is the fixture's, content or target. */
+__attribute__((unused)) static void show_as(const char *path, const char *label)
 {
-	switch (mode & S_IFMT) {
-	case S_IFREG: return "file";
-	case S_IFDIR: return "dir";
-	case S_IFLNK: return "symlink";
-	case S_IFIFO: return "fifo";
-	case S_IFSOCK: return "socket";
-	case S_IFCHR: return "chardev";
-	case S_IFBLK: return "blockdev";
-	default: return "?";
-	}
-}
+	char text[200];
+	struct stat st;
+	ssize_t n;
+	int fd;
 
-/* Type, mode, owner, and for files also size and links. */
-static inline void show_st(const char *label, long rc, const struct stat *st)
-{
-	if (rc < 0) {
-		show(label, rc);
+	if (lstat(path, &st) < 0) {
+		(void)printf("   %s -%s\n", label, ename(errno));
 		return;
 	}
-	printf("%s: %s %04o %s", label, type_name(st->st_mode), st->st_mode & 07777,
-	       st->st_uid == geteuid() && st->st_gid == getegid() ? "mine" : "not mine");
-	if (S_ISREG(st->st_mode))
-		printf(" size %lld links %lu", (long long)st->st_size, (unsigned long)st->st_nlink);
-	if (S_ISLNK(st->st_mode))
-		printf(" size %lld", (long long)st->st_size);
-	putchar('\n');
-}
-
-static inline void show_lstat(const char *path)
-{
-	struct stat st;
-	char label[PATH_MAX];
-
-	snprintf(label, sizeof(label), "lstat %s", path);
-	show_st(label, lstat(path, &st), &st);
-}
-
-/* Prints at most the first 60 bytes. */
-static inline void show_content(const char *path)
-{
-	char buf[61];
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
-
-	if (n < 0) {
-		printf("content %s: %s\n", path, errno_name(errno));
-	} else {
-		buf[n] = 0;
+	(void)printf("   %s %s %04o", label, kind_name(st.st_mode), st.st_mode & 07777);
+	if (!S_ISDIR(st.st_mode))
+		(void)printf(" n%ld s%ld", (long)st.st_nlink, (long)st.st_size);
+	(void)printf(" %s", st.st_mtime == GUEST_TIME && !st.st_mtim.tv_nsec ? "old" : "new");
+	(void)printf(" %s%s", st.st_uid == geteuid() ? "mine" : "foreign", st.st_gid == getegid() ? "" : "+group");
+	if (S_ISLNK(st.st_mode)) {
+		n = readlink(path, text, sizeof(text) - 1);
+		text[n < 0 ? 0 : n] = '\0';
+		(void)printf(" -> %s", shorten(text));
+	} else if (S_ISREG(st.st_mode) && (fd = open(path, O_RDONLY)) >= 0) {
+		n = read(fd, text, 60);
+		text[n < 0 ? 0 : n] = '\0';
+		(void)printf(" \"");
 		for (ssize_t i = 0; i < n; i++)
-			if (buf[i] == '\n')
-				buf[i] = '|';
-		printf("content %s: [%s]\n", path, buf);
+			(void)putchar(text[i] == '\n' ? '|' : text[i] < ' ' ? '.' : text[i]);
+		(void)printf("\"");
+		(void)close(fd);
 	}
-	if (fd >= 0)
-		close(fd);
+	(void)printf("\n");
 }
 
-static inline void put_file(const char *path, const char *text)
+__attribute__((unused)) static void show(const char *path)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	show_as(path, path);
+}
 
-	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text)) {
-		printf("put_file %s: %s\n", path, errno_name(errno));
-		exit(EXIT_FAILURE);
+__attribute__((unused)) static int by_name(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Names and types of a directory, sorted; each d_type and d_ino must agree with lstat. */
+__attribute__((unused)) static void list(const char *path)
+{
+	DIR *d = opendir(path);
+	char *names[4096];
+	struct dirent *e;
+	size_t n = 0;
+
+	if (!d) {
+		(void)printf("   ls %s -%s\n", path, ename(errno));
+		return;
 	}
-	close(fd);
+	while (n < 4096 && (e = readdir(d))) {
+		const char *mark = "";
+		struct stat st;
+		char line[400];
+
+		if (fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			mark = "!stat";
+		else if (strcmp(e->d_name, "..") != 0 && st.st_ino != e->d_ino)
+			mark = "!ino";
+		else if (e->d_type != DT_UNKNOWN && (mode_t)DTTOIF(e->d_type) != (st.st_mode & S_IFMT))
+			mark = "!type";
+		(void)snprintf(line, sizeof(line), "%s:%s%s", e->d_name, type_name(e->d_type), mark);
+		names[n++] = strdup(line);
+	}
+	(void)closedir(d);
+	qsort(names, n, sizeof(*names), by_name);
+	(void)printf("   ls %s:", path);
+	for (size_t i = 0; i < n; i++) {
+		(void)printf(" %s", names[i]);
+		free(names[i]);
+	}
+	(void)printf("\n");
 }
 
-/* How a child ended. */
-static inline void show_wait(const char *label, pid_t pid)
+__attribute__((unused)) static void put_text(const char *path, int flags, const char *text)
 {
-	int status;
+	int fd = open(path, flags, 0644);
 
-	if (pid < 0)
-		show(label, -1);
-	else if (waitpid(pid, &status, 0) != pid)
-		printf("%s: wait: %s\n", label, errno_name(errno));
-	else if (WIFEXITED(status))
-		printf("%s: exit %d\n", label, WEXITSTATUS(status));
-	else
-		printf("%s: signal %s\n", label, sigabbrev_np(WTERMSIG(status)));
+	if (fd < 0 || write(fd, text, strlen(text)) < 0)
+		die("put_text %s", path);
+	(void)close(fd);
 }
+
+__attribute__((unused)) static void make_socket(const char *path)
+{
+	struct sockaddr_un a = {.sun_family = AF_UNIX};
+	int s = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	(void)snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+	if (s < 0 || bind(s, (struct sockaddr *)&a, sizeof(a)) < 0)
+		die("socket %s", path);
+	(void)close(s);
+}
+
+/*
+ * Every kind of name, in a directory of its own: the fixture made what an image holds, the rest is made here. See
+ * fixture.sh for the former. Kinds: file ro exec of an image; cu copied up; wh removed; hard1, hard2 one file; dir of the image,
+ * mdir with more in it, wdir emptied, odir removed and made again, xdir removed, edir empty; new and ndir of the instance;
+ * links; fifo; sock.
+ */
+__attribute__((unused)) static void next_set(void)
+{
+	char path[PATH_MAX];
+
+	(void)snprintf(path, sizeof(path), "%s/s%03d", guest_root, guest_set_count++);
+	if (chdir(path) < 0)
+		die("set %s", path);
+	put_text("cu", O_WRONLY | O_APPEND, "more\n");
+	put_text("new", O_WRONLY | O_CREAT | O_EXCL, "new file\n");
+	put_text("mdir/n", O_WRONLY | O_CREAT | O_EXCL, "n\n");
+	if (unlink("wh") < 0 || unlink("wdir/a") < 0 || unlink("xdir/a") < 0 || rmdir("xdir") < 0 || unlink("odir/a") < 0 ||
+	    rmdir("odir") < 0 || mkdir("odir", 0755) < 0 || mkdir("ndir", 0755) < 0 || symlink("new", "lnew") < 0 ||
+	    mkfifo("fifo", 0644) < 0)
+		die("set %s", path);
+	put_text("odir/n", O_WRONLY | O_CREAT | O_EXCL, "n\n");
+	put_text("ndir/x", O_WRONLY | O_CREAT | O_EXCL, "x\n");
+	make_socket("sock");
+}
+
+#define KINDS                                                                                                           \
+	"file", "ro", "exec", "cu", "new", "wh", "absent", "hard1", "dir", "mdir", "wdir", "odir", "edir", "xdir",          \
+		"ndir", "lrel", "labs", "ldang", "lloop", "ldir", "lwh", "lnew", "fifo", "sock"
+#define ODD_KINDS                                                                                                       \
+	"file/", "new/", "dir/", "mdir/", "absent/", "wh/", "xdir/", "lrel/", "ldir/", "ldang/", "lloop/", "file/x",       \
+		"absent/x", "wh/x", "dir/.", "dir/..", "dir/a", "mdir/a", "mdir/n", "wdir/a", "odir/a", "odir/n",           \
+		"xdir/a", "ldir/a", "ldir/absent", "file/.", "file/..", "", ".", "..", "/", "./file", "dir/../file",        \
+		"dir//a", "lloop/x"
+
+/* Runs body with char *name for every kind of name; each call of EACH gets names of its own. */
+#define EACH(what, body)                                                                                                \
+	do {                                                                                                            \
+		static const char *const each_[] = {KINDS, ODD_KINDS};                                                  \
+		next_set();                                                                                             \
+		(void)printf("== %s\n", what);                                                                          \
+		for (size_t i_ = 0; i_ < sizeof(each_) / sizeof(*each_); i_++) {                                        \
+			char *name = tail(each_[i_]);                                                                   \
+			errno = 0;                                                                                      \
+			body;                                                                                           \
+		}                                                                                                       \
+	} while (0)
 
 #endif

@@ -104,7 +104,7 @@ START_TEST(filter_says_what_the_row_says)
 		const struct kp_row *r = kp_row_of(nr);
 		uint32_t want = r ? wanted(r) : SECCOMP_RET_ERRNO | ENOSYS;
 
-		/* sendto without an address passes: see the conditions. */
+		/* Without an address it passes: see the conditions. */
 		if (r && !strcmp(r->name, "sendto"))
 			want = SECCOMP_RET_ALLOW;
 		ck_assert_msg(verdict(nr, AUDIT_ARCH_X86_64, NULL) == want, "%d (%s): %08x, not %08x", nr,

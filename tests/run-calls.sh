@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# The differential runner: each program of tests/guest/ runs natively and inside Kapsel, in the same tree at the
+# The differential runner: each program of tests/calls/ runs natively and inside Kapsel, in the same tree at the
 # same path; what it prints and how it ends must be the same. TAP; exit 0, 1, or 77 if it cannot run.
-#   run-guest.sh [--native] BUILD-DIR [PROGRAM...]     --native: twice natively instead, to see that it is stable
+#   run-calls.sh [--native] BUILD-DIR [PROGRAM...]     --native: twice natively instead, to see that it is stable
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
@@ -16,12 +16,12 @@ shift
 stage_and_run() { # PROGRAM...: copies what is needed to where any user can read it, then runs for each user
   stage=$(public_dir kapsel-guest)
   trap 'rm -rf "$stage"' EXIT
-  mkdir -p "$stage/tests/guest"
-  cp "$here/lib.sh" "$here/run-guest.sh" "$stage/tests/"
-  cp "$here/guest/fixture.sh" "$here/guest/exceptions" "$stage/tests/guest/"
-  for source in "$here"/guest/*.c; do
+  mkdir -p "$stage/tests/calls"
+  cp "$here/lib.sh" "$here/run-calls.sh" "$stage/tests/"
+  cp "$here/calls/fixture.sh" "$here/calls/exceptions" "$stage/tests/calls/"
+  for source in "$here"/calls/*.c; do
     name=$(basename "$source" .c)
-    cp "$build/tests/guest/$name" "$build/tests/guest/$name-static" "$stage/tests/guest/"
+    cp "$build/tests/calls/$name" "$build/tests/calls/$name-static" "$stage/tests/calls/"
   done
   if [ -z "$native_only" ]; then
     cp "$build/kapsel" "$build/kapsel-pack" "$stage/"
@@ -30,12 +30,12 @@ stage_and_run() { # PROGRAM...: copies what is needed to where any user can read
   status=0
   echo "# as uid $(id -u)"
   # shellcheck disable=SC2086 # nothing or one word
-  sh "$stage/tests/run-guest.sh" --inner $native_only "$stage" "$@" || status=1
+  sh "$stage/tests/run-calls.sh" --inner $native_only "$stage" "$@" || status=1
   if [ "$(id -u)" = 0 ]; then
     if can_become_user; then
       echo "# as uid $TEST_UID"
       # shellcheck disable=SC2086
-      as_user sh "$stage/tests/run-guest.sh" --inner $native_only "$stage" "$@" || status=1
+      as_user sh "$stage/tests/run-calls.sh" --inner $native_only "$stage" "$@" || status=1
     else
       echo "ok - as an ordinary user # SKIP no other user id can be taken here"
       [ "${KAPSEL_MUST_RUN-}" != 1 ] || status=1
@@ -57,7 +57,7 @@ trap clean EXIT
 chmod 0755 "$work"
 
 programs=$*
-[ -n "$programs" ] || programs=$(cd "$build/tests/guest" && for p in *-static; do echo "${p%-static}"; done)
+[ -n "$programs" ] || programs=$(cd "$build/tests/calls" && for p in *-static; do echo "${p%-static}"; done)
 variants=
 for p in $programs; do variants="$variants $p $p-static"; done
 
@@ -72,7 +72,7 @@ plain() {
 
 fresh_tree() {
   [ ! -e "$work/t" ] || { chmod -R u+rwx "$work/t" && rm -rf "$work/t"; }
-  sh "$build/tests/guest/fixture.sh" "$work/t"
+  sh "$build/tests/calls/fixture.sh" "$work/t"
 }
 
 natively() { # VARIANT OUTPUT
@@ -107,12 +107,12 @@ expected_to_differ() { # VARIANT FILE: the file without the lines that exception
     END { while ((getline line < file) > 0) {
       keep = 1
       for (i = 1; i <= n; i++) if (line ~ pattern[i]) keep = 0
-      if (keep) print line } }' "$build/tests/guest/exceptions"
+      if (keep) print line } }' "$build/tests/calls/exceptions"
 }
 
 mkdir "$work/bin"
 for v in $variants; do
-  cp "$build/tests/guest/$v" "$work/bin/" || skip_all "$v: not built"
+  cp "$build/tests/calls/$v" "$work/bin/" || skip_all "$v: not built"
 done
 for v in $variants; do natively "$v" "$out/$v.native"; done
 if [ -n "$native_only" ]; then

@@ -1,0 +1,150 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# run.sh [--kapsel BIN] [--pack BIN] [--keep] [NAME...]
+#
+# Runs each guest program natively and inside Kapsel on the same tree: output and exit status must be the same. The kernel is
+# the oracle. As root both sides run as an ordinary user as well (KAPSEL_TEST_USER, else nobody).
+#
+# GUEST_RUNNER: a program used in the place of the launcher: RUNNER IMAGE INSTANCE_DIR CMD ARG...
+# GUEST_TREE_DIR: where the native tree lies (its path in the image is the same), else /tmp.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(cd "$here/../.." && pwd)
+kapsel=${KAPSEL:-$top/build/release/kapsel}
+pack=${KAPSEL_PACK:-}
+keep=
+names=()
+while [ $# -gt 0 ]; do
+	case $1 in
+	--kapsel) kapsel=$2; shift ;;
+	--pack) pack=$2; shift ;;
+	--keep) keep=1 ;;
+	-h | --help) sed -n '3,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+	*) names+=("$1") ;;
+	esac
+	shift
+done
+kapsel=$(realpath "$kapsel")
+pack=$(realpath "${pack:-$(dirname "$kapsel")/kapsel-pack}")
+runner=${GUEST_RUNNER:-}
+work=$(mktemp -d "${GUEST_TREE_DIR:-/tmp}/kpg.XXXXXX")
+chmod 755 "$work"
+if [ -z "$keep" ]; then
+	trap 'chmod -R u+rwX "$work" 2>/dev/null; rm -rf "$work"' EXIT
+fi
+
+bail() {
+	echo "Bail out! $*"
+	exit 1
+}
+
+# --- programs and image ---
+mkdir "$work/bin"
+if [ ${#names[@]} -eq 0 ]; then
+	for f in "$here"/*.c; do names+=("$(basename "$f" .c)"); done
+fi
+programs=
+for name in "${names[@]}"; do
+	${CC:-gcc} -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -O1 -g -o "$work/bin/$name" "$here/$name.c" -pthread \
+		|| bail "$name.c does not compile"
+	programs+="$work/bin/$name, "
+done
+sh "$here/fixture.sh" "$work/model" || bail "no fixture"
+if [ -n "$(find "$work/model" -newermt @1000000001 -print -quit)" ]; then bail "times in the fixture"; fi
+
+# The links in the fixture that are absolute must lead to the tree where it is used.
+place() { # FROM TO: a fresh copy
+	rm -rf "$2"
+	cp -a "$1" "$2"
+	local link
+	for link in "$2"/s*/labs; do
+		ln -sfn "${link%/labs}/file" "$link"
+		touch -h -d @1000000000 "$link"
+	done
+	find "$2" -maxdepth 2 -type d -exec touch -d @1000000000 {} +
+}
+tree=$work/tree
+place "$work/model" "$tree"
+cat > "$work/manifest.yaml" <<END
+kapsel: 1
+name: guest-tests
+entry: {command: [/bin/sh]}
+contents:
+  - elf: [${programs}/bin/sh, /bin/cat, /bin/ls, /bin/echo, /bin/sleep, /bin/true, /bin/false, /usr/bin/env, /bin/mkdir, /bin/rm]
+  - copy: {from: $tree, to: $tree}
+END
+KAPSEL_LAUNCHER=$kapsel "$pack" pack "$work/manifest.yaml" -o "$work/guest.kapsel" > "$work/pack.log" 2>&1 \
+	|| { cat "$work/pack.log"; bail "cannot pack"; }
+chmod 755 "$work/guest.kapsel"
+
+# --- one run on each side ---
+as() { # USER CMD...
+	local user=$1
+	shift
+	if [ -z "$user" ]; then
+		env -i PATH="$PATH" HOME="$work/home" LANG=C.UTF-8 "$@"
+	else
+		setpriv --reuid "$user" --regid "$(id -g "$user")" --clear-groups \
+			env -i PATH="$PATH" HOME="$work/home-$user" LANG=C.UTF-8 "$@"
+	fi
+}
+
+filter() { # NAME FILE: without the lines that exceptions names
+	local program regex reason
+	cp "$2" "$2.cmp"
+	while IFS=$'\t' read -r program regex reason; do
+		case $program in '' | '#'*) continue ;; esac
+		if [ "$program" = "$1" ]; then
+			sed -i -E "\\|$regex|d" "$2.cmp"
+		fi
+	done < "$here/exceptions"
+}
+
+count=0 passed=0 failed=0
+one() { # NAME USER
+	local name=$1 user=$2 out=$work/out/$1-${2:-self} rc
+	mkdir -p "$work/out"
+	place "$work/model" "$tree"
+	if [ -n "$user" ]; then chown -R -h "$user:$(id -g "$user")" "$tree"; fi
+	as "$user" timeout 120 "$work/bin/$name" "$tree" > "$out.native" 2>&1 < /dev/null
+	echo "exit status $?" >> "$out.native"
+	# What the guest sees must come out of the image.
+	rm -rf "$tree"
+	if [ -n "$runner" ]; then
+		as "$user" ${KTRACE:+KTRACE="$KTRACE"} KCWD=/ timeout 120 "$runner" "$work/guest.kapsel" \
+			"$(mktemp -u "$work/home${user:+-$user}/i.XXXXXX")" "$work/bin/$name" "$tree" > "$out.kapsel" 2>&1 < /dev/null
+	else
+		as "$user" timeout 120 "$kapsel" run --rm "$work/guest.kapsel" -- "$work/bin/$name" "$tree" \
+			> "$out.kapsel" 2>&1 < /dev/null
+	fi
+	echo "exit status $?" >> "$out.kapsel"
+	filter "$name" "$out.native"
+	filter "$name" "$out.kapsel"
+	count=$((count + 1))
+	if cmp -s "$out.native.cmp" "$out.kapsel.cmp"; then
+		passed=$((passed + 1))
+		echo "ok $count - $name${user:+ as $user} ($(wc -l < "$out.native.cmp") lines)"
+	else
+		failed=$((failed + 1))
+		echo "not ok $count - $name${user:+ as $user}"
+		diff -U3 --label native --label kapsel "$out.native.cmp" "$out.kapsel.cmp" | head -n "${GUEST_DIFF_LINES:-200}" | sed 's/^/# /'
+	fi
+}
+
+users=("")
+mkdir "$work/home"
+if [ "$(id -u)" = 0 ]; then
+	user=${KAPSEL_TEST_USER:-nobody}
+	users+=("$user")
+	mkdir "$work/home-$user"
+	chown "$user" "$work/home-$user"
+	chmod 1777 "$work"
+fi
+if [ -n "${GUEST_ONLY_USER:-}" ]; then users=("$GUEST_ONLY_USER"); fi
+if [ "${GUEST_ONLY_USER:-}" = root ]; then users=(""); fi
+for user in "${users[@]}"; do
+	for name in "${names[@]}"; do one "$name" "$user"; done
+done
+echo "1..$count"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
