@@ -2,31 +2,35 @@
 # SPDX-License-Identifier: Apache-2.0
 # Documentation that went stale: paths it names that do not exist, options that the man page lacks.
 set -u
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 kapsel=${1-build/release/kapsel}
 bad=0
+found=$(mktemp)
+trap 'rm -f "$found"' EXIT
 
-# `dir/file`, `dir/` and links [text](path); a path with blanks, wildcards or capitals-only words is prose.
+# `dir/file`, `dir/` and links [text](path), if they begin with something that the tree has; NAME stands for any name.
 for doc in README.md */README.md tests/*/README.md docs/*.md; do
   [ -f "$doc" ] || continue
   here=$(dirname "$doc")
   {
+    # shellcheck disable=SC2016 # backquotes as such
     grep -oE '`[A-Za-z0-9_.-]+/[A-Za-z0-9_./-]*`' "$doc" | tr -d '`'
     grep -oE '\]\([^)#:]+\)' "$doc" | sed 's/^](//; s/)$//'
   } | sort -u | while read -r path; do
     case $path in
-      build/* | /* | *.kapsel | ~*) continue ;;
+      build/* | /* | *.kapsel | *NAME*) continue ;;
     esac
+    first=${path%%/*}
+    [ -e "$first" ] || [ -e "$here/$first" ] || [ -e "src/$first" ] || [ "$first" = "$path" ] || continue
     if [ ! -e "$path" ] && [ ! -e "$here/$path" ] && [ ! -e "src/$path" ]; then
       echo "$doc: $path: no such file in the tree"
     fi
   done
-done >build/check-docs.$$ 2>&1
-if [ -s build/check-docs.$$ ]; then
-  cat build/check-docs.$$
+done >"$found" 2>&1
+if [ -s "$found" ]; then
+  sort -u "$found"
   bad=1
 fi
-rm -f build/check-docs.$$
 
 # Verbs as `kapsel --help` lists them: two blanks, the verb, blanks, what it does.
 for verb in $("$kapsel" --help 2>/dev/null | awk '/^  [a-z]+ / { print $1 }'); do

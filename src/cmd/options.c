@@ -73,6 +73,16 @@ static const struct kp_option cache_options[] = {
 	{0}
 };
 
+/* Parsed by kapsel-pack; here for the man page and the completions. `make check-docs` compares with its --help. */
+static const struct kp_option pack_options[] = {
+	{"output",   'o', "OUT",               0,              "where the image goes (needed); it appears whole or not at all"},
+	{"compression", 'c', "LEVEL",          0,              "zstd level, 1 (fast) to 22 (small); default 15"},
+	{"jobs",     'j', "N",                 0,              "compressor threads; default: one a processor"},
+	{"quiet",    'q', NULL,                0,              "no progress, no summary"},
+	{"verbose",  'v', NULL,                0,              "say what is added and what is left out"},
+	{0}
+};
+
 #define C KP_VERB_COMMAND
 #define P KP_VERB_PACK
 #define L KP_VERB_LATER
@@ -91,7 +101,7 @@ const struct kp_verb kp_verbs[] = {
 	{"rm",       kp_cmd_rm,       0, 1, -1, "INSTANCE...",                           "remove instances that do not run",           NULL},
 	{"cache",    kp_cmd_cache,    0, 1,  1, "show|trim|verify [OPTIONS]",            "look after the object store",                cache_options},
 	{"doctor",   kp_cmd_doctor,   0, 0,  0, "[--json]",                              "what this host offers",                      json_options},
-	{"pack",     NULL,            P, 0, -1, "MANIFEST -o APP.kapsel",                "build an image (kapsel-pack)",               NULL},
+	{"pack",     NULL,            P, 0, -1, "MANIFEST -o APP.kapsel",                "build an image (kapsel-pack)",               pack_options},
 	{"capture",  NULL,            L, 0, -1, "", "pack what a command reads", NULL},
 	{"clone",    NULL,            L, 0, -1, "", "copy an instance", NULL},
 	{"commit",   NULL,            L, 0, -1, "", "apply changes to the host or an image", NULL},

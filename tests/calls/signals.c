@@ -58,6 +58,8 @@ static void changes(const char *label)
 		mistakes += wrong("access", access("file", F_OK) == 0);
 		mistakes += wrong("chdir", chdir("dir/sub") == 0);
 		mistakes += wrong("chdir", chdir("../..") == 0);
+		if (fchdir(top) < 0)
+			exit(EXIT_FAILURE);
 	}
 	calm();
 	printf("%s: mistakes %u\n", label, mistakes);
