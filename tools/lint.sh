@@ -37,7 +37,7 @@ scripts=$(find tools tests .ci -name '*.sh' -o -path .ci/run | sort)
 grep -nE '[[:blank:]]+$' Makefile $scripts /dev/null && bad=1
 if command -v shellcheck >/dev/null; then
   # shellcheck disable=SC2086
-  shellcheck -x -S warning $scripts || bad=1
+  shellcheck -x -S error $scripts || bad=1
 fi
 if [ -n "${CPPCHECK-}" ]; then
   cppcheck --quiet --enable=warning,portability --inline-suppr --error-exitcode=1 --library=gnu,posix -D_GNU_SOURCE \
