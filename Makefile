@@ -155,6 +155,7 @@ check: deps ## everything below, then that the build left the tree clean
 
 check-guest: all $(GUEST_BIN) ## programs whose output must be the same natively and inside (ONLY="stat open")
 	$(Q)tests/run-calls.sh $(O) $(ONLY)
+	$(Q)tests/guest/run.sh --kapsel $(O)/kapsel $(ONLY_GUEST)
 
 check-native: $(GUEST_BIN) ## the same programs say the same thing each time without Kapsel
 	$(Q)tests/run-calls.sh --native $(O) $(ONLY)
