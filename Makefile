@@ -108,7 +108,8 @@ check-unit: $(O)/unit ## unit tests
 
 # --- what a build needs, by its Debian 12 names ---
 DEPS := gcc make libc6-dev libseccomp-dev libsquashfs-dev liblz4-dev zlib1g-dev liblzma-dev libzstd-dev \
-	libyaml-dev libsodium-dev libarchive-dev libelf-dev check libsubunit-dev squashfs-tools musl-tools util-linux
+	libyaml-dev libsodium-dev libarchive-dev libelf-dev uthash-dev check libsubunit-dev \
+	squashfs-tools musl-tools util-linux
 # For fuzz, lint, format and bench only.
 DEPS_DEVELOP := clang clang-format cppcheck gcovr bubblewrap proot git python3
 
@@ -119,14 +120,15 @@ deps-develop: ## the same, with what fuzz, lint, format, coverage and bench use
 	$(Q)sh tools/deps.sh $(DEPS) $(DEPS_DEVELOP)
 
 # --- programs that the tests run; never sanitized: they are the guests ---
-GUEST_SRC := $(sort $(wildcard tests/calls/*.c))
-GUEST_BIN := $(GUEST_SRC:%.c=$(O)/%) $(GUEST_SRC:%.c=$(O)/%-static)
+CALLS_SRC := $(sort $(wildcard tests/calls/*.c))
+CALLS_BIN := $(CALLS_SRC:%.c=$(O)/%) $(CALLS_SRC:%.c=$(O)/%-static)
 HELPER_SRC := $(sort $(wildcard tests/e2e/*.c))
 HELPER_BIN := $(HELPER_SRC:%.c=$(O)/%)
 BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
 BENCH_BIN := $(BENCH_SRC:%.c=$(O)/%) $(BENCH_SRC:%.c=$(O)/%-static)
 # They pass bad pointers on purpose.
-TEST_CFLAGS := -std=gnu11 $(WARN) -Wno-nonnull -Wno-stringop-overread -Wno-format-truncation -O2 -g -pthread -MMD -MP -D_GNU_SOURCE -Itests/calls
+TEST_CFLAGS := -std=gnu11 $(WARN) -Wno-nonnull -Wno-stringop-overread -Wno-format-truncation -O2 -g -pthread \
+	-MMD -MP -D_GNU_SOURCE -Itests/calls
 
 $(O)/tests/calls/%-static $(O)/tests/bench/%-static: TEST_LINK := -static
 $(O)/tests/e2e/%: TEST_LINK := -static
@@ -147,24 +149,27 @@ $(O)/tests/e2e/%: TEST_LIBS := -lseccomp
 $(O)/tests/e2e/%: tests/e2e/%.c
 	$(build-test-program)
 
-test-programs: $(GUEST_BIN) $(HELPER_BIN) $(BENCH_BIN)
+test-programs: $(CALLS_BIN) $(HELPER_BIN) $(BENCH_BIN)
 
 # --- tests; KAPSEL_MUST_RUN=1 makes a skipped one a failure ---
 check: deps ## everything below, then that the build left the tree clean
 	$(Q)MAKE="$(MAKE)" O=$(O) tools/check.sh
 
-check-guest: all $(GUEST_BIN) ## programs whose output must be the same natively and inside (ONLY="stat open")
+check-guest: all ## programs whose output must be the same natively and inside (ONLY="stat exec")
+	$(Q)tests/run-guest.sh $(O) $(ONLY)
+
+check-calls: all $(CALLS_BIN) ## the same, a family of system calls each, dynamic and static (ONLY="stat open")
 	$(Q)tests/run-calls.sh $(O) $(ONLY)
 	$(Q)tests/guest/run.sh --kapsel $(O)/kapsel $(ONLY_GUEST)
 
-check-native: $(GUEST_BIN) ## the same programs say the same thing each time without Kapsel
+check-native: $(CALLS_BIN) ## those programs say the same thing each time without Kapsel
 	$(Q)tests/run-calls.sh --native $(O) $(ONLY)
 
 check-e2e: all $(HELPER_BIN) ## shell tests of the whole program (ONLY="empty-root")
 	$(Q)tests/run-e2e.sh $(O) $(ONLY)
 
 check-headers: ## each header compiles alone
-	$(Q)for h in $(wildcard include/kapsel/*.h src/*/*.h packager/*.h tests/unit/*.h tests/calls/*.h); do \
+	$(Q)for h in $(wildcard include/kapsel/*.h src/*/*.h packager/*.h tests/unit/*.h tests/calls/*.h tests/guest/*.h); do \
 		$(CC) $(CPPFLAGS) -Itests/calls $(filter-out -MMD -MP,$(CFLAGS_ALL)) -Wno-unused-function -Werror \
 			-fsyntax-only -x c -include $$h /dev/null || { echo "$$h: does not compile alone"; exit 1; }; \
 	done
@@ -256,7 +261,7 @@ clean: ## remove everything built
 help: ## this list
 	@awk -F':.*## ' '/^[a-z_.-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: all check check-unit check-guest check-native check-e2e check-headers check-layers check-docs \
+.PHONY: all check check-unit check-guest check-calls check-native check-e2e check-headers check-layers check-docs \
 	asan samples bench demo deps deps-develop fuzz replay replay-run lint format coverage \
 	compile_commands.json install uninstall dist test-programs clean help
 .SECONDARY:

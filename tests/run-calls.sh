@@ -77,13 +77,13 @@ fresh_tree() {
 
 natively() { # VARIANT OUTPUT
   fresh_tree
-  (cd "$work/t" && plain timeout -k 5 60 env -i PATH=/usr/bin:/bin HOME=/nonexistent LC_ALL=C \
+  (cd "$work/t" && plain timeout -k 5 30 env -i PATH=/usr/bin:/bin HOME=/nonexistent LC_ALL=C \
     "$work/bin/$1" </dev/null >"$2" 2>"$2.err")
   echo "exit status $?" >>"$2"
 }
 
 inside() { # VARIANT OUTPUT
-  (cd / && timeout -k 5 90 "$build/kapsel" run --quiet --rm --cwd "$work/t" "$out/image.kapsel" -- "$work/bin/$1" \
+  (cd / && timeout -k 5 40 "$build/kapsel" run --quiet --rm --cwd "$work/t" "$out/image.kapsel" -- "$work/bin/$1" \
     </dev/null >"$2" 2>"$2.err")
   echo "exit status $?" >>"$2"
 }

@@ -24,7 +24,8 @@ count() { # what a log says: "passed failed skipped", from Check's closing lines
 
 step() { # TARGET
   printf '\n== %s\n' "$1"
-  { $MAKE --no-print-directory "$1" 2>&1; echo $? >"$results/$1.status"; } | tee "$results/$1.log"
+  { $MAKE --no-print-directory "$1" 2>&1; echo $? >"$results/$1.status"; } |
+    sed -u 's/^[0-9]* passed, [0-9]* failed$/# &/' | tee "$results/$1.log"
   status=$(cat "$results/$1.status")
   # shellcheck disable=SC2046 # three words
   set -- "$1" $(count "$results/$1.log")
@@ -41,7 +42,7 @@ step() { # TARGET
 before=$(tree_state)
 step all
 if [ -z "$broken" ]; then
-  for target in check-unit check-guest check-e2e replay check-headers check-layers check-docs; do
+  for target in check-unit check-guest check-calls check-e2e replay check-headers check-layers check-docs; do
     step "$target"
   done
 fi

@@ -150,7 +150,7 @@ static void interrupted(void)
 	show_wait("writer", pid);
 	close(fd);
 	signal(SIGALRM, SIG_DFL);
-	alarm(30);
+	alarm(20);
 }
 
 int main(void)
