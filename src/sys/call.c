@@ -104,7 +104,7 @@ int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start)
 	return 0;
 }
 
-static int resolve_flags(struct kp_call *c, size_t i, bool follow, struct kp_node *ret_node)
+static int resolve_path(struct kp_call *c, size_t i, bool follow, bool name_only, struct kp_node *ret_node)
 {
 	struct kp_gpath start = {"/"};
 	struct kp_walk w = {
@@ -113,6 +113,7 @@ static int resolve_flags(struct kp_call *c, size_t i, bool follow, struct kp_nod
 		.start = start.s,
 		.path = c->path[i],
 		.follow = follow,
+		.name_only = name_only,
 	};
 	int rc;
 
@@ -133,7 +134,14 @@ int kp_call_resolve(struct kp_call *c, size_t i, bool follow, struct kp_node *re
 {
 	if (c->path_null[i])
 		return -EFAULT;
-	return resolve_flags(c, i, follow, ret_node);
+	return resolve_path(c, i, follow, false, ret_node);
+}
+
+int kp_call_resolve_name(struct kp_call *c, size_t i, struct kp_node *ret_node)
+{
+	if (c->path_null[i])
+		return -EFAULT;
+	return resolve_path(c, i, false, true, ret_node);
 }
 
 int kp_call_resolve_at(struct kp_call *c, size_t i, bool follow, int flags, struct kp_node *ret_node)
@@ -142,7 +150,7 @@ int kp_call_resolve_at(struct kp_call *c, size_t i, bool follow, int flags, stru
 		return -EFAULT;
 	if (!c->path[i][0] && flags & AT_EMPTY_PATH)
 		return kp_call_fd_node(c, c->dirfd[i], ret_node);
-	return resolve_flags(c, i, follow, ret_node);
+	return resolve_path(c, i, follow, false, ret_node);
 }
 
 /* An open file of the upper, reached through the descriptor: it may have lost its name, or have got another. */

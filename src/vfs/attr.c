@@ -66,17 +66,16 @@ int kp_node_statx(struct kp_vfs *v, const struct kp_node *n, struct statx *x)
 		from_stat(&n->st, x);
 		break;
 	case KP_HOST:
-	case KP_MAGIC:
-	case KP_PROC:
-		if (S_ISLNK(n->mode) || n->origin != KP_MAGIC) {
-			struct stat st;
+	case KP_PROC: {
+		struct stat st;
 
-			if (fstatat(AT_FDCWD, n->host.s, &st, AT_SYMLINK_NOFOLLOW) < 0)
-				return -errno;
-			from_stat(&st, x);
-		} else {
-			from_stat(&n->st, x);
-		}
+		if (fstatat(AT_FDCWD, n->host.s, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			return -errno;
+		from_stat(&st, x);
+		return 0;
+	}
+	case KP_MAGIC:
+		from_stat(&n->st, x);
 		if (!n->ino)
 			return 0;
 		break; /* an open file of the upper */
@@ -166,19 +165,24 @@ int kp_node_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *ret_
 		}
 	}
 	if (n->origin == KP_IMAGE && !S_ISDIR(n->mode)) {
-		fd = kp_store_open_entry(v->layers[n->layer].store, n->entry, flags | O_NOFOLLOW);
+		fd = kp_store_open_entry(v->layers[n->layer].store, n->entry, flags);
 		if (fd < 0)
 			return fd;
 		*ret_fd = fd;
 		return 0;
 	}
 	if (n->origin == KP_UPPER && !S_ISDIR(n->mode)) {
-		fd = openat(v->upper_fd, n->guest.s + 1, flags | O_NOFOLLOW);
+		/* No link: nobody but us makes names there, and O_NOFOLLOW would be seen by F_GETFL. */
+		fd = openat(v->upper_fd, n->guest.s + 1, S_ISLNK(n->mode) ? flags | O_NOFOLLOW : flags);
 	} else {
 		rc = kp_node_host_path(v, n, &host);
 		if (rc)
 			return rc;
-		fd = open(host.s, n->origin == KP_MAGIC && !S_ISLNK(n->mode) ? flags & ~O_NOFOLLOW : flags | O_NOFOLLOW);
+		if (n->origin == KP_MAGIC && !S_ISLNK(n->mode))
+			flags &= ~O_NOFOLLOW;
+		else if (n->origin == KP_HOST || S_ISLNK(n->mode))
+			flags |= O_NOFOLLOW;
+		fd = open(host.s, flags);
 	}
 	if (fd < 0)
 		return -errno;

@@ -276,6 +276,8 @@ static int step(struct walk *w, const char *name, size_t len, bool last)
 		return 0;
 	if (n->last == KP_LAST_DOTDOT)
 		return go_up(w);
+	if (last && w->in->create && n->trailing_slash)
+		return -EISDIR;
 	dir = n->self;
 	rc = kp_gpath_push(&n->guest, name, len);
 	if (rc)
@@ -299,7 +301,7 @@ static int step(struct walk *w, const char *name, size_t len, bool last)
 		return -EXDEV;
 	if (S_ISDIR(n->mode))
 		kp_dircache_put(w->v, n->guest.s, &n->self, n->ino);
-	if (S_ISLNK(n->mode) && (!last || w->in->follow || n->trailing_slash)) {
+	if (S_ISLNK(n->mode) && (!last || w->in->follow || (n->trailing_slash && !w->in->name_only))) {
 		n->last = KP_LAST_NORM;
 		return follow_link(w);
 	}
@@ -368,7 +370,7 @@ int kp_resolve(struct kp_vfs *v, const struct kp_walk *in, struct kp_node *ret_n
 		rc = go_to(&w, ret_node->guest.s);
 	if (rc)
 		return rc;
-	if (ret_node->trailing_slash && ret_node->origin != KP_ABSENT && !S_ISDIR(ret_node->mode) &&
+	if (ret_node->trailing_slash && !in->name_only && ret_node->origin != KP_ABSENT && !S_ISDIR(ret_node->mode) &&
 	    !S_ISLNK(ret_node->mode))
 		return -ENOTDIR;
 	return 0;

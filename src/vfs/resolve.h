@@ -17,6 +17,8 @@ struct kp_walk {
 	const char *start;   /* canonical guest path of the directory that relative paths start from */
 	const char *path;    /* as the caller wrote it; "" is -ENOENT */
 	bool follow;         /* a symlink in the last component */
+	bool name_only;      /* the last name is to be made or removed: slashes behind it do not make it a directory */
+	bool create;         /* open with O_CREAT: a slash behind the last name is -EISDIR */
 	uint64_t resolve;    /* RESOLVE_* of openat2 */
 };
 
