@@ -341,7 +341,49 @@ static void to_guest(struct kp_call *c, struct sockaddr_un *sa, socklen_t *len)
 	*len = (socklen_t)(PATH_AT + n);
 }
 
-static int get_name(struct kp_call *c, int (*get)(int, struct sockaddr *restrict, socklen_t *restrict))
+/* The bound path of a socket by its inode, from the list of all of them in the caller's network namespace. */
+static int listed_name(struct kp_call *c, const char *inode, struct sockaddr_un *sa, socklen_t *len)
+{
+	char path[48];
+	kp_autofree char *text = NULL;
+	char *next;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/net/unix", c->tid);
+	if (kp_read_file(AT_FDCWD, path, 64U << 20, &text, NULL))
+		return -ENOENT;
+	for (char *line = text; line && *line; line = next) {
+		char number[24];
+		int at = 0;
+
+		next = strchr(line, '\n');
+		if (next)
+			*next++ = '\0';
+		if (sscanf(line, "%*s %*s %*s %*s %*s %*s %23s%n", number, &at) != 1 || strcmp(number, inode) != 0)
+			continue;
+		if (line[at] != ' ' || line[at + 1] != '/' || strlen(line + at + 1) >= sizeof(sa->sun_path))
+			return -ENOENT;
+		memset(sa, 0, sizeof(*sa));
+		sa->sun_family = AF_UNIX;
+		memcpy(sa->sun_path, line + at + 1, strlen(line + at + 1));
+		*len = (socklen_t)(PATH_AT + strlen(sa->sun_path) + 1);
+		return 0;
+	}
+	return -ENOENT;
+}
+
+/* Where descriptors cannot be copied: our own bound paths by inode. The peer's inode nobody tells. */
+static int name_without_copy(struct kp_call *c, struct sockaddr_un *sa, socklen_t *len)
+{
+	char text[64], *end;
+	int rc = kp_task_fd(c->tid, (int)c->raw[0], text, sizeof(text));
+
+	if (rc || strncmp(text, "socket:[", 8) != 0 || !(end = strchr(text, ']')))
+		return -ENOENT;
+	*end = '\0';
+	return listed_name(c, text + 8, sa, len);
+}
+
+static int get_name(struct kp_call *c, bool own, int (*get)(int, struct sockaddr *restrict, socklen_t *restrict))
 {
 	kp_autoclose int fd = kp_task_dup_fd(c->tid, (int)c->raw[0]);
 	union {
@@ -353,17 +395,18 @@ static int get_name(struct kp_call *c, int (*get)(int, struct sockaddr *restrict
 	socklen_t len = sizeof(u.bytes) - 1, room;
 	int rc;
 
-	/* Where descriptors cannot be copied the kernel answers, with host names for bound paths. */
-	if (fd < 0) {
-		c->reply = fd == -EBADF ? KP_REPLY_VALUE : KP_REPLY_KERNEL;
-		return fd == -EBADF ? fd : 0;
+	if (fd == -EBADF)
+		return fd;
+	if (fd < 0 && (!own || name_without_copy(c, &u.un, &len))) {
+		c->reply = KP_REPLY_KERNEL;
+		return 0;
 	}
 	rc = kp_call_get(c, c->raw[2], &room, sizeof(room));
 	if (rc)
 		return rc;
 	if ((int)room < 0)
 		return -EINVAL;
-	if (get(fd, &u.sa, &len) < 0)
+	if (fd >= 0 && get(fd, &u.sa, &len) < 0)
 		return -errno;
 	to_guest(c, &u.un, &len);
 	rc = kp_call_put(c, c->raw[1], u.bytes, KP_MIN(room, len));
@@ -382,10 +425,10 @@ static int peer_name(int fd, struct sockaddr *restrict sa, socklen_t *restrict l
 
 int kp_sys_getsockname(struct kp_call *c)
 {
-	return get_name(c, own_name);
+	return get_name(c, true, own_name);
 }
 
 int kp_sys_getpeername(struct kp_call *c)
 {
-	return get_name(c, peer_name);
+	return get_name(c, false, peer_name);
 }
