@@ -121,7 +121,7 @@ static int on_run(struct kp_supervisor *s, struct kp_client *c, const char *payl
 	if (c->conn.fd_count != 3 + run.pass_count)
 		r = -EPROTO;
 	else if (s->stopping)
-		r = kp_fail(&err, EBUSY, "%s: is being stopped", s->plan->instance->name);
+		r = -ECONNABORTED; /* no answer: who wants to run it starts it anew when we are gone */
 	else
 		r = spawn(s, c, &run, &exit_status, &err);
 	for (size_t i = 0; i < c->conn.fd_count; i++)

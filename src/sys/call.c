@@ -91,16 +91,6 @@ static bool is_dots(const char *path)
 	return !*path;
 }
 
-static bool changes_names(const struct kp_call *c, size_t i)
-{
-	size_t seen = 0;
-
-	for (int a = 0; a < 6; a++)
-		if (kp_role_is_path(c->row->roles[a]) && seen++ == i)
-			return c->row->roles[a] == KP_ROLE_LCPATH;
-	return false;
-}
-
 int kp_call_walk(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node *ret_node)
 {
 	struct kp_gpath start = {"/"};
@@ -122,9 +112,9 @@ int kp_call_walk(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node 
 	return kp_resolve(c->vfs, w, ret_node);
 }
 
-static int resolve_flags(struct kp_call *c, size_t i, bool follow, struct kp_node *ret_node)
+static int resolve_path(struct kp_call *c, size_t i, bool follow, bool name_only, struct kp_node *ret_node)
 {
-	struct kp_walk w = {.follow = follow, .name_only = changes_names(c, i)};
+	struct kp_walk w = {.follow = follow, .name_only = name_only};
 
 	return kp_call_walk(c, i, &w, ret_node);
 }
@@ -133,7 +123,14 @@ int kp_call_resolve(struct kp_call *c, size_t i, bool follow, struct kp_node *re
 {
 	if (c->path_null[i])
 		return -EFAULT;
-	return resolve_flags(c, i, follow, ret_node);
+	return resolve_path(c, i, follow, false, ret_node);
+}
+
+int kp_call_resolve_name(struct kp_call *c, size_t i, struct kp_node *ret_node)
+{
+	if (c->path_null[i])
+		return -EFAULT;
+	return resolve_path(c, i, false, true, ret_node);
 }
 
 int kp_call_resolve_at(struct kp_call *c, size_t i, bool follow, int flags, struct kp_node *ret_node)
@@ -142,7 +139,7 @@ int kp_call_resolve_at(struct kp_call *c, size_t i, bool follow, int flags, stru
 		return -EFAULT;
 	if (!c->path[i][0] && flags & AT_EMPTY_PATH)
 		return kp_call_fd_node(c, c->dirfd[i], ret_node);
-	return resolve_flags(c, i, follow, ret_node);
+	return resolve_path(c, i, follow, false, ret_node);
 }
 
 int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *n)

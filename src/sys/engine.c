@@ -40,6 +40,8 @@ static void carry_out(struct kp_call *c, int rc)
 		break;
 	case KP_REPLY_REWRITE:
 		rc = kp_trap_rewrite(c->trap, &c->n, c->rewrite);
+		if (rc == -EPERM)
+			rc = kp_traced_rewrite(c);
 		if (rc)
 			(void)kp_trap_answer(c->trap, id, 0, rc == -EPERM ? -EPERM : -EAGAIN);
 		break;

@@ -41,6 +41,9 @@ int kp_exec_start(struct kp_call *c);
 void kp_exec_forget(struct kp_engine *e, pid_t tid);
 void kp_exec_free(struct kp_engine *e);
 
+/* traced.c: carries out c->rewrite where the caller is traced by a guest. 0: answered; -errno: not. */
+int kp_traced_rewrite(struct kp_call *c);
+
 /* spawn.c */
 int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err);
 void kp_spawner_stop(struct kp_engine *e);

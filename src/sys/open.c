@@ -42,6 +42,22 @@ static int open_itself(struct kp_call *c, const struct kp_node *n, int flags)
 	return kp_rewrite_string(rw, 1, host.s);
 }
 
+/* A descriptor that is only a path cannot be given (the kernel refuses to install one): the guest opens it by its host
+ * path. Supervisor's own opening first makes an image's object exist. */
+static int open_path_only(struct kp_call *c, const struct kp_node *n, int flags)
+{
+	bool followed = n->origin == KP_MAGIC && !S_ISLNK(n->mode);
+	int fd, rc = kp_node_open(c->vfs, n, flags, &fd);
+
+	if (rc)
+		return rc;
+	(void)kp_close(fd);
+	rc = open_itself(c, n, flags);
+	if (!rc && !followed)
+		c->rewrite->args[2] |= O_NOFOLLOW;
+	return rc;
+}
+
 static int open_existing(struct kp_call *c, struct kp_node *n, int flags)
 {
 	int want = wanted_access(flags), rc;
@@ -68,6 +84,8 @@ static int open_existing(struct kp_call *c, struct kp_node *n, int flags)
 		if (rc)
 			return rc;
 	}
+	if (flags & O_PATH)
+		return open_path_only(c, n, flags);
 	rc = kp_node_open(c->vfs, n, flags & ~(O_CREAT | O_EXCL), &c->fd);
 	if (rc == -EAGAIN)
 		return open_itself(c, n, flags);
@@ -88,8 +106,6 @@ static int open_node(struct kp_call *c, struct kp_node *n, const struct open_arg
 			c->reply = KP_REPLY_FD;
 		return rc;
 	}
-	if (n->trailing_slash && a->flags & O_CREAT && !(a->flags & O_DIRECTORY))
-		return -EISDIR;
 	if (n->origin != KP_ABSENT)
 		return open_existing(c, n, a->flags);
 	if (!(a->flags & O_CREAT))
@@ -124,7 +140,7 @@ static int do_open(struct kp_call *c, struct open_args *a)
 		return -EINVAL;
 	if ((a->flags & O_TMPFILE) == O_TMPFILE && (a->flags & O_ACCMODE) == O_RDONLY)
 		return -EINVAL;
-	w.slash_ok = a->flags & O_CREAT;
+	w.create = a->flags & O_CREAT && !(a->flags & O_PATH);
 	w.follow = !(a->flags & O_NOFOLLOW) && !(a->flags & O_CREAT && a->flags & O_EXCL);
 	c->cloexec = a->flags & O_CLOEXEC;
 	n = kp_calloc(1, sizeof(*n));

@@ -66,17 +66,16 @@ int kp_node_statx(struct kp_vfs *v, const struct kp_node *n, struct statx *x)
 		from_stat(&n->st, x);
 		break;
 	case KP_HOST:
-	case KP_MAGIC:
-	case KP_PROC:
-		if (S_ISLNK(n->mode) || n->origin != KP_MAGIC) {
-			struct stat st;
+	case KP_PROC: {
+		struct stat st;
 
-			if (fstatat(AT_FDCWD, n->host.s, &st, AT_SYMLINK_NOFOLLOW) < 0)
-				return -errno;
-			from_stat(&st, x);
-		} else {
-			from_stat(&n->st, x);
-		}
+		if (fstatat(AT_FDCWD, n->host.s, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			return -errno;
+		from_stat(&st, x);
+		return 0;
+	}
+	case KP_MAGIC:
+		from_stat(&n->st, x);
 		if (!n->ino)
 			return 0;
 		break; /* an open file of the upper */

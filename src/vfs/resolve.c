@@ -327,6 +327,8 @@ static int step(struct walk *w, const char *name, size_t len, bool last)
 		return 0;
 	if (n->last == KP_LAST_DOTDOT)
 		return go_up(w);
+	if (last && w->in->create && n->trailing_slash)
+		return -EISDIR;
 	dir = n->self;
 	rc = kp_gpath_push(&n->guest, name, len);
 	if (rc)
@@ -422,7 +424,7 @@ int kp_resolve(struct kp_vfs *v, const struct kp_walk *in, struct kp_node *ret_n
 	}
 	if (rc)
 		return rc;
-	if (ret_node->trailing_slash && !in->slash_ok && ret_node->origin != KP_ABSENT && !S_ISDIR(ret_node->mode) &&
+	if (ret_node->trailing_slash && !in->name_only && ret_node->origin != KP_ABSENT && !S_ISDIR(ret_node->mode) &&
 	    !S_ISLNK(ret_node->mode))
 		return -ENOTDIR;
 	return 0;

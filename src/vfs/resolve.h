@@ -17,8 +17,8 @@ struct kp_walk {
 	const char *start;   /* canonical guest path of the directory that relative paths start from */
 	const char *path;    /* as the caller wrote it; "" is -ENOENT */
 	bool follow;         /* a symlink in the last component */
-	bool name_only;      /* the name itself is made or removed: not even a trailing slash follows a last link */
-	bool slash_ok;       /* a trailing slash after a file is for the caller to judge (O_CREAT: EISDIR) */
+	bool name_only;      /* the last name is to be made or removed: slashes behind it do not make it a directory */
+	bool create;         /* open with O_CREAT: a slash behind the last name is -EISDIR */
 	uint64_t resolve;    /* RESOLVE_* of openat2 */
 };
 
