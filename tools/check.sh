@@ -24,9 +24,11 @@ count() { # what a log says: "passed failed skipped", from Check's closing lines
 
 step() { # TARGET
   printf '\n== %s\n' "$1"
+  began=$(date +%s)
   { $MAKE --no-print-directory "$1" 2>&1; echo $? >"$results/$1.status"; } |
     sed -u 's/^[0-9]* passed, [0-9]* failed$/# &/' | tee "$results/$1.log"
   status=$(cat "$results/$1.status")
+  echo "-- $1: $(($(date +%s) - began)) s"
   # shellcheck disable=SC2046 # three words
   set -- "$1" $(count "$results/$1.log")
   passed=$((passed + $2)) skipped=$((skipped + $4))
