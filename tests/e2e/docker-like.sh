@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # SPDX-License-Identifier: Apache-2.0
 # Under refusals like those of Docker's default filter, programs still run and paths still resolve.
 . "$STAGE/e2e/lib.sh"

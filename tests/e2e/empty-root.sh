@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # SPDX-License-Identifier: Apache-2.0
 # The image needs nothing of the host but a kernel, /proc, /dev and somewhere to write: no libc, no shell, no passwd.
 . "$STAGE/e2e/lib.sh"

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # SPDX-License-Identifier: Apache-2.0
 # Twenty busy instances of one image at once, each with files of its own; and what an idle supervisor costs.
 . "$STAGE/e2e/lib.sh"

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # SPDX-License-Identifier: Apache-2.0
 # The first things a user does: pack, run, look at what came of it.
 . "$STAGE/e2e/lib.sh"

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # SPDX-License-Identifier: Apache-2.0
 # kill -9 of front, of supervisor, and of both, at random instants of a run that writes files: the next run starts, what was
 # synced is there, nothing half written is seen, the store verifies, nobody is left. KAPSEL_KILLS: rounds of each kind (200 by hand).
