@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Argument snapshot, identity of the caller, and names and descriptors to nodes. */
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -98,33 +99,64 @@ int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start)
 		return host[0] == '/' ? -EACCES : -ENOTDIR;
 	if (m.kind != KP_MAP_GUEST)
 		return -ENOTDIR;
-	if (m.deleted)
-		return -ENOENT;
 	*ret_start = m.guest;
-	return 0;
+	return m.deleted ? -ENOENT : 0;
+}
+
+/* From a directory that was removed "." and ".." still lead somewhere, and nothing else does. */
+static int walk_from_removed(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_gpath *start, struct kp_node *ret_node)
+{
+	const char *p = c->path[i];
+	size_t len;
+
+	while (p[0] == '.' && (p[1] == '/' || !p[1]))
+		p += 1 + strspn(p + 1, "/");
+	if (!*p) {
+		int rc = kp_call_fd_node(c, c->dirfd[i], ret_node);
+
+		ret_node->last = KP_LAST_DOT;
+		return rc;
+	}
+	len = strcspn(p, "/");
+	if (len != 2 || p[0] != '.' || p[1] != '.')
+		return -ENOENT;
+	kp_gpath_parent(start, start);
+	p += 2 + strspn(p + 2, "/");
+	w->path = *p ? p : ".";
+	return kp_resolve(c->vfs, w, ret_node);
+}
+
+int kp_call_walk(struct kp_call *c, size_t i, const struct kp_walk *how, struct kp_node *ret_node)
+{
+	struct kp_gpath start = {"/"};
+	struct kp_walk here = *how, *w = &here;
+	int rc;
+
+	w->path = c->path[i];
+	w->start = start.s;
+	if (!c->path[i][0])
+		return -ENOENT;
+	if (c->path[i][0] != '/' || w->resolve & (RESOLVE_IN_ROOT | RESOLVE_BENEATH)) {
+		rc = kp_call_start(c, c->dirfd[i], &start);
+		if (rc == -ENOENT && start.s[1] && !w->resolve)
+			return walk_from_removed(c, i, w, &start, ret_node);
+		if (rc)
+			return rc;
+	}
+	return kp_resolve(c->vfs, w, ret_node);
 }
 
 static int resolve_path(struct kp_call *c, size_t i, bool follow, bool name_only, struct kp_node *ret_node)
 {
-	struct kp_gpath start = {"/"};
 	struct kp_walk w = {
 		.cred = kp_call_cred(c),
 		.tid = c->tid,
-		.start = start.s,
-		.path = c->path[i],
 		.follow = follow,
 		.name_only = name_only,
 	};
 	int rc;
 
-	if (!c->path[i][0])
-		return -ENOENT;
-	if (c->path[i][0] != '/') {
-		rc = kp_call_start(c, c->dirfd[i], &start);
-		if (rc)
-			return rc;
-	}
-	rc = kp_resolve(c->vfs, &w, ret_node);
+	rc = kp_call_walk(c, i, &w, ret_node);
 	if (c->trap && !rc)
 		KP_DEBUG(VFS, "%s -> %s origin %d", c->path[i], ret_node->guest.s, ret_node->origin);
 	return rc;
@@ -217,11 +249,12 @@ int kp_call_fd_node_for_change(struct kp_call *c, int fd, struct kp_node *n)
 
 	if (rc || n->origin != KP_IMAGE || S_ISDIR(n->mode))
 		return rc;
+	struct kp_gpath at = n->guest;
 	size_t layer = n->layer;
 	uint32_t entry = n->entry;
 	uint64_t ino = n->ino;
 
-	rc = kp_resolve_exact(c->vfs, n->guest.s, c->tid, n);
+	rc = kp_resolve_exact(c->vfs, at.s, c->tid, n);
 	if (rc)
 		return rc;
 	/* Copied up meanwhile: the same file still. Replaced or removed: the descriptor's file takes no changes. */

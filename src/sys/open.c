@@ -37,7 +37,9 @@ static int open_itself(struct kp_call *c, const struct kp_node *n, int flags)
 		return rc;
 	rw = kp_call_rewrite(c, 257 /* openat */);
 	rw->args[0] = (uint64_t)(int64_t)AT_FDCWD;
-	rw->args[2] = (uint64_t)(flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW));
+	rw->args[2] = (uint64_t)(flags & ~(O_CREAT | O_EXCL));
+	if (n->origin == KP_MAGIC && !S_ISLNK(n->mode))
+		rw->args[2] &= ~(uint64_t)O_NOFOLLOW;
 	rw->args[3] = 0;
 	return kp_rewrite_string(rw, 1, host.s);
 }
@@ -128,9 +130,8 @@ static bool changes(const struct open_args *a)
 
 static int do_open(struct kp_call *c, struct open_args *a)
 {
-	struct kp_gpath start = {"/"};
 	struct kp_node *n;
-	struct kp_walk w = {.cred = kp_call_cred(c), .tid = c->tid, .start = start.s, .path = c->path[0], .resolve = a->resolve};
+	struct kp_walk w = {.cred = kp_call_cred(c), .tid = c->tid, .path = c->path[0], .resolve = a->resolve};
 	int rc = 0;
 
 	if (c->path_null[0])
@@ -149,12 +150,10 @@ static int do_open(struct kp_call *c, struct open_args *a)
 		kp_vfs_write_lock(c->vfs);
 	else
 		kp_vfs_read_lock(c->vfs);
-	if (c->path[0][0] != '/' || a->resolve & (RESOLVE_IN_ROOT | RESOLVE_BENEATH))
-		rc = kp_call_start(c, c->dirfd[0], &start);
 	if (c->path[0][0] == '/' && a->resolve & RESOLVE_BENEATH)
 		rc = -EXDEV;
 	if (!rc)
-		rc = kp_resolve(c->vfs, &w, n);
+		rc = kp_call_walk(c, 0, &w, n);
 	if (!rc)
 		rc = open_node(c, n, a);
 	kp_vfs_unlock(c->vfs);

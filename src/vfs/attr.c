@@ -292,7 +292,13 @@ int kp_chown(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, ui
 	if (n->origin != KP_UPPER)
 		return fchownat(AT_FDCWD, n->host.s, uid, gid, n->origin == KP_MAGIC ? 0 : AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 	kp_dircache_void(v);
-	return fchownat(v->upper_fd, kp_gpath_rel(&n->guest), uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	if (fchownat(v->upper_fd, kp_gpath_rel(&n->guest), uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	/* The kernel has taken the set-id bits from the inode; the record may still tell of them. */
+	if (!S_ISREG(n->mode) || !(n->mode & (S_ISUID | S_ISGID)))
+		return 0;
+	n->mode &= ~(mode_t)(n->mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID);
+	return kp_upper_set_mode(v, kp_gpath_rel(&n->guest), n->mode);
 }
 
 int kp_utimens(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, const struct timespec times[2])
@@ -300,8 +306,6 @@ int kp_utimens(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, 
 	bool now = !times || (times[0].tv_nsec == UTIME_NOW && times[1].tv_nsec == UTIME_NOW);
 	int rc = may_change(v, n, cred);
 
-	if (times && times[0].tv_nsec == UTIME_OMIT && times[1].tv_nsec == UTIME_OMIT)
-		return n->origin == KP_ABSENT ? -ENOENT : 0;
 	if (rc == -EPERM && now)
 		rc = kp_node_permit(v, n, cred, W_OK);
 	if (rc)

@@ -95,7 +95,7 @@ filter() { # NAME FILE: without the lines that exceptions names
 	while IFS=$'\t' read -r program regex reason; do
 		case $program in '' | '#'*) continue ;; esac
 		if [ "$program" = "$1" ]; then
-			sed -i -E "\\|$regex|d" "$2.cmp"
+			grep -vE -- "$regex" "$2.cmp" > "$2.kept"; mv "$2.kept" "$2.cmp"
 		fi
 	done < "$here/exceptions"
 }
