@@ -228,6 +228,12 @@ int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *n)
 	else
 		(void)snprintf(n->host.s, sizeof(n->host.s), "/proc/%d/fd/%d", c->tid, fd);
 	if (m.kind == KP_MAP_IMAGE && !kp_image_entry(c->vfs->layers[m.layer].image, m.entry, &e)) {
+		/* Copied up since: what is true of the file now is in the upper. */
+		if (!kp_resolve_exact(c->vfs, m.guest.s, c->tid, n) && n->origin == KP_UPPER &&
+		    n->ino == kp_ino_image(m.layer, e.ino))
+			return 0;
+		n->guest = m.guest;
+		n->lower = n->whiteout = false;
 		n->origin = KP_IMAGE;
 		n->layer = m.layer;
 		n->entry = m.entry;

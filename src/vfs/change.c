@@ -94,7 +94,8 @@ int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cr
 	p = place_for(v, n);
 	if (on_host(n))
 		real = mode & 07777;
-	fd = openat(p.dirfd, place_name(&p), (flags & ~(O_TRUNC | O_DIRECTORY)) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
+	/* O_EXCL follows no link. */
+	fd = openat(p.dirfd, place_name(&p), (flags & ~(O_TRUNC | O_DIRECTORY)) | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY,
 		    real);
 	if (fd < 0)
 		return -errno;
