@@ -154,20 +154,15 @@ static bool link_intact(int fd, const struct kp_entry *e)
 static int open_sound(struct kp_store_image *si, const struct kp_entry *e, const char *name,
 		      int flags)
 {
-	kp_autoclose int fd = -1;
-	struct stat before, st;
+	kp_autoclose int fd = S_ISLNK(e->mode) ? openat(si->dir_fd, name, flags | O_NOFOLLOW | O_CLOEXEC)
+						 : kp_open_exact(si->dir_fd, name, flags, 0);
+	struct stat st;
 
-	/* Not O_NOFOLLOW: F_GETFL would show it. What is opened must be what bears the name. */
-	if (fstatat(si->dir_fd, name, &before, AT_SYMLINK_NOFOLLOW) < 0)
-		return -errno;
-	if (S_ISLNK(before.st_mode) && !S_ISLNK(e->mode))
-		return unlinkat(si->dir_fd, name, 0) < 0 && errno != ENOENT ? -errno : -ENOENT;
-	fd = openat(si->dir_fd, name, flags | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return -errno;
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (st.st_ino == before.st_ino && st.st_dev == before.st_dev && intact(&st, e) && (!S_ISLNK(e->mode) || link_intact(fd, e)))
+	if (intact(&st, e) && (!S_ISLNK(e->mode) || link_intact(fd, e)))
 		return kp_take_fd(&fd);
 	KP_DEBUG(STORE, "file of entry %u is damaged: made anew", e->id);
 	return unlinkat(si->dir_fd, name, 0) < 0 && errno != ENOENT ? -errno : -ENOENT;

@@ -147,20 +147,6 @@ static bool fill(const struct kp_dirent *e, void *ctx)
 	return true;
 }
 
-/* Position of the guest's descriptor without a copy of it. */
-static int read_position(struct kp_call *c, int fd, int64_t *ret_pos)
-{
-	char path[64];
-	kp_autofree char *text = NULL;
-	const char *at;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", c->tid, fd);
-	if (kp_read_file(AT_FDCWD, path, 65536, &text, NULL) || !(at = strstr(text, "pos:")))
-		return -EBADF;
-	*ret_pos = strtoll(at + 4, NULL, 10);
-	return 0;
-}
-
 /* Answers with what was filled, and leaves the descriptor's position behind the last entry. */
 static int list_node(struct kp_call *c, struct kp_node *n, bool old)
 {
@@ -174,7 +160,7 @@ static int list_node(struct kp_call *c, struct kp_node *n, bool old)
 		pos = lseek(copy, 0, SEEK_CUR);
 		if (pos < 0)
 			return -errno; /* only a path */
-	} else if ((rc = read_position(c, fd, &pos))) {
+	} else if ((rc = kp_task_fd_pos(c->tid, fd, &pos))) {
 		return rc;
 	}
 	f.buf = buf = kp_calloc(1, f.size + 8);

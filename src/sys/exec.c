@@ -11,6 +11,7 @@
 #include "loader/elf.h"
 #include "sys/handlers.h"
 #include "sys/internal.h"
+#include "vfs/proc.h"
 
 #define HEAD 4096            /* what is read of a file to know what it is */
 #define SCRIPT_LINE 256      /* BINPRM_BUF_SIZE */
@@ -40,6 +41,9 @@ struct plan {
 	struct kp_node *n;
 	char name[PATH_MAX];     /* what is executed now, as named */
 	char filename[PATH_MAX]; /* the caller's word: AT_EXECFN, comm */
+	char comm[256];          /* where that has no name */
+	bool by_fd;              /* a descriptor alone was named */
+	bool fd_goes;            /* ... which the exec closes: no script's interpreter will find it */
 	char *argv[2 * MAX_SCRIPTS + 4]; /* strings in front of the caller's */
 	size_t argc;
 	uint32_t drop;
@@ -102,20 +106,22 @@ static int read_script(struct plan *p, char *interp, char *arg)
 	char line[SCRIPT_LINE];
 	size_t len = KP_MIN(p->head_len, sizeof(line) - 1);
 	char *at, *end;
-	bool whole;
+	bool ended, whole;
 
 	memcpy(line, p->head, len);
 	line[len] = '\0';
 	end = memchr(line, '\n', len);
-	whole = end || p->head_len < sizeof(line);
+	ended = end;
+	whole = ended || p->head_len < sizeof(line);
 	if (!end)
 		end = line + strlen(line);
 	*end = '\0';
-	while (end > line + 2 && (end[-1] == ' ' || end[-1] == '\t'))
+	/* Without a newline the kernel's line goes on with NULs: nothing trails it, and an empty name is the directory. */
+	while (ended && end > line + 2 && (end[-1] == ' ' || end[-1] == '\t'))
 		*--end = '\0';
 	at = line + 2 + strspn(line + 2, " \t");
 	if (!*at)
-		return -ENOEXEC;
+		return ended ? -ENOEXEC : -EACCES;
 	len = strcspn(at, " \t");
 	if (!at[len] && !whole)
 		return -ENOEXEC; /* the path may be cut */
@@ -182,7 +188,7 @@ static int add_string(struct kp_start *s, const char *text, uint32_t *ret_off)
 static int fill_start(struct plan *p, const char *exe)
 {
 	struct kp_start *s = &p->x->start;
-	const char *comm = strrchr(p->filename, '/');
+	const char *slash = strrchr(p->filename, '/'), *comm = slash ? slash + 1 : p->filename;
 	uint32_t off;
 	int rc = 0;
 
@@ -197,8 +203,17 @@ static int fill_start(struct plan *p, const char *exe)
 	if (!rc)
 		rc = add_string(s, exe, &s->exe_off);
 	if (!rc)
-		rc = add_string(s, comm ? comm + 1 : p->filename, &s->comm_off);
+		rc = add_string(s, p->comm[0] ? p->comm : comm, &s->comm_off);
 	return rc;
+}
+
+/* Without a name the kernel (6.14) takes that of the file. */
+static void name_of_fd(struct plan *p, const char *exe)
+{
+	const char *name = strrchr(exe, '/'), *mark = strstr(exe, " (deleted)");
+
+	name = name ? name + 1 : exe;
+	(void)snprintf(p->comm, sizeof(p->comm), "%.*s", mark > name ? (int)(mark - name) : 255, name);
 }
 
 /* From the resolved first file to program and interpreter. */
@@ -216,6 +231,8 @@ static int settle(struct plan *p)
 			break;
 		if (depth >= MAX_SCRIPTS)
 			return -ELOOP;
+		if (p->fd_goes)
+			return -ENOENT;
 		p->x->program_fd = kp_close(p->x->program_fd);
 		rc = through_script(p);
 		if (rc)
@@ -224,10 +241,12 @@ static int settle(struct plan *p)
 	rc = kp_elf_check(p->head, p->head_len, p->size, &info);
 	if (rc)
 		return rc;
-	if (p->n->origin == KP_MAGIC && kp_node_readlink(p->c->vfs, p->n, exe, sizeof(exe)))
-		(void)snprintf(exe, sizeof(exe), "%s", p->filename);
-	else if (p->n->origin != KP_MAGIC)
+	if (p->n->origin != KP_MAGIC)
 		(void)snprintf(exe, sizeof(exe), "%s", p->n->guest.s);
+	else if (kp_proc_readlink(p->c->vfs, p->n, exe, sizeof(exe)))
+		(void)snprintf(exe, sizeof(exe), "%s", p->filename);
+	if (p->by_fd)
+		name_of_fd(p, exe);
 	if (info.has_interp)
 		rc = open_interp(p, &info);
 	return rc ? rc : fill_start(p, exe);
@@ -304,6 +323,8 @@ static int run(struct kp_call *c, int flags, int argv_arg)
 	else
 		(void)snprintf(p->filename, sizeof(p->filename), "/dev/fd/%d/%.4000s", c->dirfd[0], c->path[0]);
 	(void)snprintf(p->name, sizeof(p->name), "%s", p->filename);
+	p->by_fd = !c->path[0][0];
+	p->fd_goes = c->path[0][0] != '/' && c->dirfd[0] != AT_FDCWD && kp_task_fd_cloexec(c->tid, c->dirfd[0]);
 	kp_vfs_read_lock(c->vfs);
 	rc = kp_call_resolve_at(c, 0, !(flags & AT_SYMLINK_NOFOLLOW), flags, p->n);
 	if (!rc)

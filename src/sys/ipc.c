@@ -42,7 +42,7 @@ static int private_queue(struct kp_call *c)
 	char name[PATH_MAX];
 
 	if (!c->str[0] || strchr(c->str, '/'))
-		return c->str[0] ? -EACCES : -EINVAL;
+		return c->str[0] ? -EACCES : -ENOENT;
 	if (snprintf(name, sizeof(name), "kapsel.%08x.%s", kp_names_ipc_key(c->engine, 'n', 0), c->str) > NAME_MAX)
 		return -ENAMETOOLONG;
 	return kp_rewrite_string(kp_call_rewrite(c, c->n.data.nr), 0, name);

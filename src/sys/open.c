@@ -39,7 +39,7 @@ static int open_itself(struct kp_call *c, const struct kp_node *n, int flags)
 	rw->args[0] = (uint64_t)(int64_t)AT_FDCWD;
 	rw->args[2] = (uint64_t)(flags & ~(O_CREAT | O_EXCL));
 	if (n->origin == KP_MAGIC && !S_ISLNK(n->mode))
-		rw->args[2] &= ~(uint64_t)O_NOFOLLOW;
+		rw->args[2] &= ~(uint64_t)O_NOFOLLOW; /* the link has been followed */
 	rw->args[3] = 0;
 	return kp_rewrite_string(rw, 1, host.s);
 }
@@ -130,9 +130,9 @@ static bool changes(const struct open_args *a)
 
 static int do_open(struct kp_call *c, struct open_args *a)
 {
+	struct kp_walk w = {.resolve = a->resolve};
 	struct kp_node *n;
-	struct kp_walk w = {.cred = kp_call_cred(c), .tid = c->tid, .path = c->path[0], .resolve = a->resolve};
-	int rc = 0;
+	int rc;
 
 	if (c->path_null[0])
 		return -EFAULT;
@@ -150,10 +150,7 @@ static int do_open(struct kp_call *c, struct open_args *a)
 		kp_vfs_write_lock(c->vfs);
 	else
 		kp_vfs_read_lock(c->vfs);
-	if (c->path[0][0] == '/' && a->resolve & RESOLVE_BENEATH)
-		rc = -EXDEV;
-	if (!rc)
-		rc = kp_call_walk(c, 0, &w, n);
+	rc = kp_call_walk(c, 0, &w, n);
 	if (!rc)
 		rc = open_node(c, n, a);
 	kp_vfs_unlock(c->vfs);

@@ -4,7 +4,9 @@
  * own pid and ids (SO_PEERCRED), and it blocks and is interrupted as ever. A host path is often too long for sun_path:
  * run_dir/s/N is a symlink to it.
  */
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -14,6 +16,25 @@
 #include "vfs/upper.h"
 
 #define PATH_AT offsetof(struct sockaddr_un, sun_path)
+
+/* accept and recvfrom tell the host's name of a peer; the guest that uses it means the peer. */
+static void told_by_kernel(struct kp_call *c)
+{
+	const char *rest = kp_path_below(c->path[0], c->engine->run_dir);
+	char guest[PATH_MAX];
+
+	if (rest && kp_names_get_address(c->engine, c->path[0], guest, sizeof(guest)))
+		(void)snprintf(c->path[0], PATH_MAX, "%s", guest);
+}
+
+/* The kernel looks at the descriptor before it looks at a name. */
+static int check_socket(struct kp_call *c)
+{
+	char text[PATH_MAX];
+	int rc = kp_task_fd(c->tid, (int)c->raw[0], text, sizeof(text));
+
+	return rc ? rc : strncmp(text, "socket:", 7) != 0 ? -ENOTSOCK : 0;
+}
 
 /* Reads an address. *ret_path: is it a path? */
 static int read_address(struct kp_call *c, uint64_t addr, uint64_t len, struct sockaddr_un *sa, bool *ret_path)
@@ -36,7 +57,11 @@ static int read_address(struct kp_call *c, uint64_t addr, uint64_t len, struct s
 	(void)snprintf(c->path[0], PATH_MAX, "%.*s", (int)(KP_MIN(len, sizeof(*sa)) - PATH_AT), sa->sun_path);
 	c->path_null[0] = false;
 	c->dirfd[0] = -100; /* AT_FDCWD */
-	return 0;
+	if (*ret_path) {
+		told_by_kernel(c);
+		rc = check_socket(c);
+	}
+	return rc;
 }
 
 /* A short name for a long host path: a symlink in the run directory, one for each path. */
@@ -101,8 +126,42 @@ static int peer_address(struct kp_call *c, struct sockaddr_un *sa)
 	return rc ? rc : put_path(sa, brief);
 }
 
-/* Where a new socket is made: the upper's directory, under its own name. */
-static int new_address(struct kp_call *c, struct sockaddr_un *sa)
+/*
+ * A name that is too long even behind a short directory: the socket is bound here, by a short name, and renamed. Who listens or
+ * sends is still the guest, so peers see its ids.
+ */
+static int bind_here(struct kp_call *c, const char *dir, const char *brief, const char *name)
+{
+	const struct kp_cred *cred = kp_call_cred(c);
+	kp_autoclose int fd = kp_task_dup_fd(c->tid, (int)c->raw[0]);
+	kp_autoclose int dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	char path[sizeof(sa.sun_path)], passing[32];
+	int rc;
+
+	if (fd < 0 || dir_fd < 0)
+		return fd == -EBADF ? -EBADF : -ENAMETOOLONG;
+	(void)snprintf(passing, sizeof(passing), ".k%x", (unsigned)c->tid);
+	rc = kp_path_join(path, sizeof(path), brief, passing);
+	if (!rc)
+		rc = put_path(&sa, path);
+	if (!rc && bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+		rc = -errno;
+	if (rc)
+		return rc;
+	if (fchmodat(dir_fd, passing, kp_call_mode(c, 0777), 0) < 0 ||
+	    (c->vfs->uid == 0 && fchownat(dir_fd, passing, cred->uid, cred->gid, AT_SYMLINK_NOFOLLOW) < 0) ||
+	    renameat(dir_fd, passing, dir_fd, name) < 0) {
+		rc = -errno;
+		(void)unlinkat(dir_fd, passing, 0);
+		return rc;
+	}
+	kp_names_put_address(c->engine, path, c->path[0], strlen(c->path[0]) + 1);
+	return 0;
+}
+
+/* Where a new socket is made: the upper's directory, under its own name. *ret_bound: it was bound already. */
+static int new_address(struct kp_call *c, struct sockaddr_un *sa, bool *ret_bound)
 {
 	struct kp_node *n = kp_calloc(1, sizeof(*n));
 	char brief[sizeof(sa->sun_path)], path[sizeof(sa->sun_path)];
@@ -111,9 +170,11 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa)
 	int rc;
 
 	kp_vfs_write_lock(c->vfs);
-	rc = kp_call_resolve(c, 0, false, n);
-	if (!rc && n->origin != KP_ABSENT)
+	rc = kp_call_resolve_name(c, 0, n);
+	if (!rc && (n->origin != KP_ABSENT || n->last != KP_LAST_NORM))
 		rc = -EADDRINUSE;
+	if (!rc && n->trailing_slash)
+		rc = -ENOENT;
 	if (!rc)
 		rc = kp_node_permit_parent(c->vfs, n, kp_call_cred(c), false);
 	kp_gpath_parent(&n->guest, &up);
@@ -133,10 +194,13 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa)
 		rc = shorten(c->engine, dir.s, brief, sizeof(brief));
 		if (!rc)
 			rc = kp_path_join(path, sizeof(path), brief, kp_gpath_name(&n->guest));
+		*ret_bound = rc == -ENAMETOOLONG;
+		if (*ret_bound)
+			rc = bind_here(c, dir.s, brief, kp_gpath_name(&n->guest));
 	}
 	kp_vfs_unlock(c->vfs);
 	free(n);
-	if (!rc) {
+	if (!rc && !*ret_bound) {
 		kp_names_put_address(c->engine, path, c->path[0], strlen(c->path[0]) + 1);
 		rc = put_path(sa, path);
 	}
@@ -187,7 +251,7 @@ int kp_sys_sendto(struct kp_call *c)
 int kp_sys_bind(struct kp_call *c)
 {
 	struct sockaddr_un sa;
-	bool path;
+	bool path, bound = false;
 	int rc = read_address(c, c->raw[1], c->raw[2], &sa, &path);
 
 	if (rc)
@@ -196,8 +260,8 @@ int kp_sys_bind(struct kp_call *c)
 		c->reply = KP_REPLY_KERNEL;
 		return 0;
 	}
-	rc = new_address(c, &sa);
-	return rc ? rc : with_address(c, 1, &sa);
+	rc = new_address(c, &sa, &bound);
+	return rc || bound ? rc : with_address(c, 1, &sa);
 }
 
 int kp_sys_sendmsg(struct kp_call *c)
@@ -272,14 +336,56 @@ static void to_guest(struct kp_call *c, struct sockaddr_un *sa, socklen_t *len)
 			return;
 		n = (size_t)snprintf(guest, sizeof(guest), "%s", m.guest.s) + 1;
 	}
-	if (n > sizeof(sa->sun_path))
-		n = sizeof(sa->sun_path);
+	if (n > sizeof(sa->sun_path) + 1) /* 108 bytes without a NUL are told with one */
+		n = sizeof(sa->sun_path) + 1;
 	memset(sa->sun_path, 0, sizeof(sa->sun_path));
-	memcpy(sa->sun_path, guest, n);
+	memcpy((char *)sa + PATH_AT, guest, n);
 	*len = (socklen_t)(PATH_AT + n);
 }
 
-static int get_name(struct kp_call *c, int (*get)(int, struct sockaddr *restrict, socklen_t *restrict))
+/* The bound path of a socket by its inode, from the list of all of them in the caller's network namespace. */
+static int listed_name(struct kp_call *c, const char *inode, struct sockaddr_un *sa, socklen_t *len)
+{
+	char path[48];
+	kp_autofree char *text = NULL;
+	char *next;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/net/unix", c->tid);
+	if (kp_read_file(AT_FDCWD, path, 64U << 20, &text, NULL))
+		return -ENOENT;
+	for (char *line = text; line && *line; line = next) {
+		char number[24];
+		int at = 0;
+
+		next = strchr(line, '\n');
+		if (next)
+			*next++ = '\0';
+		if (sscanf(line, "%*s %*s %*s %*s %*s %*s %23s%n", number, &at) != 1 || strcmp(number, inode) != 0)
+			continue;
+		if (line[at] != ' ' || line[at + 1] != '/' || strlen(line + at + 1) >= sizeof(sa->sun_path))
+			return -ENOENT;
+		memset(sa, 0, sizeof(*sa));
+		sa->sun_family = AF_UNIX;
+		memcpy(sa->sun_path, line + at + 1, strlen(line + at + 1));
+		*len = (socklen_t)(PATH_AT + strlen(sa->sun_path) + 1);
+		return 0;
+	}
+	return -ENOENT;
+}
+
+/* Where descriptors cannot be copied: our own bound paths by inode. The peer's inode nobody tells. */
+static int name_without_copy(struct kp_call *c, struct sockaddr_un *sa, socklen_t *len)
+{
+	char text[64], *end;
+	int rc = kp_task_fd(c->tid, (int)c->raw[0], text, sizeof(text));
+
+	if (rc || strncmp(text, "socket:[", 8) != 0 || !(end = strchr(text, ']')))
+		return -ENOENT;
+	*end = '\0';
+	return listed_name(c, text + 8, sa, len);
+}
+
+static int get_name(struct kp_call *c, bool own, int (*get)(int, struct sockaddr *restrict, socklen_t *restrict))
 {
 	kp_autoclose int fd = kp_task_dup_fd(c->tid, (int)c->raw[0]);
 	union {
@@ -291,17 +397,18 @@ static int get_name(struct kp_call *c, int (*get)(int, struct sockaddr *restrict
 	socklen_t len = sizeof(u.bytes) - 1, room;
 	int rc;
 
-	/* Where descriptors cannot be copied the kernel answers, with host names for bound paths. */
-	if (fd < 0) {
-		c->reply = fd == -EBADF ? KP_REPLY_VALUE : KP_REPLY_KERNEL;
-		return fd == -EBADF ? fd : 0;
+	if (fd == -EBADF)
+		return fd;
+	if (fd < 0 && (!own || name_without_copy(c, &u.un, &len))) {
+		c->reply = KP_REPLY_KERNEL;
+		return 0;
 	}
 	rc = kp_call_get(c, c->raw[2], &room, sizeof(room));
 	if (rc)
 		return rc;
 	if ((int)room < 0)
 		return -EINVAL;
-	if (get(fd, &u.sa, &len) < 0)
+	if (fd >= 0 && get(fd, &u.sa, &len) < 0)
 		return -errno;
 	to_guest(c, &u.un, &len);
 	rc = kp_call_put(c, c->raw[1], u.bytes, KP_MIN(room, len));
@@ -320,10 +427,10 @@ static int peer_name(int fd, struct sockaddr *restrict sa, socklen_t *restrict l
 
 int kp_sys_getsockname(struct kp_call *c)
 {
-	return get_name(c, own_name);
+	return get_name(c, true, own_name);
 }
 
 int kp_sys_getpeername(struct kp_call *c)
 {
-	return get_name(c, peer_name);
+	return get_name(c, false, peer_name);
 }

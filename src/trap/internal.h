@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <uthash.h>
 
 #include "kapsel/start.h"
 #include "trap/trap.h"
@@ -19,12 +20,26 @@ struct kp_pending {
 	size_t blob_len;
 };
 
+/* A rewritten call that went on. A signal can restart it (an open of a FIFO, a connect that waits), and it comes as it was rewritten. */
+struct kp_passed {
+	struct kp_passed_key {
+		pid_t tid;
+		int nr;
+		uint64_t args[6];
+	} key;
+	struct seccomp_data asked;
+	UT_hash_handle hh;
+};
+
 struct kp_trap {
 	int fd;
 	pthread_mutex_t lock; /* of the table */
 	struct kp_pending pending[KP_SCRATCH_SLOTS];
 	unsigned next_slot; /* round robin: a slot that was just let go is the last to be taken again */
 	atomic_uint pending_count;
+	struct kp_passed *passed; /* oldest first */
 };
+
+void kp_passed_free(struct kp_trap *t);
 
 #endif

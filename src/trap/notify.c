@@ -32,6 +32,7 @@ struct kp_trap *kp_trap_free(struct kp_trap *t)
 	if (!t)
 		return NULL;
 	kp_close(t->fd);
+	kp_passed_free(t);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
 	return NULL;

@@ -153,7 +153,76 @@ int kp_trap_rewrite(struct kp_trap *t, const struct seccomp_notif *n, const stru
 	return 0;
 }
 
-enum kp_expected kp_trap_expected(struct kp_trap *t, struct seccomp_notif *n)
+#define PASSED_MAX 512
+
+static struct kp_passed_key key_of(pid_t tid, const struct seccomp_data *d)
+{
+	struct kp_passed_key key;
+
+	memset(&key, 0, sizeof(key)); /* padding too: it is hashed */
+	key.tid = tid;
+	key.nr = d->nr;
+	memcpy(key.args, d->args, sizeof(key.args));
+	return key;
+}
+
+/* Keeps what was asked for, should the call be restarted. With the lock held. */
+static void remember_passed(struct kp_trap *t, pid_t tid, const struct kp_pending *p)
+{
+	struct kp_passed_key key = key_of(tid, &p->wanted);
+	struct kp_passed *q;
+
+	HASH_FIND(hh, t->passed, &key, sizeof(key), q);
+	if (q) {
+		HASH_DEL(t->passed, q);
+	} else if (HASH_COUNT(t->passed) >= PASSED_MAX) {
+		q = t->passed;
+		HASH_DEL(t->passed, q);
+	} else {
+		q = kp_calloc(1, sizeof(*q));
+	}
+	q->key = key;
+	q->asked = p->asked;
+	HASH_ADD(hh, t->passed, key, sizeof(q->key), q);
+}
+
+/* Is this a rewritten call that a signal restarted? Then *n becomes what the guest had asked for. */
+static enum kp_expected restarted(struct kp_trap *t, struct seccomp_notif *n)
+{
+	struct kp_passed_key key = key_of((pid_t)n->pid, &n->data);
+	struct kp_passed *q;
+
+	pthread_mutex_lock(&t->lock);
+	HASH_FIND(hh, t->passed, &key, sizeof(key), q);
+	if (q) {
+		n->data.nr = q->asked.nr;
+		memcpy(n->data.args, q->asked.args, sizeof(n->data.args));
+		HASH_DEL(t->passed, q);
+		free(q);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return q ? KP_EXPECT_AGAIN : KP_EXPECT_NONE;
+}
+
+void kp_passed_free(struct kp_trap *t)
+{
+	struct kp_passed *q, *next;
+
+	HASH_ITER (hh, t->passed, q, next) {
+		HASH_DEL(t->passed, q);
+		free(q);
+	}
+}
+
+static bool points_to_scratch(const struct seccomp_data *d)
+{
+	for (int i = 0; i < 6; i++)
+		if (d->args[i] - KP_SCRATCH_BASE < KP_SCRATCH_SIZE)
+			return true;
+	return false;
+}
+
+static enum kp_expected pending_call(struct kp_trap *t, struct seccomp_notif *n)
 {
 	enum kp_expected found = KP_EXPECT_NONE;
 	uint8_t now[KP_BLOB_MAX];
@@ -170,6 +239,8 @@ enum kp_expected kp_trap_expected(struct kp_trap *t, struct seccomp_notif *n)
 		if (kp_mem_read((pid_t)n->pid, KP_SCRATCH_BASE + (uint64_t)i * KP_SCRATCH_SLOT, now, p->blob_len) == 0 &&
 		    memcmp(now, p->blob, p->blob_len) == 0) {
 			found = KP_EXPECT_GO;
+			if (p->blob_len)
+				remember_passed(t, (pid_t)n->pid, p);
 		} else {
 			n->data.nr = p->asked.nr;
 			memcpy(n->data.args, p->asked.args, sizeof(n->data.args));
@@ -181,6 +252,13 @@ enum kp_expected kp_trap_expected(struct kp_trap *t, struct seccomp_notif *n)
 	}
 	pthread_mutex_unlock(&t->lock);
 	return found;
+}
+
+enum kp_expected kp_trap_expected(struct kp_trap *t, struct seccomp_notif *n)
+{
+	enum kp_expected found = pending_call(t, n);
+
+	return found == KP_EXPECT_NONE && points_to_scratch(&n->data) ? restarted(t, n) : found;
 }
 
 /* Steps the stopped thread to the next syscall stop. */

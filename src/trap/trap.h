@@ -42,11 +42,10 @@ int kp_mem_write(pid_t tid, uint64_t addr, const void *buf, size_t len);
 /* Link text of /proc/TID/cwd or /proc/TID/fd/N into buf. 0, -EBADF (no such descriptor), -errno. */
 int kp_task_cwd(pid_t tid, char *buf, size_t size);
 int kp_task_fd(pid_t tid, int fd, char *buf, size_t size);
+bool kp_task_fd_cloexec(pid_t tid, int fd);
+/* Position of the descriptor's file. 0 or -EBADF. */
+int kp_task_fd_pos(pid_t tid, int fd, int64_t *ret_pos);
 mode_t kp_task_umask(pid_t tid);
-/* Effective uid and gid 0 (then nothing is ever refused). */
-bool kp_task_is_root(pid_t tid);
-/* File system ids and supplementary groups (up to max). 0 or -ESRCH. */
-int kp_task_ids(pid_t tid, uid_t *uid, gid_t *gid, gid_t *groups, size_t max, size_t *ret_count);
 /* A copy of the guest's descriptor (same open file description), or -errno (-EPERM: not allowed here). */
 int kp_task_dup_fd(pid_t tid, int fd);
 

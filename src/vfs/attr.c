@@ -165,24 +165,25 @@ int kp_node_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *ret_
 		}
 	}
 	if (n->origin == KP_IMAGE && !S_ISDIR(n->mode)) {
-		fd = kp_store_open_entry(v->layers[n->layer].store, n->entry, flags);
+		fd = kp_store_open_entry(v->layers[n->layer].store, n->entry, S_ISLNK(n->mode) ? flags | O_NOFOLLOW : flags);
 		if (fd < 0)
 			return fd;
 		*ret_fd = fd;
 		return 0;
 	}
 	if (n->origin == KP_UPPER && !S_ISDIR(n->mode)) {
-		/* No link: nobody but us makes names there, and O_NOFOLLOW would be seen by F_GETFL. */
-		fd = openat(v->upper_fd, n->guest.s + 1, S_ISLNK(n->mode) ? flags | O_NOFOLLOW : flags);
+		fd = S_ISLNK(n->mode) ? openat(v->upper_fd, n->guest.s + 1, flags | O_NOFOLLOW)
+				      : kp_open_exact(v->upper_fd, n->guest.s + 1, flags, 0);
 	} else {
 		rc = kp_node_host_path(v, n, &host);
 		if (rc)
 			return rc;
 		if (n->origin == KP_MAGIC && !S_ISLNK(n->mode))
-			flags &= ~O_NOFOLLOW;
-		else if (n->origin == KP_HOST || S_ISLNK(n->mode))
-			flags |= O_NOFOLLOW;
-		fd = open(host.s, flags);
+			fd = open(host.s, flags & ~O_NOFOLLOW);
+		else if (S_ISLNK(n->mode))
+			fd = open(host.s, flags | O_NOFOLLOW);
+		else
+			fd = kp_open_exact(AT_FDCWD, host.s, flags, 0);
 	}
 	if (fd < 0)
 		return -errno;
@@ -220,7 +221,7 @@ static int may_change(struct kp_vfs *v, const struct kp_node *n, const struct kp
 	if (n->origin == KP_HOST && n->self.bind && n->self.bind->read_only)
 		return -EROFS;
 	kp_node_owner(v, n, &uid, &gid);
-	return cred->uid == 0 || cred->uid == uid ? 0 : -EPERM;
+	return cred->privileged || cred->uid == uid ? 0 : -EPERM;
 }
 
 /* An open file of the upper, by its descriptor: it may have no name. */
@@ -237,7 +238,8 @@ static int chmod_open_file(const struct kp_node *n, mode_t mode)
 		return -errno;
 	if (fgetxattr(fd, KP_RECORD_XATTR, &rec, sizeof(rec)) != (ssize_t)sizeof(rec))
 		rec = (struct kp_record){0};
-	if (real != (mode & 07777) || rec.flags & KP_REC_MODE) {
+	if (real != (mode & 07777) || rec.flags) {
+		real |= KP_RECORD_BIT;
 		rec.flags |= KP_REC_MODE;
 		rec.mode = mode & 07777;
 		rc = kp_record_write_fd(fd, &rec);
@@ -278,7 +280,7 @@ int kp_chown(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, ui
 	if (n->origin == KP_ABSENT)
 		return -ENOENT;
 	kp_node_owner(v, n, &old_uid, &old_gid);
-	if (cred->uid != 0) {
+	if (!cred->privileged) {
 		bool group_ok = gid == (gid_t)-1 || gid == old_gid || gid == cred->gid;
 
 		for (size_t i = 0; i < cred->group_count; i++)

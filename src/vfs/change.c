@@ -83,6 +83,7 @@ static int finish(struct kp_vfs *v, const struct place *p, const struct kp_node 
 int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, int flags, mode_t mode, int *ret_fd)
 {
 	mode_t guest_mode = S_IFREG | (mode & 07777), real = kp_real_mode(guest_mode);
+	bool record = real != (guest_mode & 07777);
 	kp_autoclose int fd = -1;
 	struct place p;
 	int rc = may_create(v, n, cred, false);
@@ -94,12 +95,12 @@ int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cr
 	p = place_for(v, n);
 	if (on_host(n))
 		real = mode & 07777;
-	/* O_EXCL follows no link. */
-	fd = openat(p.dirfd, place_name(&p), (flags & ~(O_TRUNC | O_DIRECTORY)) | O_CREAT | O_EXCL | O_CLOEXEC | O_NOCTTY,
-		    real);
+	else if (record)
+		real |= KP_RECORD_BIT;
+	fd = kp_open_exact(p.dirfd, place_name(&p), (flags & ~(O_TRUNC | O_DIRECTORY)) | O_CREAT | O_EXCL | O_NOCTTY, real);
 	if (fd < 0)
 		return -errno;
-	if (!on_host(n) && real != (guest_mode & 07777)) {
+	if (!on_host(n) && record) {
 		struct kp_record rec = {.flags = KP_REC_MODE, .mode = guest_mode & 07777};
 		kp_autoclose int rec_fd = openat(p.dirfd, place_name(&p), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
@@ -296,6 +297,10 @@ int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const st
 	rc = kp_copy_up(v, from, KP_COPY_DATA);
 	if (!rc)
 		rc = kp_upper_parents(v, &to->guest);
+	if (rc)
+		return rc;
+	if (kp_may_have_record(from->st.st_mode))
+		rc = kp_upper_note_number(v, &to->guest);
 	if (rc)
 		return rc;
 	p = place_for(v, to);

@@ -145,6 +145,10 @@ static int exchange(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
 		rc = kp_upper_add_flags(v, from->guest.s + 1, KP_REC_OPAQUE);
 	if (!rc && S_ISDIR(to->mode))
 		rc = kp_upper_add_flags(v, to->guest.s + 1, KP_REC_OPAQUE);
+	if (!rc)
+		rc = kp_upper_note_number(v, &from->guest);
+	if (!rc)
+		rc = kp_upper_note_number(v, &to->guest);
 	if (rc)
 		return rc;
 	if (renameat2(v->upper_fd, from->guest.s + 1, v->upper_fd, to->guest.s + 1, RENAME_EXCHANGE) < 0)
@@ -188,6 +192,8 @@ static int move(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
 		rc = kp_upper_add_flags(v, from->guest.s + 1, KP_REC_OPAQUE);
 	else
 		rc = 0;
+	if (!rc && !dir && kp_may_have_record(from->st.st_mode))
+		rc = kp_upper_note_number(v, &to->guest);
 	if (rc)
 		return rc;
 	if (to->origin == KP_UPPER && S_ISDIR(to->mode)) {

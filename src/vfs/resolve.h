@@ -52,5 +52,7 @@ struct kp_mapped {
 	struct kp_gpath guest;
 };
 void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret);
+/* The object that a /proc/PID/{fd/N,cwd} link holds, whatever its names are now; m: what the link's text maps to. */
+int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struct kp_mapped *m, struct kp_node *ret_node);
 
 #endif

@@ -47,6 +47,14 @@ int kp_upper_add_flags(struct kp_vfs *v, const char *rel, uint8_t flags)
 	return kp_record_write(v, rel, &rec);
 }
 
+int kp_upper_note_number(struct kp_vfs *v, const struct kp_gpath *file)
+{
+	struct kp_gpath up;
+
+	kp_gpath_parent(file, &up);
+	return kp_upper_add_flags(v, kp_gpath_rel(&up), KP_REC_NUMBERED);
+}
+
 int kp_upper_set_mode(struct kp_vfs *v, const char *rel, mode_t mode)
 {
 	struct kp_record rec;
@@ -55,6 +63,8 @@ int kp_upper_set_mode(struct kp_vfs *v, const char *rel, mode_t mode)
 
 	if (rc)
 		return rc;
+	if (S_ISREG(mode) && (rec.flags || real != (mode & 07777)))
+		real |= KP_RECORD_BIT;
 	if (real == (mode & 07777) && !(rec.flags & KP_REC_MODE))
 		return fchmodat(v->upper_fd, rel, real, 0) < 0 ? -errno : 0;
 	rec.flags |= KP_REC_MODE;
@@ -193,7 +203,7 @@ int kp_upper_publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_
 static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy how)
 {
 	struct kp_temp t = kp_temp_name(v);
-	struct kp_record rec = {.flags = KP_REC_INO, .ino = n->ino, .mode = n->mode & 07777};
+	struct kp_record rec = {.flags = KP_REC_INO | KP_REC_MODE, .ino = n->ino, .mode = n->mode & 07777};
 	struct times_kept kept;
 	struct timespec ts[2];
 	kp_autoclose int in_fd = -1;
@@ -206,11 +216,9 @@ static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy 
 		if (!rc)
 			rc = kp_copy_data(in_fd, out_fd, UINT64_MAX);
 	}
-	if (!rc && kp_real_mode(n->mode) != (n->mode & 07777))
-		rec.flags |= KP_REC_MODE;
 	if (!rc)
 		rc = kp_record_write_fd(out_fd, &rec);
-	if (!rc && fchmod(out_fd, kp_real_mode(n->mode)) < 0)
+	if (!rc && fchmod(out_fd, kp_real_mode(n->mode) | KP_RECORD_BIT) < 0)
 		rc = -errno;
 	lower_times(v, n, ts);
 	if (!rc && futimens(out_fd, ts) < 0)
@@ -220,7 +228,11 @@ static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy 
 		return rc;
 	}
 	keep_times(v, &n->guest, &kept);
-	rc = kp_upper_publish(v, &t, n);
+	rc = kp_upper_note_number(v, &n->guest);
+	if (!rc)
+		rc = kp_upper_publish(v, &t, n);
+	else
+		(void)unlinkat(v->work_fd, t.name, 0);
 	if (!rc)
 		restore_times(v, &kept);
 	return rc;
@@ -273,7 +285,11 @@ static int copy_up_names(struct kp_vfs *v, const struct kp_node *n, uint32_t ino
 		if (rc)
 			break;
 		keep_times(v, &other->guest, &kept);
-		rc = kp_upper_publish(v, &t, other);
+		rc = kp_upper_note_number(v, &other->guest);
+		if (rc)
+			(void)unlinkat(v->work_fd, t.name, 0);
+		else
+			rc = kp_upper_publish(v, &t, other);
 		if (!rc)
 			restore_times(v, &kept);
 	}
@@ -292,6 +308,8 @@ int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how)
 		return 0;
 	if (n->origin == KP_UPPER)
 		return 0;
+	if (n->nameless)
+		return -EROFS;
 	rc = kp_upper_parents(v, &n->guest);
 	if (rc)
 		return rc;

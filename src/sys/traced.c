@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rewriting for a thread that a guest's own tracer holds (strace, gdb): nobody else may attach to it, and its registers stay as they
+ * are. But its path, of at least one character, starts at a directory of ours (a stand-in): there a link of one character is
+ * made to the host's path, and that character is written over the path until the kernel has read it.
+ */
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "sys/internal.h"
+#include "vfs/internal.h"
+
+#define BUSY_STEPS 500 /* the sooner the path is whole again the better */
+#define WAIT_STEPS 900 /* two seconds more */
+
+struct borrowed {
+	int mem_fd; /* of the memory as it is now: an exec does not change what this is */
+	int dir_fd;
+	uint64_t addr;
+	char saved[2];
+	char name[2];
+};
+
+/* Which argument is the path, and what the rewritten call says in its place. */
+static const char *wanted_path(const struct kp_call *c, int *ret_arg)
+{
+	const struct kp_rewrite *rw = c->rewrite;
+
+	if (c->path_count != 1 || !c->path[0][0])
+		return NULL;
+	for (int i = 0; i < 6; i++)
+		if (kp_role_is_path(c->row->roles[i]))
+			*ret_arg = i;
+	for (int i = 0; i < 6; i++)
+		if (rw->points == 1U << i)
+			return (const char *)rw->blob + rw->args[i];
+	return NULL;
+}
+
+/* The directory that a relative path of this call starts from, if it is one of ours. */
+static int open_start(struct kp_call *c)
+{
+	char host[PATH_MAX];
+	int dirfd = c->dirfd[0], fd, rc;
+
+	rc = dirfd == AT_FDCWD ? kp_task_cwd(c->tid, host, sizeof(host)) : kp_task_fd(c->tid, dirfd, host, sizeof(host));
+	if (rc)
+		return rc;
+	if (!kp_path_below(host, c->vfs->dirs.s))
+		return -EPERM;
+	fd = open(host, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int place_link(struct borrowed *b, const char *target)
+{
+	for (b->name[0] = 1; b->name[0] < ' '; b->name[0]++) {
+		if (symlinkat(target, b->dir_fd, b->name) == 0)
+			return 0;
+		if (errno != EEXIST)
+			return -errno;
+	}
+	return -EAGAIN;
+}
+
+static int write_over(struct kp_call *c, struct borrowed *b)
+{
+	char path[48];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/mem", c->tid);
+	b->mem_fd = open(path, O_RDWR | O_CLOEXEC);
+	if (b->mem_fd < 0)
+		return -EPERM;
+	if (pread(b->mem_fd, b->saved, 2, (off_t)b->addr) != 2 || pwrite(b->mem_fd, b->name, 2, (off_t)b->addr) != 2)
+		return -EFAULT;
+	return 0;
+}
+
+/* After its answer the thread runs; once it rests anywhere again the kernel has the path. */
+static void wait_until_read(pid_t tid)
+{
+	char path[48], buf[16];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/syscall", tid);
+	for (int i = 0; i < WAIT_STEPS; i++) {
+		kp_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+		if (fd < 0 || read(fd, buf, 7) != 7 || memcmp(buf, "running", 7) != 0)
+			return;
+		if (i >= BUSY_STEPS)
+			(void)usleep(5000);
+	}
+}
+
+static void give_back(struct borrowed *b)
+{
+	char now[2];
+
+	if (pread(b->mem_fd, now, 2, (off_t)b->addr) == 2 && !memcmp(now, b->name, 2))
+		(void)!pwrite(b->mem_fd, b->saved, 2, (off_t)b->addr);
+}
+
+int kp_traced_rewrite(struct kp_call *c)
+{
+	struct borrowed b = {.mem_fd = -1, .dir_fd = -1};
+	int arg = -1, rc;
+	const char *target = wanted_path(c, &arg);
+
+	if (!target || arg < 0)
+		return -EPERM;
+	b.addr = c->raw[arg];
+	b.dir_fd = open_start(c);
+	rc = b.dir_fd < 0 ? b.dir_fd : place_link(&b, target);
+	if (!rc) {
+		rc = write_over(c, &b);
+		if (!rc) {
+			kp_going_slow();
+			(void)kp_trap_continue(c->trap, c->n.id);
+			wait_until_read(c->tid);
+		}
+		if (b.mem_fd >= 0)
+			give_back(&b);
+		(void)unlinkat(b.dir_fd, b.name, 0);
+	}
+	KP_DEBUG(TRAP, "%d is traced: %s by link: %d", c->tid, target, rc);
+	kp_close(b.mem_fd);
+	if (b.dir_fd >= 0)
+		kp_close(b.dir_fd);
+	return rc;
+}
