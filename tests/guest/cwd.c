@@ -78,6 +78,7 @@ int main(int argc, char **argv)
 	CALL(chmod("ndir", 0));
 	CALL(chdir("ndir"));
 	where();
+	CALL(chmod("ndir", 0755)); /* the tree can be removed */
 	if (chdir(guest_root) < 0)
 		die("root");
 	fd = open(".", O_RDONLY);
