@@ -123,9 +123,20 @@ int kp_sys_fchownat(struct kp_call *c)
 	return do_chown(c, &(struct target){.follow = !(flags & AT_SYMLINK_NOFOLLOW), .flags = flags}, c->raw[2], c->raw[3]);
 }
 
+static bool valid_times(const struct timespec *ts)
+{
+	for (int i = 0; ts && i < 2; i++)
+		if (ts[i].tv_nsec != UTIME_NOW && ts[i].tv_nsec != UTIME_OMIT &&
+		    (ts[i].tv_nsec < 0 || ts[i].tv_nsec > 999999999))
+			return false;
+	return true;
+}
+
 static int do_times(struct kp_call *c, const struct target *t, const struct timespec *ts)
 {
-	return CHANGE(c, t, n, kp_utimens(c->vfs, n, kp_call_cred(c), ts));
+	if (ts && ts[0].tv_nsec == UTIME_OMIT && ts[1].tv_nsec == UTIME_OMIT)
+		return 0; /* nothing is even looked up */
+	return CHANGE(c, t, n, !valid_times(ts) ? -EINVAL : kp_utimens(c->vfs, n, kp_call_cred(c), ts));
 }
 
 int kp_sys_utimensat(struct kp_call *c)
@@ -140,10 +151,6 @@ int kp_sys_utimensat(struct kp_call *c)
 		rc = kp_call_get(c, c->raw[2], ts, sizeof(ts));
 		if (rc)
 			return rc;
-		for (int i = 0; i < 2; i++)
-			if (ts[i].tv_nsec != UTIME_NOW && ts[i].tv_nsec != UTIME_OMIT &&
-			    (ts[i].tv_nsec < 0 || ts[i].tv_nsec > 999999999))
-				return -EINVAL;
 	}
 	if (c->raw[2] && ts[0].tv_nsec == UTIME_OMIT && ts[1].tv_nsec == UTIME_OMIT)
 		return 0; /* before anything is looked up */

@@ -75,20 +75,34 @@ int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start)
 		return host[0] == '/' ? -EACCES : -ENOTDIR;
 	if (m.kind != KP_MAP_GUEST)
 		return -ENOTDIR;
-	if (m.deleted)
-		return -ENOENT;
 	*ret_start = m.guest;
-	return 0;
+	return m.deleted ? -ENOENT : 0;
 }
 
-/* Only "." is left of a removed directory. */
-static bool is_dots(const char *path)
+/* From a directory that was removed "." and ".." still lead somewhere, and nothing else does. */
+static int walk_from_removed(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node *ret_node)
 {
-	while (*path == '.' && (path[1] == '/' || !path[1])) {
-		path++;
-		path += strspn(path, "/");
+	const char *p = c->path[i];
+	struct kp_gpath up;
+	int rc;
+
+	while (p[0] == '.' && (p[1] == '/' || !p[1]))
+		p += 1 + strspn(p + 1, "/");
+	if (!*p) {
+		rc = kp_call_fd_node(c, c->dirfd[i], ret_node);
+		ret_node->last = KP_LAST_DOT;
+		return rc;
 	}
-	return !*path;
+	if (strcspn(p, "/") != 2 || strncmp(p, "..", 2) != 0)
+		return -ENOENT;
+	(void)snprintf(up.s, sizeof(up.s), "%s", w->start);
+	kp_gpath_parent(&up, &up);
+	p += 2 + strspn(p + 2, "/");
+	w->start = up.s;
+	w->path = *p ? p : ".";
+	rc = kp_resolve(c->vfs, w, ret_node);
+	w->start = NULL;
+	return rc;
 }
 
 int kp_call_walk(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node *ret_node)
@@ -104,8 +118,8 @@ int kp_call_walk(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node 
 		return -ENOENT;
 	if (c->path[i][0] != '/' || w->resolve & RESOLVE_IN_ROOT) {
 		rc = kp_call_start(c, c->dirfd[i], &start);
-		if (rc == -ENOENT && is_dots(c->path[i]) && !w->name_only)
-			return kp_call_fd_node(c, c->dirfd[i], ret_node);
+		if (rc == -ENOENT && start.s[1] && !w->resolve)
+			return walk_from_removed(c, i, w, ret_node);
 		if (rc)
 			return rc;
 	}
@@ -147,6 +161,7 @@ int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *n)
 	char host[PATH_MAX];
 	struct kp_hpath link;
 	struct kp_mapped m;
+	struct kp_entry e;
 	int rc = fd == AT_FDCWD ? kp_task_cwd(c->tid, host, sizeof(host)) : kp_task_fd(c->tid, fd, host, sizeof(host));
 
 	if (rc)
@@ -161,6 +176,10 @@ int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *n)
 		(void)snprintf(link.s, sizeof(link.s), "/proc/%d/cwd", c->tid);
 	else
 		(void)snprintf(link.s, sizeof(link.s), "/proc/%d/fd/%d", c->tid, fd);
+	/* Copied up since: what is true of the file now is in the upper. */
+	if (m.kind == KP_MAP_IMAGE && !kp_resolve_exact(c->vfs, m.guest.s, c->tid, n) && n->origin == KP_UPPER &&
+	    !kp_image_entry(c->vfs->layers[m.layer].image, m.entry, &e) && n->ino == kp_ino_image(m.layer, e.ino))
+		return 0;
 	n->trailing_slash = false;
 	rc = kp_node_from_link(c->vfs, &link, &m, n);
 	return rc == -ENOENT ? -EBADF : rc;
@@ -172,11 +191,12 @@ int kp_call_fd_node_for_change(struct kp_call *c, int fd, struct kp_node *n)
 
 	if (rc || n->origin != KP_IMAGE || S_ISDIR(n->mode))
 		return rc;
+	struct kp_gpath at = n->guest;
 	size_t layer = n->layer;
 	uint32_t entry = n->entry;
 	uint64_t ino = n->ino;
 
-	rc = kp_resolve_exact(c->vfs, n->guest.s, c->tid, n);
+	rc = kp_resolve_exact(c->vfs, at.s, c->tid, n);
 	if (rc)
 		return rc;
 	/* Copied up meanwhile: the same file still. Replaced or removed: the descriptor's file takes no changes. */

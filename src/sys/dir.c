@@ -156,10 +156,13 @@ static int list_node(struct kp_call *c, struct kp_node *n, bool old)
 	kp_autofree char *buf = NULL;
 	int64_t pos, result;
 
-	if (copy >= 0)
+	if (copy >= 0) {
 		pos = lseek(copy, 0, SEEK_CUR);
-	else if ((rc = kp_task_fd_pos(c->tid, fd, &pos)))
+		if (pos < 0)
+			return -errno; /* only a path */
+	} else if ((rc = kp_task_fd_pos(c->tid, fd, &pos))) {
 		return rc;
+	}
 	f.buf = buf = kp_calloc(1, f.size + 8);
 	f.cookie = (uint64_t)pos;
 	rc = kp_list(c->vfs, n, (uint64_t)pos, fill, &f);

@@ -129,6 +129,8 @@ static int link_to(struct kp_call *c, int flags)
 
 	kp_vfs_write_lock(c->vfs);
 	rc = kp_call_resolve_at(c, 0, flags & AT_SYMLINK_FOLLOW, flags, &n[0]);
+	if (!rc && n[0].origin == KP_ABSENT)
+		rc = -ENOENT;
 	if (!rc)
 		rc = kp_call_resolve_name(c, 1, &n[1]);
 	if (!rc && n[0].origin == KP_MAGIC && !S_ISLNK(n[0].mode))

@@ -37,7 +37,9 @@ static int open_itself(struct kp_call *c, const struct kp_node *n, int flags)
 		return rc;
 	rw = kp_call_rewrite(c, 257 /* openat */);
 	rw->args[0] = (uint64_t)(int64_t)AT_FDCWD;
-	rw->args[2] = (uint64_t)(flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW));
+	rw->args[2] = (uint64_t)(flags & ~(O_CREAT | O_EXCL));
+	if (n->origin == KP_MAGIC && !S_ISLNK(n->mode))
+		rw->args[2] &= ~(uint64_t)O_NOFOLLOW; /* the link has been followed */
 	rw->args[3] = 0;
 	return kp_rewrite_string(rw, 1, host.s);
 }

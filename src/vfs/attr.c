@@ -294,7 +294,13 @@ int kp_chown(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, ui
 	if (n->origin != KP_UPPER)
 		return fchownat(AT_FDCWD, n->host.s, uid, gid, n->origin == KP_MAGIC ? 0 : AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 	kp_dircache_void(v);
-	return fchownat(v->upper_fd, kp_gpath_rel(&n->guest), uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	if (fchownat(v->upper_fd, kp_gpath_rel(&n->guest), uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	/* The kernel has taken the set-id bits from the inode; the record may still tell of them. */
+	if (!S_ISREG(n->mode) || !(n->mode & (S_ISUID | S_ISGID)))
+		return 0;
+	n->mode &= ~(mode_t)(n->mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID);
+	return kp_upper_set_mode(v, kp_gpath_rel(&n->guest), n->mode);
 }
 
 int kp_utimens(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, const struct timespec times[2])

@@ -239,10 +239,13 @@ int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struc
 }
 
 /* Is the node that a link's text leads to still the object that the link holds? */
-static bool same_object(const struct kp_node *n, const struct kp_mapped *m, const struct stat *held)
+static bool same_object(const struct kp_vfs *v, const struct kp_node *n, const struct kp_mapped *m, const struct stat *held)
 {
+	struct kp_entry e;
+
 	if (m->kind == KP_MAP_IMAGE && n->origin == KP_UPPER)
-		return n->ino == kp_ino_image(m->layer, m->entry); /* copied up since */
+		return !kp_image_entry(v->layers[m->layer].image, m->entry, &e) &&
+		       n->ino == kp_ino_image(m->layer, e.ino); /* copied up since */
 	if (m->kind == KP_MAP_IMAGE)
 		return n->origin == KP_IMAGE && n->layer == m->layer && n->entry == m->entry;
 	if (S_ISDIR(n->mode) || n->origin == KP_PROC)
@@ -277,7 +280,7 @@ static int follow_magic(struct walk *w)
 		bool by_name = kp_proc_link_by_name(&link);
 
 		rc = go_to(w, target);
-		if (!rc && n->origin != KP_ABSENT && (by_name || same_object(n, &m, &held)))
+		if (!rc && n->origin != KP_ABSENT && (by_name || same_object(w->v, n, &m, &held)))
 			return 0;
 	}
 	return kp_node_from_link(w->v, &link, &m, n);

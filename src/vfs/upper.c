@@ -285,7 +285,11 @@ static int copy_up_names(struct kp_vfs *v, const struct kp_node *n, uint32_t ino
 		if (rc)
 			break;
 		keep_times(v, &other->guest, &kept);
-		rc = kp_upper_publish(v, &t, other);
+		rc = kp_upper_note_number(v, &other->guest);
+		if (rc)
+			(void)unlinkat(v->work_fd, t.name, 0);
+		else
+			rc = kp_upper_publish(v, &t, other);
 		if (!rc)
 			restore_times(v, &kept);
 	}

@@ -18,7 +18,8 @@ static void try_open(const char *name, int flags, const char *write_text)
 		printf("   read -%s\n", ename(errno));
 	else
 		printf("   read %zd '%.*s'\n", n, (int)strcspn(text, "\n") < n ? (int)strcspn(text, "\n") : (int)n, text);
-	result(fcntl(fd, F_GETFL) & (O_ACCMODE | O_APPEND | O_NONBLOCK | O_PATH | O_DIRECTORY | O_NOFOLLOW | O_DSYNC),
+	result(fcntl(fd, F_GETFL) & (O_ACCMODE | O_APPEND | O_NONBLOCK | O_PATH | O_DIRECTORY | O_DSYNC |
+					  (flags & O_PATH ? 0 : O_NOFOLLOW)),
 	       "   flags");
 	result(fcntl(fd, F_GETFD), "   fd flags");
 	close(fd);
