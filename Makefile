@@ -5,11 +5,12 @@ CC ?= gcc
 PREFIX ?= /usr/local
 SANITIZE ?=
 DEVELOPER ?=
+COVERAGE ?=
 V ?=
 VERSION := 0.1.0
 
 comma := ,
-VARIANT := $(if $(SANITIZE),san-$(subst $(comma),-,$(SANITIZE)),release)
+VARIANT := $(if $(SANITIZE),san-$(subst $(comma),-,$(SANITIZE)),$(if $(COVERAGE),coverage,release))
 BUILD ?= build
 O := $(BUILD)/$(VARIANT)
 Q := $(if $(V),,@)
@@ -20,14 +21,14 @@ WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-
 CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DKP_VERSION='"$(VERSION)"' -Iinclude -Isrc -I. -I$(O)/gen
 CFLAGS_ALL := -std=gnu11 $(WARN) -O2 -g -fno-common -fno-strict-aliasing -pthread -MMD -MP \
 	$(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined,\
-	-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong) $(CFLAGS)
+	-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong) $(if $(COVERAGE),--coverage -O0) $(CFLAGS)
 # ASan cannot be linked statically; the sanitized launcher is dynamic and is for tests only.
 LINK_LAUNCHER := $(if $(SANITIZE),,-static-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
 PIC := $(if $(SANITIZE),,-fPIE)
 
 LIB_DIRS := base image store manifest vfs sys trap instance launch confine
-LIB_SRC := $(sort $(foreach d,$(LIB_DIRS),$(wildcard src/$(d)/*.c)))
-LIB_OBJ := $(LIB_SRC:%.c=$(O)/%.o) $(O)/gen/loader_blob.o
+LIB_SRC := $(filter-out src/sys/mkfilter.c,$(sort $(foreach d,$(LIB_DIRS),$(wildcard src/$(d)/*.c))))
+LIB_OBJ := $(LIB_SRC:%.c=$(O)/%.o) $(O)/gen/loader_blob.o  $(O)/gen/filter_code.o
 LAUNCHER_SRC := src/main.c $(sort $(wildcard src/cmd/*.c))
 LAUNCHER_OBJ := $(LAUNCHER_SRC:%.c=$(O)/%.o)
 PACK_SRC := $(sort $(wildcard packager/*.c))
@@ -75,6 +76,28 @@ $(O)/gen/loader_blob.o: $(O)/loader
 		$(O)/loader 'kp_loader_end: .byte 0' '.section .note.GNU-stack,"",@progbits' > $(@:.o=.S)
 	$(Q)$(CC) -c -o $@ $(@:.o=.S)
 
+# --- the seccomp filter: made at build time from the table ---
+FILTER_TOOL_SRC := src/sys/mkfilter.c src/sys/filter.c src/sys/table.c $(wildcard src/base/*.c)
+$(O)/mkfilter: $(FILTER_TOOL_SRC) src/sys/syscalls.def src/sys/table.h src/sys/filter.h include/kapsel/start.h
+	@mkdir -p $(@D)
+	@echo "  HOST $@"
+	$(Q)$(CC) $(CPPFLAGS) -std=gnu11 -O1 -pthread -DKP_TABLE_ONLY -o $@ $(FILTER_TOOL_SRC) -lseccomp
+
+$(O)/gen/filter_code.c: $(O)/mkfilter
+	@mkdir -p $(@D)
+	$(Q)$(O)/mkfilter >$@
+
+# The names of the building host's kernel headers, for the test that each has a row.
+$(O)/gen/unistd_names.inc:
+	@mkdir -p $(@D)
+	$(Q)echo '#include <asm/unistd.h>' | $(CC) -E -dM -x c - | \
+		sed -n 's/^#define __NR_\([a-z0-9_]*\) \([0-9]*\)$$/KNOWN(\1, \2)/p' >$@
+
+$(O)/tests/unit/test_table.o: $(O)/gen/unistd_names.inc
+
+$(O)/gen/filter_code.o: $(O)/gen/filter_code.c
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(PIC) -c -o $@ $<
+
 # --- unit tests: one Check runner over tests/unit/test_*.c ---
 $(O)/unit: $(UNIT_OBJ) $(filter-out %/main.o,$(PACK_OBJ)) $(O)/libkapsel.a
 	@echo "  LINK $@"
@@ -83,12 +106,164 @@ $(O)/unit: $(UNIT_OBJ) $(filter-out %/main.o,$(PACK_OBJ)) $(O)/libkapsel.a
 check-unit: $(O)/unit ## unit tests
 	$(Q)$(O)/unit
 
+# --- what a build needs, by its Debian 12 names ---
+DEPS := gcc make libc6-dev libseccomp-dev libsquashfs-dev liblz4-dev zlib1g-dev liblzma-dev libzstd-dev \
+	libyaml-dev libsodium-dev libarchive-dev libelf-dev uthash-dev check libsubunit-dev \
+	squashfs-tools musl-tools util-linux
+# For fuzz, lint, format and bench only.
+DEPS_DEVELOP := clang clang-format cppcheck gcovr bubblewrap proot git python3
+
+deps: ## install the Debian packages that the build and the tests need
+	$(Q)sh tools/deps.sh $(DEPS)
+
+deps-develop: ## the same, with what fuzz, lint, format, coverage and bench use
+	$(Q)sh tools/deps.sh $(DEPS) $(DEPS_DEVELOP)
+
+# --- programs that the tests run; never sanitized: they are the guests ---
+CALLS_SRC := $(sort $(wildcard tests/calls/*.c))
+CALLS_BIN := $(CALLS_SRC:%.c=$(O)/%) $(CALLS_SRC:%.c=$(O)/%-static)
+HELPER_SRC := $(sort $(wildcard tests/e2e/*.c))
+HELPER_BIN := $(HELPER_SRC:%.c=$(O)/%)
+BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
+BENCH_BIN := $(BENCH_SRC:%.c=$(O)/%) $(BENCH_SRC:%.c=$(O)/%-static)
+# They pass bad pointers on purpose.
+TEST_CFLAGS := -std=gnu11 $(WARN) -Wno-nonnull -Wno-stringop-overread -Wno-format-truncation -O2 -g -pthread \
+	-MMD -MP -D_GNU_SOURCE -Itests/calls
+
+$(O)/tests/calls/%-static $(O)/tests/bench/%-static: TEST_LINK := -static
+$(O)/tests/e2e/%: TEST_LINK := -static
+define build-test-program
+	@mkdir -p $(@D)
+	@echo "  CC   $@"
+	$(Q)$(CC) $(TEST_CFLAGS) $(TEST_LINK) -o $@ $< $(TEST_LIBS)
+endef
+$(O)/tests/calls/%-static: tests/calls/%.c
+	$(build-test-program)
+$(O)/tests/calls/%: tests/calls/%.c
+	$(build-test-program)
+$(O)/tests/bench/%-static: tests/bench/%.c
+	$(build-test-program)
+$(O)/tests/bench/%: tests/bench/%.c
+	$(build-test-program)
+$(O)/tests/e2e/%: TEST_LIBS := -lseccomp
+$(O)/tests/e2e/%: tests/e2e/%.c
+	$(build-test-program)
+
+test-programs: $(CALLS_BIN) $(HELPER_BIN) $(BENCH_BIN)
+
+# --- tests; KAPSEL_MUST_RUN=1 makes a skipped one a failure ---
+check: deps ## everything below, then that the build left the tree clean
+	$(Q)MAKE="$(MAKE)" O=$(O) tools/check.sh
+
+check-guest: all ## programs whose output must be the same natively and inside (ONLY="stat exec")
+	$(Q)tests/run-guest.sh $(O) $(ONLY)
+
+check-calls: all $(CALLS_BIN) ## the same, a family of system calls each, dynamic and static (ONLY="stat open")
+	$(Q)tests/run-calls.sh $(O) $(ONLY)
+	$(Q)tests/guest/run.sh --kapsel $(O)/kapsel $(ONLY_GUEST)
+
+check-native: $(CALLS_BIN) ## those programs say the same thing each time without Kapsel
+	$(Q)tests/run-calls.sh --native $(O) $(ONLY)
+
+check-e2e: all $(HELPER_BIN) ## shell tests of the whole program (ONLY="empty-root")
+	$(Q)tests/run-e2e.sh $(O) $(ONLY)
+
+check-headers: ## each header compiles alone
+	$(Q)for h in $(wildcard include/kapsel/*.h src/*/*.h packager/*.h tests/unit/*.h tests/calls/*.h tests/guest/*.h); do \
+		$(CC) $(CPPFLAGS) -Itests/calls $(filter-out -MMD -MP,$(CFLAGS_ALL)) -Wno-unused-function -Werror \
+			-fsyntax-only -x c -include $$h /dev/null || { echo "$$h: does not compile alone"; exit 1; }; \
+	done
+
+check-layers: ## no include goes up the layers of src/README.md
+	$(Q)tools/check-layers.sh
+
+check-docs: ## paths named in the documentation exist; options in --help are in the man pages
+	$(Q)tools/check-docs.sh $(O)/kapsel
+
+asan: ## unit tests under ASan and UBSan
+	$(Q)$(MAKE) --no-print-directory SANITIZE=address,undefined check-unit
+
+samples: all ## pack, run and compare each of samples/ (SAMPLES="python git")
+	$(Q)tests/run-samples.sh $(O) $(SAMPLES)
+
+bench: all $(BENCH_BIN) ## costs: native, under Kapsel, and under proot and bwrap where installed
+	$(Q)tests/run-bench.sh $(O)
+
+demo: deps ## pack the host distribution's python and run it as an ordinary user
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tools/demo.sh $(O)
+
+# --- fuzzing: `fuzz` needs clang; `replay` runs every kept input through gcc's sanitizers ---
+FUZZ ?= image
+TIME ?= 60
+FUZZ_O := $(BUILD)/fuzz
+FUZZ_FLAGS := -std=gnu11 -O1 -g -fno-omit-frame-pointer -MMD -MP -fno-sanitize-recover=undefined
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/*.c))
+FUZZ_NAMES := $(filter-out replay,$(FUZZ_SRC:tests/fuzz/%.c=%))
+# Whatever the library holds besides compiled src/ files (the embedded loader) is used as it is.
+FUZZ_LIB_OBJ = $(LIB_SRC:%.c=$(FUZZ_O)/%.o) $(filter-out $(LIB_SRC:%.c=$(O)/%.o),$(LIB_OBJ))
+
+$(FUZZ_O)/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  FUZZ $<"
+	$(Q)clang $(CPPFLAGS) $(FUZZ_FLAGS) -fsanitize=fuzzer-no-link,address,undefined -c -o $@ $<
+
+$(FUZZ_O)/run-%: $(FUZZ_O)/tests/fuzz/%.o $(FUZZ_LIB_OBJ)
+	$(Q)clang $(FUZZ_FLAGS) -fsanitize=fuzzer,address,undefined -o $@ $^ $(PACK_LIBS)
+
+fuzz: $(FUZZ_O)/run-$(FUZZ) ## look for new inputs with clang's libFuzzer (FUZZ=image TIME=60)
+	@mkdir -p $(FUZZ_O)/found/$(FUZZ)
+	$(Q)$< -max_total_time=$(TIME) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+		-artifact_prefix=$(FUZZ_O)/crash-$(FUZZ)- $(FUZZ_O)/found/$(FUZZ) \
+		$(wildcard tests/fuzz/corpus/$(FUZZ))
+
+$(O)/replay-%: $(O)/tests/fuzz/%.o $(O)/tests/fuzz/replay.o $(O)/libkapsel.a
+	@echo "  LINK $@"
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(PACK_LIBS)
+
+replay: ## every input of tests/fuzz/corpus/ once, under ASan and UBSan
+	$(Q)$(MAKE) --no-print-directory SANITIZE=address,undefined replay-run
+
+replay-run: $(FUZZ_NAMES:%=$(O)/replay-%)
+	$(Q)for name in $(FUZZ_NAMES); do $(O)/replay-$$name tests/fuzz/corpus/$$name || exit 1; done
+
+# --- looking at the source ---
+lint: ## long files and functions, `//`, trailing blanks; cppcheck where installed
+	$(Q)tools/lint.sh
+
+format: ## clang-format of the files changed since HEAD
+	$(Q)git diff --name-only --diff-filter=d HEAD -- '*.c' '*.h' | xargs -r clang-format -i
+
+coverage: ## which lines the unit tests reach
+	$(Q)$(MAKE) --no-print-directory COVERAGE=1 check-unit
+	$(Q)tools/coverage.sh $(BUILD)/coverage
+
+compile_commands.json: ## for clangd and the like
+	$(Q)set -- $(LIB_SRC) $(LAUNCHER_SRC) $(PACK_SRC) $(UNIT_SRC); sep='['; for f; do \
+		printf '%s\n{"directory": "%s", "file": "%s", "command": "%s"}' "$$sep" "$(CURDIR)" "$$f" \
+		'$(subst ",\",$(CC) $(subst ',,$(CPPFLAGS)) $(filter-out -MMD -MP,$(CFLAGS_ALL)) -c) '"$$f"; \
+		sep=,; done > $@; printf '\n]\n' >> $@
+
+# --- installing ---
+install: all ## DESTDIR= PREFIX=
+	$(Q)DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" tools/install.sh $(O)
+
+uninstall: ## what install put there
+	$(Q)DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" tools/install.sh --uninstall
+
+dist: ## build/kapsel-VERSION.tar.gz from the last commit
+	@mkdir -p $(BUILD)
+	git archive --format=tar --prefix=kapsel-$(VERSION)/ HEAD | gzip -9n > $(BUILD)/kapsel-$(VERSION).tar.gz
+
 clean: ## remove everything built
 	rm -rf $(BUILD)
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z_.-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: all check-unit clean help
+.PHONY: all check check-unit check-guest check-calls check-native check-e2e check-headers check-layers check-docs \
+	asan samples bench demo deps deps-develop fuzz replay replay-run lint format coverage \
+	compile_commands.json install uninstall dist test-programs clean help
+.SECONDARY:
 .DELETE_ON_ERROR:
--include $(shell find $(O) -name '*.d' 2>/dev/null)
+-include $(shell find $(O) $(FUZZ_O) -name '*.d' 2>/dev/null)

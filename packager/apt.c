@@ -7,12 +7,14 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "packager/spawn.h"
 
 #define HOST_LISTS "/var/lib/apt/lists"
+#define SPACE_MIN (128 << 20)
 #define FRESH_SECONDS (24 * 3600)
 
 /* What every package may use without naming it, and a program in an image therefore needs. */
@@ -289,6 +291,16 @@ static int attempt(struct apt *a, bool host_lists, struct kp_strings *ret)
 	return rc;
 }
 
+/* apt-get waits without end where its lists do not fit. */
+static int check_space(const struct apt *a)
+{
+	struct statvfs st;
+
+	if (statvfs(a->cache, &st) < 0 || (uint64_t)st.f_bavail * st.f_frsize >= SPACE_MIN)
+		return 0;
+	return kp_fail(a->err, ENOSPC, "%s: cache directory: less than %d MB are free", a->cache, SPACE_MIN >> 20);
+}
+
 int apt_fetch(struct pack *p, const struct place *at, const struct kp_source *s, struct kp_strings *ret,
 	      struct kp_err *err)
 {
@@ -306,6 +318,8 @@ int apt_fetch(struct pack *p, const struct place *at, const struct kp_source *s,
 	lock = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (lock < 0 || flock(lock, LOCK_EX) < 0)
 		rc = pack_cancel ? pack_canceled(err) : kp_fail_errno(err, errno, "%s", lock_path);
+	if (!rc)
+		rc = check_space(&a);
 	if (!rc)
 		rc = attempt(&a, host_lists, ret);
 	/* The host's lists may name versions that the archive has dropped since. */

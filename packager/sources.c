@@ -101,7 +101,7 @@ static int copy_node(struct copy *c, const char *host, const char *guest, int de
 	if (S_ISLNK(st.st_mode))
 		return copy_link(c->p, host, guest, &st, err);
 	mode = st.st_mode & 01777;
-	if (c->mode && kp_chmod(c->mode, mode, S_ISDIR(st.st_mode), &mode) < 0)
+	if (c->mode && kp_mode_apply(c->mode, mode, S_ISDIR(st.st_mode), &mode) < 0)
 		return kp_fail(err, EINVAL, "%s: no mode", c->mode);
 	if (S_ISDIR(st.st_mode)) {
 		rc = tree_add_dir(c->p, guest, mode, st.st_mtime, err);
@@ -150,7 +150,7 @@ int source_file(struct pack *p, const struct place *at, const struct kp_source *
 {
 	mode_t mode = 0644;
 
-	if (s->file_mode && kp_chmod(s->file_mode, mode, false, &mode) < 0)
+	if (s->file_mode && kp_mode_apply(s->file_mode, mode, false, &mode) < 0)
 		return pack_fail(at, err, EINVAL, "%s: no mode", s->file_mode);
 	return pack_at(at, err, kp_tree_add_bytes(p->tree, s->path, s->text, s->text_len, mode, 0, err));
 }

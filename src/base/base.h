@@ -54,6 +54,8 @@ char *kp_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* --- descriptors --- */
 /* Closes fd if it is >= 0; errno is kept. Returns -1, so `fd = kp_close(fd)`. */
 int kp_close(int fd);
+/* openat that follows no symlink and, unlike O_NOFOLLOW, leaves no flag behind on the description. */
+int kp_open_exact(int dirfd, const char *path, int flags, mode_t mode);
 /* Whole transfers; EINTR is retried. 0, or -errno (-ENODATA: the end came first). */
 int kp_read_full(int fd, void *buf, size_t len);
 int kp_pread_full(int fd, void *buf, size_t len, uint64_t offset);

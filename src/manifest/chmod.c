@@ -55,7 +55,7 @@ static const char *clause(const char *s, mode_t *mode, bool is_dir)
 	return s;
 }
 
-int kp_chmod(const char *expr, mode_t mode, bool is_dir, mode_t *ret_mode)
+int kp_mode_apply(const char *expr, mode_t mode, bool is_dir, mode_t *ret_mode)
 {
 	const char *s = expr;
 

@@ -99,7 +99,7 @@ const char *kp_source_name(enum kp_source_kind kind);
 
 /* Applies a chmod(1) expression ("u=rwX,go=rX", "+x", "0644") to mode, as umask 022 would have it where no one is
  * named. is_dir decides X. 0, or -EINVAL when the expression is none; set-id bits are dropped. */
-int kp_chmod(const char *expr, mode_t mode, bool is_dir, mode_t *ret_mode);
+int kp_mode_apply(const char *expr, mode_t mode, bool is_dir, mode_t *ret_mode);
 
 /* Normalises an absolute path: single slashes, no ".", no slash at the end. Caller frees *ret_path. 0, -EINVAL (not
  * absolute, or has ".."), -ENAMETOOLONG. */

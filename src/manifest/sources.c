@@ -67,7 +67,7 @@ static int read_chmod(struct kp_yaml *y, const struct kp_at *at, char **ret_text
 	int rc = kp_yaml_text(y, at, ret_text, NULL);
 	mode_t mode;
 
-	if (!rc && kp_chmod(*ret_text, 0644, false, &mode) < 0)
+	if (!rc && kp_mode_apply(*ret_text, 0644, false, &mode) < 0)
 		rc = kp_yaml_fail(y, at, "`%s` is no mode: octal digits or as chmod(1) takes it", *ret_text);
 	return rc;
 }

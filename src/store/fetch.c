@@ -154,7 +154,8 @@ static bool link_intact(int fd, const struct kp_entry *e)
 static int open_sound(struct kp_store_image *si, const struct kp_entry *e, const char *name,
 		      int flags)
 {
-	kp_autoclose int fd = openat(si->dir_fd, name, flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	kp_autoclose int fd = S_ISLNK(e->mode) ? openat(si->dir_fd, name, flags | O_NOFOLLOW | O_CLOEXEC)
+						 : kp_open_exact(si->dir_fd, name, flags, 0);
 	struct stat st;
 
 	if (fd < 0)

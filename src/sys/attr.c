@@ -145,6 +145,8 @@ int kp_sys_utimensat(struct kp_call *c)
 			    (ts[i].tv_nsec < 0 || ts[i].tv_nsec > 999999999))
 				return -EINVAL;
 	}
+	if (c->raw[2] && ts[0].tv_nsec == UTIME_OMIT && ts[1].tv_nsec == UTIME_OMIT)
+		return 0; /* before anything is looked up */
 	if (c->path_null[0]) { /* futimens */
 		if (c->dirfd[0] == AT_FDCWD)
 			return -EFAULT;
@@ -221,7 +223,7 @@ static int check_name(const char *name, bool write)
 	if (!strcmp(name, KP_RECORD_XATTR))
 		return write ? -EPERM : -ENODATA;
 	if (strncmp(name, "user.", 5) != 0)
-		return write && strncmp(name, "system.", 7) != 0 ? -EPERM : -EOPNOTSUPP;
+		return write && (!strncmp(name, "trusted.", 8) || !strncmp(name, "security.", 9)) ? -EPERM : -EOPNOTSUPP;
 	return 0;
 }
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Argument snapshot, identity of the caller, and names and descriptors to nodes. */
 #include <fcntl.h>
-#include <sys/xattr.h>
+#include <linux/openat2.h>
 #include <unistd.h>
 
-#include "sys/call.h"
+#include "sys/internal.h"
 #include "vfs/internal.h"
 
 int kp_call_snapshot(struct kp_call *c)
@@ -54,30 +54,7 @@ void kp_call_release(struct kp_call *c)
 
 const struct kp_cred *kp_call_cred(struct kp_call *c)
 {
-	if (c->cred_known)
-		return &c->cred;
-	/* Without root nobody can become anybody else. */
-	if (c->vfs->uid != 0) {
-		static struct kp_cred own;
-		static bool known;
-
-		if (!known) {
-			int n = getgroups((int)KP_ARRAY_LEN(own.groups), own.groups);
-
-			own.uid = geteuid();
-			own.gid = getegid();
-			own.group_count = n > 0 ? (size_t)n : 0;
-			known = true;
-		}
-		c->cred = own;
-	} else if (kp_task_is_root(c->tid)) {
-		c->cred = (struct kp_cred){0}; /* the common case, without reading /proc/TID/status */
-	} else if (kp_task_ids(c->tid, &c->cred.uid, &c->cred.gid, c->cred.groups, KP_ARRAY_LEN(c->cred.groups),
-			       &c->cred.group_count)) {
-		c->cred = (struct kp_cred){.uid = (uid_t)-2, .gid = (gid_t)-2};
-	}
-	c->cred_known = true;
-	return &c->cred;
+	return &c->engine->cred;
 }
 
 mode_t kp_call_mode(struct kp_call *c, uint64_t mode)
@@ -104,36 +81,56 @@ int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start)
 	return 0;
 }
 
-static int resolve_flags(struct kp_call *c, size_t i, bool follow, struct kp_node *ret_node)
+/* Only "." is left of a removed directory. */
+static bool is_dots(const char *path)
+{
+	while (*path == '.' && (path[1] == '/' || !path[1])) {
+		path++;
+		path += strspn(path, "/");
+	}
+	return !*path;
+}
+
+int kp_call_walk(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node *ret_node)
 {
 	struct kp_gpath start = {"/"};
-	struct kp_walk w = {
-		.cred = kp_call_cred(c),
-		.tid = c->tid,
-		.start = start.s,
-		.path = c->path[i],
-		.follow = follow,
-	};
 	int rc;
 
+	w->cred = kp_call_cred(c);
+	w->tid = c->tid;
+	w->start = start.s;
+	w->path = c->path[i];
 	if (!c->path[i][0])
 		return -ENOENT;
-	if (c->path[i][0] != '/') {
+	if (c->path[i][0] != '/' || w->resolve & RESOLVE_IN_ROOT) {
 		rc = kp_call_start(c, c->dirfd[i], &start);
+		if (rc == -ENOENT && is_dots(c->path[i]) && !w->name_only)
+			return kp_call_fd_node(c, c->dirfd[i], ret_node);
 		if (rc)
 			return rc;
 	}
-	rc = kp_resolve(c->vfs, &w, ret_node);
-	if (c->trap && !rc)
-		KP_DEBUG(VFS, "%s -> %s origin %d", c->path[i], ret_node->guest.s, ret_node->origin);
-	return rc;
+	return kp_resolve(c->vfs, w, ret_node);
+}
+
+static int resolve_path(struct kp_call *c, size_t i, bool follow, bool name_only, struct kp_node *ret_node)
+{
+	struct kp_walk w = {.follow = follow, .name_only = name_only};
+
+	return kp_call_walk(c, i, &w, ret_node);
 }
 
 int kp_call_resolve(struct kp_call *c, size_t i, bool follow, struct kp_node *ret_node)
 {
 	if (c->path_null[i])
 		return -EFAULT;
-	return resolve_flags(c, i, follow, ret_node);
+	return resolve_path(c, i, follow, false, ret_node);
+}
+
+int kp_call_resolve_name(struct kp_call *c, size_t i, struct kp_node *ret_node)
+{
+	if (c->path_null[i])
+		return -EFAULT;
+	return resolve_path(c, i, false, true, ret_node);
 }
 
 int kp_call_resolve_at(struct kp_call *c, size_t i, bool follow, int flags, struct kp_node *ret_node)
@@ -142,30 +139,14 @@ int kp_call_resolve_at(struct kp_call *c, size_t i, bool follow, int flags, stru
 		return -EFAULT;
 	if (!c->path[i][0] && flags & AT_EMPTY_PATH)
 		return kp_call_fd_node(c, c->dirfd[i], ret_node);
-	return resolve_flags(c, i, follow, ret_node);
-}
-
-/* An open file of the upper, reached through the descriptor: it may have lost its name, or have got another. */
-static int upper_fd_node(const struct kp_vfs *v, struct kp_node *n)
-{
-	struct kp_record rec = {0};
-
-	n->ino = KP_INO_UPPER | n->st.st_ino;
-	if (getxattr(n->host.s, KP_RECORD_XATTR, &rec, sizeof(rec)) != (ssize_t)sizeof(rec))
-		return 0;
-	if (rec.flags & KP_REC_MODE)
-		n->mode = (n->mode & S_IFMT) | (rec.mode & 07777);
-	if (rec.flags & KP_REC_INO)
-		n->ino = rec.ino;
-	(void)v;
-	return 0;
+	return resolve_path(c, i, follow, false, ret_node);
 }
 
 int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *n)
 {
 	char host[PATH_MAX];
+	struct kp_hpath link;
 	struct kp_mapped m;
-	struct kp_entry e;
 	int rc = fd == AT_FDCWD ? kp_task_cwd(c->tid, host, sizeof(host)) : kp_task_fd(c->tid, fd, host, sizeof(host));
 
 	if (rc)
@@ -176,31 +157,13 @@ int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *n)
 		if (!rc && n->origin != KP_ABSENT && n->origin != KP_MAGIC)
 			return 0;
 	}
-	n->last = KP_LAST_NORM;
-	n->trailing_slash = n->lower = n->whiteout = false;
-	n->entry = KP_NO_ENTRY;
-	n->ino = 0;
-	n->guest = m.kind == KP_MAP_FOREIGN ? (struct kp_gpath){"/"} : m.guest;
-	n->self = (struct kp_dir){0};
-	n->parent = n->self;
 	if (fd == AT_FDCWD)
-		(void)snprintf(n->host.s, sizeof(n->host.s), "/proc/%d/cwd", c->tid);
+		(void)snprintf(link.s, sizeof(link.s), "/proc/%d/cwd", c->tid);
 	else
-		(void)snprintf(n->host.s, sizeof(n->host.s), "/proc/%d/fd/%d", c->tid, fd);
-	if (m.kind == KP_MAP_IMAGE && !kp_image_entry(c->vfs->layers[m.layer].image, m.entry, &e)) {
-		n->origin = KP_IMAGE;
-		n->layer = m.layer;
-		n->entry = m.entry;
-		n->mode = e.mode;
-		n->ino = kp_ino_image(m.layer, e.ino);
-		return 0;
-	}
-	if (stat(n->host.s, &n->st) < 0)
-		return errno == ENOENT ? -EBADF : -errno;
-	n->origin = KP_MAGIC;
-	n->mode = n->st.st_mode;
-	n->self.mode = n->mode;
-	return m.kind == KP_MAP_UPPER ? upper_fd_node(c->vfs, n) : 0;
+		(void)snprintf(link.s, sizeof(link.s), "/proc/%d/fd/%d", c->tid, fd);
+	n->trailing_slash = false;
+	rc = kp_node_from_link(c->vfs, &link, &m, n);
+	return rc == -ENOENT ? -EBADF : rc;
 }
 
 int kp_call_fd_node_for_change(struct kp_call *c, int fd, struct kp_node *n)

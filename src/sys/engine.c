@@ -69,7 +69,6 @@ static void serve(struct kp_call *c)
 	c->value = 0;
 	c->fd = -1;
 	c->cloexec = false;
-	c->cred_known = false;
 	if (c->n.data.nr == KP_NR_START) {
 		c->row = NULL;
 		carry_out(c, kp_exec_start(c));
@@ -199,6 +198,16 @@ static int place_loader(struct kp_engine *e, struct kp_err *err)
 	return rc ? kp_fail_errno(err, -rc, "%s: cannot write", e->loader_path) : 0;
 }
 
+/* Guests run as the user who starts them, root too without capabilities (spawn.c). */
+static void read_cred(struct kp_cred *cred)
+{
+	int n = getgroups((int)KP_ARRAY_LEN(cred->groups), cred->groups);
+
+	cred->uid = geteuid();
+	cred->gid = getegid();
+	cred->group_count = n > 0 ? (size_t)n : 0;
+}
+
 int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_engine, struct kp_err *err)
 {
 	struct kp_engine *e = kp_calloc(1, sizeof(*e));
@@ -209,6 +218,7 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	e->run_dir = kp_strdup(o->run_dir);
 	e->instance = kp_strdup(o->instance ? o->instance : "");
 	e->names = kp_names_new();
+	read_cred(&e->cred);
 	pthread_mutex_init(&e->exec_lock, NULL);
 	pthread_mutex_init(&e->trace_lock, NULL);
 	pthread_mutex_init(&e->turn_lock, NULL);

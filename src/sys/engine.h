@@ -31,7 +31,8 @@ struct kp_spawn {
 	char *const *envp;
 	const char *cwd;      /* guest path */
 	int fds[3];           /* become 0, 1, 2; not closed here */
-	const int *pass_fds;  /* further descriptors kept under their own numbers */
+	const int *pass_fds;  /* further descriptors; not closed here */
+	const int *pass_numbers; /* their numbers in the guest, all above 2 and different */
 	size_t pass_fd_count;
 	bool new_session;     /* setsid, and fds[0] becomes the controlling terminal */
 	mode_t umask;

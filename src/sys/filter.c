@@ -11,7 +11,10 @@
 #include <termios.h>
 #include <unistd.h>
 
-#include "sys/internal.h"
+#include "base/base.h"
+#include "kapsel/start.h"
+#include "sys/filter.h"
+#include "sys/table.h"
 
 /* Rows of which only some calls are special. action is for calls that match; the others take otherwise. */
 struct condition {

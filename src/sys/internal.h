@@ -27,6 +27,7 @@ struct kp_engine {
 	pthread_cond_t turn;       /* a resting worker is wanted */
 	size_t receivers, resting;
 	atomic_bool stopping;
+	struct kp_cred cred; /* of every guest: without capabilities nobody becomes anybody else */
 	pthread_mutex_t exec_lock;
 	struct kp_exec *execs;
 	struct kp_names *names;
@@ -34,12 +35,6 @@ struct kp_engine {
 	FILE *trace;
 	pthread_mutex_t trace_lock;
 };
-
-/* filter.c: the seccomp program, as struct sock_fprog content. Caller frees *ret_code. */
-struct sock_filter;
-int kp_filter_build(struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err);
-/* Human-readable (PFC) form to fd. */
-int kp_filter_dump(int fd, struct kp_err *err);
 
 /* exec.c: the loader's request. */
 int kp_exec_start(struct kp_call *c);

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Calls that make, remove, link and rename names. */
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "sys/call.h"
 #include "sys/handlers.h"
 
-/* Resolves path i without following, under the write lock, and hands it to a change. */
-#define WITH_NODE(c, i, follow, n, expr)                                                                        \
+/* Resolves the name that path 0 is, under the write lock, and hands it to a change. */
+#define WITH_NAME(c, n, expr)                                                                                   \
 	({                                                                                                      \
 		struct kp_node *n = kp_calloc(1, sizeof(*n));                                                   \
 		int rc_;                                                                                        \
 		kp_vfs_write_lock((c)->vfs);                                                                    \
-		rc_ = kp_call_resolve((c), (i), (follow), n);                                                   \
+		rc_ = kp_call_resolve_name((c), 0, n);                                                          \
 		if (!rc_)                                                                                       \
 			rc_ = (expr);                                                                           \
 		kp_vfs_unlock((c)->vfs);                                                                        \
@@ -23,7 +24,7 @@
 
 static int make_dir(struct kp_call *c, uint64_t mode)
 {
-	return WITH_NODE(c, 0, false, n, kp_make_dir(c->vfs, n, kp_call_cred(c), kp_call_mode(c, mode)));
+	return WITH_NAME(c, n, kp_make_dir(c->vfs, n, kp_call_cred(c), kp_call_mode(c, mode)));
 }
 
 int kp_sys_mkdir(struct kp_call *c)
@@ -38,9 +39,13 @@ int kp_sys_mkdirat(struct kp_call *c)
 
 static int make_special(struct kp_call *c, uint64_t mode)
 {
-	return WITH_NODE(c, 0, false, n,
-			 n->origin == KP_ABSENT && n->trailing_slash ? -ENOENT
-			 : kp_make_special(c->vfs, n, kp_call_cred(c), ((mode_t)mode & S_IFMT) | kp_call_mode(c, mode)));
+	mode_t kind = (mode_t)mode & S_IFMT;
+
+	if (S_ISDIR(kind))
+		return -EPERM;
+	if (kind && !S_ISREG(kind) && !S_ISCHR(kind) && !S_ISBLK(kind) && !S_ISFIFO(kind) && !S_ISSOCK(kind))
+		return -EINVAL;
+	return WITH_NAME(c, n, kp_make_special(c->vfs, n, kp_call_cred(c), kind | kp_call_mode(c, mode)));
 }
 
 int kp_sys_mknod(struct kp_call *c)
@@ -55,9 +60,9 @@ int kp_sys_mknodat(struct kp_call *c)
 
 int kp_sys_symlink(struct kp_call *c)
 {
-	return WITH_NODE(c, 0, false, n,
-			 n->origin == KP_ABSENT && n->trailing_slash ? -ENOENT
-			 : kp_make_symlink(c->vfs, n, kp_call_cred(c), c->str));
+	if (!c->str[0])
+		return -ENOENT;
+	return WITH_NAME(c, n, kp_make_symlink(c->vfs, n, kp_call_cred(c), c->str));
 }
 
 int kp_sys_symlinkat(struct kp_call *c)
@@ -67,12 +72,12 @@ int kp_sys_symlinkat(struct kp_call *c)
 
 int kp_sys_unlink(struct kp_call *c)
 {
-	return WITH_NODE(c, 0, false, n, kp_unlink(c->vfs, n, kp_call_cred(c)));
+	return WITH_NAME(c, n, kp_unlink(c->vfs, n, kp_call_cred(c)));
 }
 
 int kp_sys_rmdir(struct kp_call *c)
 {
-	return WITH_NODE(c, 0, false, n, kp_rmdir(c->vfs, n, kp_call_cred(c)));
+	return WITH_NAME(c, n, kp_rmdir(c->vfs, n, kp_call_cred(c)));
 }
 
 int kp_sys_unlinkat(struct kp_call *c)
@@ -88,9 +93,13 @@ static int rename_to(struct kp_call *c, unsigned flags)
 	int rc;
 
 	kp_vfs_write_lock(c->vfs);
-	rc = kp_call_resolve(c, 0, false, &n[0]);
+	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) ||
+	    flags == (RENAME_NOREPLACE | RENAME_EXCHANGE))
+		rc = -EINVAL;
+	else
+		rc = kp_call_resolve_name(c, 0, &n[0]);
 	if (!rc)
-		rc = kp_call_resolve(c, 1, false, &n[1]);
+		rc = kp_call_resolve_name(c, 1, &n[1]);
 	if (!rc)
 		rc = kp_rename(c->vfs, &n[0], &n[1], kp_call_cred(c), flags);
 	kp_vfs_unlock(c->vfs);
@@ -121,7 +130,7 @@ static int link_to(struct kp_call *c, int flags)
 	kp_vfs_write_lock(c->vfs);
 	rc = kp_call_resolve_at(c, 0, flags & AT_SYMLINK_FOLLOW, flags, &n[0]);
 	if (!rc)
-		rc = kp_call_resolve(c, 1, false, &n[1]);
+		rc = kp_call_resolve_name(c, 1, &n[1]);
 	if (!rc && n[0].origin == KP_MAGIC && !S_ISLNK(n[0].mode))
 		rc = S_ISDIR(n[0].mode) ? -EPERM : kp_link_open_file(c->vfs, n[0].host.s, &n[1], kp_call_cred(c));
 	else if (!rc)

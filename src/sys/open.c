@@ -42,6 +42,22 @@ static int open_itself(struct kp_call *c, const struct kp_node *n, int flags)
 	return kp_rewrite_string(rw, 1, host.s);
 }
 
+/* A descriptor that is only a path cannot be given (the kernel refuses to install one): the guest opens it by its host
+ * path. Supervisor's own opening first makes an image's object exist. */
+static int open_path_only(struct kp_call *c, const struct kp_node *n, int flags)
+{
+	bool followed = n->origin == KP_MAGIC && !S_ISLNK(n->mode);
+	int fd, rc = kp_node_open(c->vfs, n, flags, &fd);
+
+	if (rc)
+		return rc;
+	(void)kp_close(fd);
+	rc = open_itself(c, n, flags);
+	if (!rc && !followed)
+		c->rewrite->args[2] |= O_NOFOLLOW;
+	return rc;
+}
+
 static int open_existing(struct kp_call *c, struct kp_node *n, int flags)
 {
 	int want = wanted_access(flags), rc;
@@ -68,6 +84,8 @@ static int open_existing(struct kp_call *c, struct kp_node *n, int flags)
 		if (rc)
 			return rc;
 	}
+	if (flags & O_PATH)
+		return open_path_only(c, n, flags);
 	rc = kp_node_open(c->vfs, n, flags & ~(O_CREAT | O_EXCL), &c->fd);
 	if (rc == -EAGAIN)
 		return open_itself(c, n, flags);
@@ -88,8 +106,6 @@ static int open_node(struct kp_call *c, struct kp_node *n, const struct open_arg
 			c->reply = KP_REPLY_FD;
 		return rc;
 	}
-	if (n->trailing_slash && a->flags & O_CREAT && !(a->flags & O_DIRECTORY))
-		return -EISDIR;
 	if (n->origin != KP_ABSENT)
 		return open_existing(c, n, a->flags);
 	if (!(a->flags & O_CREAT))
@@ -112,10 +128,9 @@ static bool changes(const struct open_args *a)
 
 static int do_open(struct kp_call *c, struct open_args *a)
 {
-	struct kp_gpath start = {"/"};
+	struct kp_walk w = {.resolve = a->resolve};
 	struct kp_node *n;
-	struct kp_walk w = {.cred = kp_call_cred(c), .tid = c->tid, .start = start.s, .path = c->path[0], .resolve = a->resolve};
-	int rc = 0;
+	int rc;
 
 	if (c->path_null[0])
 		return -EFAULT;
@@ -125,6 +140,7 @@ static int do_open(struct kp_call *c, struct open_args *a)
 		return -EINVAL;
 	if ((a->flags & O_TMPFILE) == O_TMPFILE && (a->flags & O_ACCMODE) == O_RDONLY)
 		return -EINVAL;
+	w.create = a->flags & O_CREAT && !(a->flags & O_PATH);
 	w.follow = !(a->flags & O_NOFOLLOW) && !(a->flags & O_CREAT && a->flags & O_EXCL);
 	c->cloexec = a->flags & O_CLOEXEC;
 	n = kp_calloc(1, sizeof(*n));
@@ -132,12 +148,7 @@ static int do_open(struct kp_call *c, struct open_args *a)
 		kp_vfs_write_lock(c->vfs);
 	else
 		kp_vfs_read_lock(c->vfs);
-	if (c->path[0][0] != '/' || a->resolve & (RESOLVE_IN_ROOT | RESOLVE_BENEATH))
-		rc = kp_call_start(c, c->dirfd[0], &start);
-	if (c->path[0][0] == '/' && a->resolve & RESOLVE_BENEATH)
-		rc = -EXDEV;
-	if (!rc)
-		rc = kp_resolve(c->vfs, &w, n);
+	rc = kp_call_walk(c, 0, &w, n);
 	if (!rc)
 		rc = open_node(c, n, a);
 	kp_vfs_unlock(c->vfs);

@@ -6,6 +6,7 @@
  */
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -19,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "sys/filter.h"
 #include "sys/internal.h"
 
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
@@ -29,8 +31,6 @@ struct kp_spawner {
 	pthread_t thread;
 	pthread_mutex_t busy; /* one request at a time */
 	sem_t asked, answered;
-	struct sock_filter *code;
-	unsigned short code_len;
 	int listener;
 	int error;
 	bool stop;
@@ -54,8 +54,8 @@ static void close_others(const struct kp_spawn *s, int keep)
 		int next = keep;
 
 		for (size_t i = 0; i < s->pass_fd_count; i++)
-			if (s->pass_fds[i] >= fd && s->pass_fds[i] < next)
-				next = s->pass_fds[i];
+			if (s->pass_numbers[i] >= fd && s->pass_numbers[i] < next)
+				next = s->pass_numbers[i];
 		if (next > fd)
 			(void)syscall(SYS_close_range, fd, next - 1, 0);
 		fd = next + 1;
@@ -68,7 +68,7 @@ static int set_up_fds(const struct kp_spawn *s, int *status_fd)
 	int copies[3], high = 700;
 
 	for (size_t i = 0; i < s->pass_fd_count; i++)
-		high = KP_MAX(high, s->pass_fds[i] + 1);
+		high = KP_MAX(high, KP_MAX(s->pass_fds[i], s->pass_numbers[i]) + 1);
 	for (int i = 0; i < 3; i++) {
 		copies[i] = fcntl(s->fds[i], F_DUPFD, 3 + 64);
 		if (copies[i] < 0)
@@ -77,12 +77,17 @@ static int set_up_fds(const struct kp_spawn *s, int *status_fd)
 	for (int i = 0; i < 3; i++)
 		if (dup2(copies[i], i) < 0)
 			return -errno;
-	*status_fd = fcntl(*status_fd, F_DUPFD_CLOEXEC, high);
+	*status_fd = fcntl(*status_fd, F_DUPFD_CLOEXEC, high + (int)s->pass_fd_count);
 	if (*status_fd < 0)
 		return -errno;
-	close_others(s, *status_fd);
+	/* By way of numbers above all of them: one's place may be another's source. */
 	for (size_t i = 0; i < s->pass_fd_count; i++)
-		(void)fcntl(s->pass_fds[i], F_SETFD, 0);
+		if (dup2(s->pass_fds[i], high + (int)i) < 0)
+			return -errno;
+	for (size_t i = 0; i < s->pass_fd_count; i++)
+		if (dup2(high + (int)i, s->pass_numbers[i]) < 0)
+			return -errno;
+	close_others(s, *status_fd);
 	return 0;
 }
 
@@ -96,6 +101,18 @@ static void reset_signals(void)
 			(void)sigaction(sig, &dfl, NULL);
 	sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Root keeps its name and loses its powers; they do not come back at an exec either. */
+static void drop_capabilities(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct none[2] = {0};
+
+	for (int cap = 0; cap < 64; cap++)
+		(void)prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
+	(void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	(void)syscall(SYS_capset, &header, none);
 }
 
 static const char *env_path(char *const *envp)
@@ -150,6 +167,7 @@ static void child(const struct kp_spawn *s, int status_fd)
 		(void)ioctl(0, TIOCSCTTY, 0);
 	}
 	reset_signals();
+	drop_capabilities();
 	(void)umask(s->umask);
 	if (chdir(s->cwd) < 0 && chdir("/") < 0)
 		report(status_fd, errno);
@@ -160,7 +178,7 @@ static void child(const struct kp_spawn *s, int status_fd)
 
 static int install(struct kp_spawner *sp)
 {
-	struct sock_fprog prog = {.len = sp->code_len, .filter = sp->code};
+	struct sock_fprog prog = {.len = kp_filter_len, .filter = (struct sock_filter *)kp_filter_code};
 	long fd;
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
@@ -201,11 +219,9 @@ static void *spawner(void *arg)
 int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 {
 	struct kp_spawner *sp = kp_calloc(1, sizeof(*sp));
-	int rc = kp_filter_build(&sp->code, &sp->code_len, err);
+	int rc;
 
 	e->spawner = sp;
-	if (rc)
-		return rc;
 	/* A guest's scratch area comes with its loader; the child between fork and exec needs one too. */
 	if (mmap((void *)(uintptr_t)KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
@@ -241,7 +257,6 @@ void kp_spawner_stop(struct kp_engine *e)
 		sem_post(&sp->asked);
 		(void)pthread_join(sp->thread, NULL);
 	}
-	free(sp->code);
 	free(sp);
 	e->spawner = NULL;
 }

@@ -3,7 +3,11 @@
 #include "sys/handlers.h"
 #include "sys/table.h"
 
+#ifdef KP_TABLE_ONLY /* the filter generator has no handlers */
+#define KP_ROW_HANDLER_EMULATE(h) NULL
+#else
 #define KP_ROW_HANDLER_EMULATE(h) kp_sys_##h
+#endif
 #define KP_ROW_HANDLER_PASS(h) NULL
 #define KP_ROW_HANDLER_DENY(h) NULL
 #define KP_ROW_HANDLER_NOSYS(h) NULL

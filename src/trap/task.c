@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the kernel knows of a guest's task: directories, descriptors, identity. Nothing is remembered here. */
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -89,43 +88,6 @@ mode_t kp_task_umask(pid_t tid)
 	if (read_status(tid, buf, sizeof(buf)) || !(at = strstr(buf, "\nUmask:")))
 		return 022;
 	return (mode_t)strtoul(at + 7, NULL, 8);
-}
-
-/* /proc/TID belongs to the task's effective ids. */
-bool kp_task_is_root(pid_t tid)
-{
-	char path[32];
-	struct stat st;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d", tid);
-	return stat(path, &st) == 0 && st.st_uid == 0 && st.st_gid == 0;
-}
-
-int kp_task_ids(pid_t tid, uid_t *uid, gid_t *gid, gid_t *groups, size_t max, size_t *ret_count)
-{
-	char buf[8192], *at, *end;
-	unsigned ids[8];
-
-	if (read_status(tid, buf, sizeof(buf)))
-		return -ESRCH;
-	at = strstr(buf, "\nUid:");
-	if (!at || sscanf(at, "\nUid: %u %u %u %u", &ids[0], &ids[1], &ids[2], &ids[3]) != 4)
-		return -ESRCH;
-	at = strstr(buf, "\nGid:");
-	if (!at || sscanf(at, "\nGid: %u %u %u %u", &ids[4], &ids[5], &ids[6], &ids[7]) != 4)
-		return -ESRCH;
-	*uid = ids[3]; /* the file system ids stand last */
-	*gid = ids[7];
-	*ret_count = 0;
-	at = strstr(buf, "\nGroups:");
-	for (at = at ? at + 8 : NULL; at && *ret_count < max; at = end) {
-		unsigned long id = strtoul(at, &end, 10);
-
-		if (end == at || memchr(at, '\n', (size_t)(end - at)))
-			break;
-		groups[(*ret_count)++] = (gid_t)id;
-	}
-	return 0;
 }
 
 int kp_task_dup_fd(pid_t tid, int fd)

@@ -46,10 +46,6 @@ bool kp_task_fd_cloexec(pid_t tid, int fd);
 /* Position of the descriptor's file. 0 or -EBADF. */
 int kp_task_fd_pos(pid_t tid, int fd, int64_t *ret_pos);
 mode_t kp_task_umask(pid_t tid);
-/* Effective uid and gid 0 (then nothing is ever refused). */
-bool kp_task_is_root(pid_t tid);
-/* File system ids and supplementary groups (up to max). 0 or -ESRCH. */
-int kp_task_ids(pid_t tid, uid_t *uid, gid_t *gid, gid_t *groups, size_t max, size_t *ret_count);
 /* A copy of the guest's descriptor (same open file description), or -errno (-EPERM: not allowed here). */
 int kp_task_dup_fd(pid_t tid, int fd);
 

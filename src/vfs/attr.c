@@ -66,17 +66,16 @@ int kp_node_statx(struct kp_vfs *v, const struct kp_node *n, struct statx *x)
 		from_stat(&n->st, x);
 		break;
 	case KP_HOST:
-	case KP_MAGIC:
-	case KP_PROC:
-		if (S_ISLNK(n->mode) || n->origin != KP_MAGIC) {
-			struct stat st;
+	case KP_PROC: {
+		struct stat st;
 
-			if (fstatat(AT_FDCWD, n->host.s, &st, AT_SYMLINK_NOFOLLOW) < 0)
-				return -errno;
-			from_stat(&st, x);
-		} else {
-			from_stat(&n->st, x);
-		}
+		if (fstatat(AT_FDCWD, n->host.s, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			return -errno;
+		from_stat(&st, x);
+		return 0;
+	}
+	case KP_MAGIC:
+		from_stat(&n->st, x);
 		if (!n->ino)
 			return 0;
 		break; /* an open file of the upper */
@@ -166,19 +165,25 @@ int kp_node_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *ret_
 		}
 	}
 	if (n->origin == KP_IMAGE && !S_ISDIR(n->mode)) {
-		fd = kp_store_open_entry(v->layers[n->layer].store, n->entry, flags | O_NOFOLLOW);
+		fd = kp_store_open_entry(v->layers[n->layer].store, n->entry, S_ISLNK(n->mode) ? flags | O_NOFOLLOW : flags);
 		if (fd < 0)
 			return fd;
 		*ret_fd = fd;
 		return 0;
 	}
 	if (n->origin == KP_UPPER && !S_ISDIR(n->mode)) {
-		fd = openat(v->upper_fd, n->guest.s + 1, flags | O_NOFOLLOW);
+		fd = S_ISLNK(n->mode) ? openat(v->upper_fd, n->guest.s + 1, flags | O_NOFOLLOW)
+				      : kp_open_exact(v->upper_fd, n->guest.s + 1, flags, 0);
 	} else {
 		rc = kp_node_host_path(v, n, &host);
 		if (rc)
 			return rc;
-		fd = open(host.s, n->origin == KP_MAGIC && !S_ISLNK(n->mode) ? flags & ~O_NOFOLLOW : flags | O_NOFOLLOW);
+		if (n->origin == KP_MAGIC && !S_ISLNK(n->mode))
+			fd = open(host.s, flags & ~O_NOFOLLOW);
+		else if (S_ISLNK(n->mode))
+			fd = open(host.s, flags | O_NOFOLLOW);
+		else
+			fd = kp_open_exact(AT_FDCWD, host.s, flags, 0);
 	}
 	if (fd < 0)
 		return -errno;
@@ -216,7 +221,7 @@ static int may_change(struct kp_vfs *v, const struct kp_node *n, const struct kp
 	if (n->origin == KP_HOST && n->self.bind && n->self.bind->read_only)
 		return -EROFS;
 	kp_node_owner(v, n, &uid, &gid);
-	return cred->uid == 0 || cred->uid == uid ? 0 : -EPERM;
+	return cred->privileged || cred->uid == uid ? 0 : -EPERM;
 }
 
 /* An open file of the upper, by its descriptor: it may have no name. */
@@ -233,7 +238,8 @@ static int chmod_open_file(const struct kp_node *n, mode_t mode)
 		return -errno;
 	if (fgetxattr(fd, KP_RECORD_XATTR, &rec, sizeof(rec)) != (ssize_t)sizeof(rec))
 		rec = (struct kp_record){0};
-	if (real != (mode & 07777) || rec.flags & KP_REC_MODE) {
+	if (real != (mode & 07777) || rec.flags) {
+		real |= KP_RECORD_BIT;
 		rec.flags |= KP_REC_MODE;
 		rec.mode = mode & 07777;
 		rc = kp_record_write_fd(fd, &rec);
@@ -274,7 +280,7 @@ int kp_chown(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, ui
 	if (n->origin == KP_ABSENT)
 		return -ENOENT;
 	kp_node_owner(v, n, &old_uid, &old_gid);
-	if (cred->uid != 0) {
+	if (!cred->privileged) {
 		bool group_ok = gid == (gid_t)-1 || gid == old_gid || gid == cred->gid;
 
 		for (size_t i = 0; i < cred->group_count; i++)
@@ -296,8 +302,6 @@ int kp_utimens(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, 
 	bool now = !times || (times[0].tv_nsec == UTIME_NOW && times[1].tv_nsec == UTIME_NOW);
 	int rc = may_change(v, n, cred);
 
-	if (times && times[0].tv_nsec == UTIME_OMIT && times[1].tv_nsec == UTIME_OMIT)
-		return n->origin == KP_ABSENT ? -ENOENT : 0;
 	if (rc == -EPERM && now)
 		rc = kp_node_permit(v, n, cred, W_OK);
 	if (rc)

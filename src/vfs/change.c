@@ -11,10 +11,12 @@
 #include "vfs/upper.h"
 
 /* Common to everything that makes a name: it must be new, and the parent must take it. */
-static int may_create(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred)
+static int may_create(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred, bool dir)
 {
 	if (n->origin != KP_ABSENT || n->last != KP_LAST_NORM)
 		return -EEXIST;
+	if (n->trailing_slash && !dir)
+		return -ENOENT;
 	return kp_node_permit_parent(v, n, cred, false);
 }
 
@@ -81,9 +83,10 @@ static int finish(struct kp_vfs *v, const struct place *p, const struct kp_node 
 int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, int flags, mode_t mode, int *ret_fd)
 {
 	mode_t guest_mode = S_IFREG | (mode & 07777), real = kp_real_mode(guest_mode);
+	bool record = real != (guest_mode & 07777);
 	kp_autoclose int fd = -1;
 	struct place p;
-	int rc = may_create(v, n, cred);
+	int rc = may_create(v, n, cred, false);
 
 	if (!rc)
 		rc = prepare(v, n);
@@ -92,11 +95,12 @@ int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cr
 	p = place_for(v, n);
 	if (on_host(n))
 		real = mode & 07777;
-	fd = openat(p.dirfd, place_name(&p), (flags & ~(O_TRUNC | O_DIRECTORY)) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
-		    real);
+	else if (record)
+		real |= KP_RECORD_BIT;
+	fd = kp_open_exact(p.dirfd, place_name(&p), (flags & ~(O_TRUNC | O_DIRECTORY)) | O_CREAT | O_EXCL | O_NOCTTY, real);
 	if (fd < 0)
 		return -errno;
-	if (!on_host(n) && real != (guest_mode & 07777)) {
+	if (!on_host(n) && record) {
 		struct kp_record rec = {.flags = KP_REC_MODE, .mode = guest_mode & 07777};
 		kp_autoclose int rec_fd = openat(p.dirfd, place_name(&p), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
@@ -140,7 +144,7 @@ int kp_make_dir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred,
 {
 	mode_t guest_mode = S_IFDIR | (mode & 01777), real = kp_real_mode(guest_mode);
 	struct place p;
-	int rc = may_create(v, n, cred);
+	int rc = may_create(v, n, cred, true);
 
 	if (!rc)
 		rc = prepare(v, n);
@@ -184,9 +188,7 @@ int kp_make_special(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *c
 	struct place p;
 	int rc;
 
-	if (S_ISDIR(mode))
-		return n->origin != KP_ABSENT ? -EEXIST : -EPERM;
-	rc = may_create(v, n, cred);
+	rc = may_create(v, n, cred, false);
 	if (rc)
 		return rc;
 	if (S_ISCHR(mode) || S_ISBLK(mode))
@@ -217,9 +219,7 @@ int kp_make_symlink(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *c
 	struct place p;
 	int rc;
 
-	if (!target[0])
-		return -ENOENT;
-	rc = may_create(v, n, cred);
+	rc = may_create(v, n, cred, false);
 	if (!rc)
 		rc = prepare(v, n);
 	if (rc)
@@ -236,13 +236,13 @@ int kp_unlink(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 
 	if (n->last != KP_LAST_NORM)
 		return -EISDIR;
+	if (n->trailing_slash)
+		return n->origin == KP_ABSENT ? -ENOENT : S_ISDIR(n->mode) ? -EISDIR : -ENOTDIR;
 	rc = may_remove(v, n, cred);
 	if (rc)
 		return rc;
 	if (S_ISDIR(n->mode))
 		return -EISDIR;
-	if (n->trailing_slash)
-		return -ENOTDIR;
 	if (on_host(n))
 		return unlink(n->host.s) < 0 ? -errno : 0;
 	return kp_upper_remove(v, n);
@@ -283,24 +283,24 @@ int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const st
 
 	if (from->origin == KP_ABSENT)
 		return -ENOENT;
-	rc = may_create(v, to, cred);
-	if (rc == -EEXIST)
+	rc = may_create(v, to, cred, false);
+	if (rc == -EEXIST || rc == -ENOENT)
 		return rc;
-	if (from->trailing_slash && !S_ISDIR(from->mode))
-		return -ENOTDIR;
 	if (from->parent.bind != to->parent.bind || from->origin == KP_PROC || to->parent.proc)
 		return -EXDEV;
 	if (rc)
 		return rc;
 	if (S_ISDIR(from->mode))
 		return -EPERM;
-	if (to->trailing_slash)
-		return -ENOENT;
 	if (from->origin == KP_HOST)
 		return linkat(AT_FDCWD, from->host.s, AT_FDCWD, to->host.s, 0) < 0 ? -errno : 0;
 	rc = kp_copy_up(v, from, KP_COPY_DATA);
 	if (!rc)
 		rc = kp_upper_parents(v, &to->guest);
+	if (rc)
+		return rc;
+	if (kp_may_have_record(from->st.st_mode))
+		rc = kp_upper_note_number(v, &to->guest);
 	if (rc)
 		return rc;
 	p = place_for(v, to);
@@ -312,7 +312,7 @@ int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const st
 int kp_link_open_file(struct kp_vfs *v, const char *host_link, struct kp_node *to, const struct kp_cred *cred)
 {
 	struct place p;
-	int rc = may_create(v, to, cred);
+	int rc = may_create(v, to, cred, false);
 
 	if (!rc)
 		rc = prepare(v, to);

@@ -42,6 +42,7 @@ enum {
 	KP_REC_OPAQUE = 1, /* directory: hides the layers below */
 	KP_REC_MODE = 2,   /* guest mode differs from the inode's */
 	KP_REC_INO = 4,    /* guest inode number, kept over copy-up */
+	KP_REC_NUMBERED = 8, /* directory: a file in it has (or had) KP_REC_INO, so a listing must look */
 };
 struct kp_record {
 	uint8_t version, flags;
@@ -50,6 +51,13 @@ struct kp_record {
 	uint64_t ino;
 };
 #define KP_RECORD_XATTR "user.kapsel"
+/* A regular file that has a record carries this bit, which means nothing to Linux on files: so a look-up knows from the stat alone
+ * that there is none to read. Its record always has KP_REC_MODE. */
+#define KP_RECORD_BIT S_ISVTX
+static inline bool kp_may_have_record(mode_t inode_mode)
+{
+	return S_ISDIR(inode_mode) || (S_ISREG(inode_mode) && inode_mode & KP_RECORD_BIT);
+}
 /* rel is below the upper's root. A missing record reads as all zeros. */
 int kp_record_read(const struct kp_vfs *v, const char *rel, struct kp_record *ret);
 int kp_record_write_fd(int fd, const struct kp_record *r);

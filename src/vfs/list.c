@@ -131,10 +131,13 @@ static int read_upper(struct reading *r, struct item **hidden)
 {
 	const char *rel = kp_gpath_rel(&r->n->guest);
 	kp_autoclose int fd = openat(r->v->upper_fd, rel, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct kp_record own;
 	char path[PATH_MAX];
 	struct dirent *e;
 	DIR *d;
 
+	if (kp_record_read(r->v, rel, &own))
+		return -EIO;
 	if (fd < 0 || !(d = fdopendir(fd)))
 		return -errno;
 	(void)kp_take_fd(&fd);
@@ -151,7 +154,7 @@ static int read_upper(struct reading *r, struct item **hidden)
 			HASH_ADD_KEYPTR(hh, *hidden, i->name, strlen(i->name), i);
 			continue;
 		}
-		if ((e->d_type == DT_REG || e->d_type == DT_DIR) &&
+		if (((e->d_type == DT_REG && own.flags & KP_REC_NUMBERED) || e->d_type == DT_DIR) &&
 		    !kp_path_join(path, sizeof(path), rel[0] == '.' ? "" : rel, e->d_name) &&
 		    !kp_record_read(r->v, path[0] == '/' ? path + 1 : path, &rec) && rec.flags & KP_REC_INO)
 			ino = rec.ino;

@@ -72,7 +72,7 @@ static int lookup_upper(struct kp_vfs *v, const struct kp_dir *dir, struct kp_no
 		child->whiteout = true;
 		return 0;
 	}
-	if (S_ISREG(child->st.st_mode) || S_ISDIR(child->st.st_mode)) {
+	if (kp_may_have_record(child->st.st_mode)) {
 		rc = kp_record_read(v, child->guest.s + 1, &rec);
 		if (rc)
 			return rc;
@@ -171,7 +171,7 @@ int kp_lookup_child(struct kp_vfs *v, const struct kp_dir *dir, const char *name
 	child->mode = 0;
 	child->ino = 0;
 	child->entry = KP_NO_ENTRY;
-	child->lower = child->whiteout = child->opaque = false;
+	child->lower = child->whiteout = child->opaque = child->nameless = false;
 	child->parent = *dir;
 	dir_clear(&child->self);
 	if (len > NAME_MAX)
@@ -221,7 +221,7 @@ static void read_root(struct kp_vfs *v, struct kp_node *node)
 	node->ino = 1;
 	node->entry = KP_NO_ENTRY;
 	node->lower = true;
-	node->whiteout = node->opaque = false;
+	node->whiteout = node->opaque = node->nameless = false;
 	dir_clear(&node->self);
 	node->self.upper = node->self.base = true;
 	for (size_t i = 0; i < v->layer_count; i++) {

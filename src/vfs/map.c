@@ -5,7 +5,7 @@
 
 static bool take_guest(struct kp_mapped *m, enum kp_map_kind kind, const char *prefix, const char *rest)
 {
-	if (!prefix[1])
+	if (!strcmp(prefix, "/"))
 		prefix = "";
 	if (!*prefix && !*rest)
 		rest = "/";

@@ -33,6 +33,7 @@ struct kp_cred {
 	gid_t gid;
 	gid_t groups[64];
 	size_t group_count;
+	bool privileged; /* has the capabilities that make file modes and owners not count */
 };
 
 enum kp_origin {
@@ -71,6 +72,7 @@ struct kp_node {
 	struct kp_hpath host; /* KP_HOST, KP_PROC, KP_MAGIC: host path */
 	bool lower;         /* a layer below the upper has this name: deleting needs a whiteout */
 	bool whiteout;      /* absent because the upper hides it */
+	bool nameless;      /* KP_IMAGE, reached through a descriptor: it cannot be changed (there is no name to copy it up to) */
 	bool opaque;        /* a directory of the upper that hides what is below */
 	bool trailing_slash; /* the caller wrote one: must be a directory */
 	enum kp_last last;

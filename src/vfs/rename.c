@@ -64,70 +64,74 @@ int kp_copy_up_tree(struct kp_vfs *v, struct kp_node *n)
 	return rc ? rc : kp_refresh(v, n);
 }
 
-static int check_kinds(struct kp_vfs *v, const struct kp_node *from, const struct kp_node *to, unsigned flags)
+/* The kernel's order: what the names are, then slashes, then who lies in whom. */
+static int check_names(const struct kp_node *from, const struct kp_node *to, unsigned flags)
 {
 	bool from_dir = S_ISDIR(from->mode), exchange = flags & RENAME_EXCHANGE;
 
-	if (from->trailing_slash && !from_dir)
-		return -ENOTDIR;
-	if (to->trailing_slash && !from_dir && !exchange)
-		return -ENOTDIR;
-	if (from_dir && *from->guest.s && kp_path_below(to->guest.s, from->guest.s) && strcmp(to->guest.s, from->guest.s) != 0)
-		return -EINVAL;
-	if (kp_path_below(from->guest.s, to->guest.s) && strcmp(to->guest.s, from->guest.s) != 0)
-		return exchange ? -EINVAL : -ENOTEMPTY;
-	if (to->origin == KP_ABSENT || exchange)
-		return 0;
-	if (from_dir && !S_ISDIR(to->mode))
-		return -ENOTDIR;
-	if (!from_dir && S_ISDIR(to->mode))
-		return -EISDIR;
-	return from_dir && !to->self.bind ? kp_list_is_empty(v, to) : 0;
-}
-
-static int check(struct kp_vfs *v, const struct kp_node *from, const struct kp_node *to, const struct kp_cred *cred,
-		 unsigned flags)
-{
-	const struct kp_node *both[] = {from, to};
-	int rc;
-
 	if (from->parent.bind != to->parent.bind || from->parent.proc != to->parent.proc)
 		return -EXDEV;
-	if (from->last != KP_LAST_NORM || to->last != KP_LAST_NORM)
-		return flags & RENAME_NOREPLACE && to->last != KP_LAST_NORM ? -EEXIST : -EBUSY;
+	if (from->last != KP_LAST_NORM)
+		return -EBUSY;
+	if (to->last != KP_LAST_NORM)
+		return flags & RENAME_NOREPLACE ? -EEXIST : -EBUSY;
 	if (from->origin == KP_ABSENT)
 		return -ENOENT;
 	if (flags & RENAME_NOREPLACE && to->origin != KP_ABSENT)
 		return -EEXIST;
-	if (flags & RENAME_EXCHANGE && to->origin == KP_ABSENT)
+	if (exchange && to->origin == KP_ABSENT)
 		return -ENOENT;
-	rc = check_kinds(v, from, to, flags);
-	if (rc == -EINVAL || (rc == -ENOTEMPTY && kp_path_below(from->guest.s, to->guest.s)) ||
-	    (rc == -ENOTDIR && (from->trailing_slash || to->trailing_slash)))
-		return rc;
-	for (size_t i = 0; i < 2; i++) {
-		if (both[i]->self.bind && !strcmp(both[i]->self.bind->guest, both[i]->guest.s))
-			return -EBUSY;
-		if (!strcmp(both[i]->guest.s, "/proc"))
-			return -EBUSY;
-	}
-	if (!rc || rc == -ENOTEMPTY) {
-		int denied = kp_node_permit_parent(v, from, cred, true);
+	if (exchange && to->trailing_slash && !S_ISDIR(to->mode))
+		return -ENOTDIR;
+	if (!from_dir && (from->trailing_slash || (to->trailing_slash && !exchange)))
+		return -ENOTDIR;
+	if (!strcmp(from->guest.s, to->guest.s))
+		return 0;
+	if (kp_path_below(to->guest.s, from->guest.s))
+		return -EINVAL;
+	if (kp_path_below(from->guest.s, to->guest.s))
+		return exchange ? -EINVAL : -ENOTEMPTY;
+	return 0;
+}
 
-		if (!denied)
-			denied = kp_node_permit_parent(v, to, cred, to->origin != KP_ABSENT);
-		/* Moving a directory elsewhere changes its "..". */
-		if (!denied && S_ISDIR(from->mode) && strcmp(from->guest.s, to->guest.s) != 0)
-			denied = kp_node_permit(v, from, cred, W_OK);
-		if (denied)
-			return denied;
+static bool is_mount_point(const struct kp_node *n)
+{
+	return (n->self.bind && !strcmp(n->self.bind->guest, n->guest.s)) || !strcmp(n->guest.s, "/proc");
+}
+
+static int check_permissions(struct kp_vfs *v, const struct kp_node *from, const struct kp_node *to,
+			     const struct kp_cred *cred, unsigned flags)
+{
+	bool from_dir = S_ISDIR(from->mode), to_dir = S_ISDIR(to->mode), exchange = flags & RENAME_EXCHANGE;
+	struct kp_gpath from_parent, to_parent;
+	int rc = kp_node_permit_parent(v, from, cred, true);
+
+	if (!rc)
+		rc = kp_node_permit_parent(v, to, cred, to->origin != KP_ABSENT);
+	if (rc)
+		return rc;
+	if (to->origin != KP_ABSENT && !exchange && from_dir != to_dir)
+		return from_dir ? -ENOTDIR : -EISDIR;
+	/* Moving a directory elsewhere changes its "..". */
+	kp_gpath_parent(&from->guest, &from_parent);
+	kp_gpath_parent(&to->guest, &to_parent);
+	if (strcmp(from_parent.s, to_parent.s) != 0) {
+		if (from_dir)
+			rc = kp_node_permit(v, from, cred, W_OK);
+		if (!rc && exchange && to_dir)
+			rc = kp_node_permit(v, to, cred, W_OK);
 	}
+	if (!rc && (is_mount_point(from) || is_mount_point(to)))
+		rc = -EBUSY;
+	if (!rc && to_dir && !exchange && !to->self.bind)
+		rc = kp_list_is_empty(v, to);
 	return rc;
 }
 
 static bool same_file(const struct kp_node *a, const struct kp_node *b)
 {
 	return !strcmp(a->guest.s, b->guest.s) ||
+	       (a->origin == KP_IMAGE && b->origin == KP_IMAGE && !S_ISDIR(a->mode) && a->ino == b->ino) ||
 	       (a->origin == KP_UPPER && b->origin == KP_UPPER && !S_ISDIR(a->mode) && a->st.st_ino == b->st.st_ino);
 }
 
@@ -141,6 +145,10 @@ static int exchange(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
 		rc = kp_upper_add_flags(v, from->guest.s + 1, KP_REC_OPAQUE);
 	if (!rc && S_ISDIR(to->mode))
 		rc = kp_upper_add_flags(v, to->guest.s + 1, KP_REC_OPAQUE);
+	if (!rc)
+		rc = kp_upper_note_number(v, &from->guest);
+	if (!rc)
+		rc = kp_upper_note_number(v, &to->guest);
 	if (rc)
 		return rc;
 	if (renameat2(v->upper_fd, from->guest.s + 1, v->upper_fd, to->guest.s + 1, RENAME_EXCHANGE) < 0)
@@ -184,6 +192,8 @@ static int move(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
 		rc = kp_upper_add_flags(v, from->guest.s + 1, KP_REC_OPAQUE);
 	else
 		rc = 0;
+	if (!rc && !dir && kp_may_have_record(from->st.st_mode))
+		rc = kp_upper_note_number(v, &to->guest);
 	if (rc)
 		return rc;
 	if (to->origin == KP_UPPER && S_ISDIR(to->mode)) {
@@ -209,13 +219,14 @@ int kp_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const 
 
 	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE))
 		return -EINVAL;
-	if ((flags & RENAME_NOREPLACE) && (flags & RENAME_EXCHANGE))
-		return -EINVAL;
-	rc = check(v, from, to, cred, flags);
+	rc = check_names(from, to, flags);
 	if (rc)
 		return rc;
 	if (same_file(from, to))
 		return 0;
+	rc = check_permissions(v, from, to, cred, flags);
+	if (rc)
+		return rc;
 	if (from->parent.bind)
 		return renameat2(AT_FDCWD, from->host.s, AT_FDCWD, to->host.s, flags) < 0 ? -errno : 0;
 	if (from->parent.proc)

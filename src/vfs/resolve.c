@@ -2,6 +2,7 @@
 /* The walk: components, "..", symlinks, magic links, openat2's restrictions. */
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "vfs/internal.h"
@@ -28,7 +29,7 @@ int kp_permit(const struct kp_cred *cred, mode_t mode, uid_t uid, gid_t gid, int
 	mode_t bits = mode & 7;
 	bool in_group = cred->gid == gid;
 
-	if (cred->uid == 0) {
+	if (cred->privileged) {
 		if (want & X_OK && !S_ISDIR(mode) && !(mode & 0111))
 			return -EACCES;
 		return 0;
@@ -67,11 +68,11 @@ int kp_node_permit_parent(const struct kp_vfs *v, const struct kp_node *n, const
 	int rc;
 
 	if (d->proc)
-		return -EPERM;
+		return remove ? -EPERM : -ENOENT;
 	if (d->bind && d->bind->read_only)
 		return -EROFS;
 	rc = kp_permit(cred, d->mode, d->uid, d->gid, W_OK | X_OK);
-	if (rc || !remove || !(d->mode & S_ISVTX) || cred->uid == 0)
+	if (rc || !remove || !(d->mode & S_ISVTX) || cred->privileged)
 		return rc;
 	kp_node_owner(v, n, &uid, &gid);
 	return cred->uid == uid || cred->uid == d->uid ? 0 : -EPERM;
@@ -90,7 +91,8 @@ struct walk {
 	size_t root_len; /* RESOLVE_BENEATH, RESOLVE_IN_ROOT: ".." stops here */
 };
 
-static int walk_exact(struct kp_vfs *v, const char *guest, pid_t tid, struct kp_node *node)
+/* With ret_partial a directory at the end may come from the cache (then *ret_partial is true): enough to go on from. */
+static int walk_exact(struct kp_vfs *v, const char *guest, pid_t tid, struct kp_node *node, bool *ret_partial)
 {
 	const char *p = guest;
 
@@ -111,7 +113,9 @@ static int walk_exact(struct kp_vfs *v, const char *guest, pid_t tid, struct kp_
 		rc = kp_gpath_push(&node->guest, p, len);
 		if (rc)
 			return rc;
-		hit = *next ? kp_dircache_get(v, node->guest.s, &ino) : NULL;
+		hit = *next || ret_partial ? kp_dircache_get(v, node->guest.s, &ino) : NULL;
+		if (ret_partial)
+			*ret_partial = hit != NULL;
 		if (hit) {
 			node->self = *hit;
 			node->parent = dir;
@@ -132,9 +136,12 @@ static int walk_exact(struct kp_vfs *v, const char *guest, pid_t tid, struct kp_
 
 int kp_resolve_exact(struct kp_vfs *v, const char *guest, pid_t tid, struct kp_node *ret_node)
 {
+	struct kp_gpath at; /* guest may be the node's own */
+
+	(void)snprintf(at.s, sizeof(at.s), "%s", guest);
 	ret_node->last = KP_LAST_NORM;
 	ret_node->trailing_slash = false;
-	return walk_exact(v, guest, tid, ret_node);
+	return walk_exact(v, at.s, tid, ret_node, NULL);
 }
 
 /* Puts text (a link's target) before what is left. */
@@ -162,7 +169,7 @@ static int go_to(struct walk *w, const char *guest)
 		return 0;
 	}
 	(void)snprintf(at.s, sizeof(at.s), "%s", guest);
-	return walk_exact(w->v, at.s, w->in->tid, w->node);
+	return walk_exact(w->v, at.s, w->in->tid, w->node, &w->partial);
 }
 
 static int go_up(struct walk *w)
@@ -185,9 +192,57 @@ static int go_root(struct walk *w)
 	return go_to(w, w->in->resolve & RESOLVE_IN_ROOT ? w->in->start : "/");
 }
 
+/* The record of an open file of the upper, reached through its descriptor: it may have lost its name, or have got another. */
+static void take_record(struct kp_node *n)
+{
+	struct kp_record rec = {0};
+
+	n->ino = KP_INO_UPPER | n->st.st_ino;
+	if (!kp_may_have_record(n->st.st_mode) ||
+	    getxattr(n->host.s, KP_RECORD_XATTR, &rec, sizeof(rec)) != (ssize_t)sizeof(rec))
+		return;
+	if (rec.flags & KP_REC_MODE)
+		n->mode = (n->mode & S_IFMT) | (rec.mode & 07777);
+	if (rec.flags & KP_REC_INO)
+		n->ino = rec.ino;
+}
+
+int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struct kp_mapped *m, struct kp_node *n)
+{
+	struct kp_entry e;
+
+	n->last = KP_LAST_NORM;
+	n->lower = n->whiteout = n->opaque = false;
+	n->entry = KP_NO_ENTRY;
+	n->ino = 0;
+	n->host = *link;
+	n->guest = m->kind == KP_MAP_FOREIGN ? (struct kp_gpath){"/"} : m->guest;
+	n->self = (struct kp_dir){0};
+	n->parent = n->self;
+	if (m->kind == KP_MAP_IMAGE && !kp_image_entry(v->layers[m->layer].image, m->entry, &e)) {
+		n->origin = KP_IMAGE;
+		n->nameless = true;
+		n->layer = m->layer;
+		n->entry = m->entry;
+		n->mode = e.mode;
+		n->ino = kp_ino_image(m->layer, e.ino);
+		return 0;
+	}
+	if (stat(link->s, &n->st) < 0)
+		return -errno;
+	n->origin = KP_MAGIC;
+	n->mode = n->st.st_mode;
+	n->self.mode = n->mode;
+	if (m->kind == KP_MAP_UPPER)
+		take_record(n);
+	return 0;
+}
+
 /* Is the node that a link's text leads to still the object that the link holds? */
 static bool same_object(const struct kp_node *n, const struct kp_mapped *m, const struct stat *held)
 {
+	if (m->kind == KP_MAP_IMAGE && n->origin == KP_UPPER)
+		return n->ino == kp_ino_image(m->layer, m->entry); /* copied up since */
 	if (m->kind == KP_MAP_IMAGE)
 		return n->origin == KP_IMAGE && n->layer == m->layer && n->entry == m->entry;
 	if (S_ISDIR(n->mode) || n->origin == KP_PROC)
@@ -225,11 +280,7 @@ static int follow_magic(struct walk *w)
 		if (!rc && n->origin != KP_ABSENT && (by_name || same_object(n, &m, &held)))
 			return 0;
 	}
-	n->host = link;
-	n->st = held;
-	n->origin = KP_MAGIC;
-	n->mode = held.st_mode;
-	return 0;
+	return kp_node_from_link(w->v, &link, &m, n);
 }
 
 static int follow_link(struct walk *w)
@@ -276,6 +327,8 @@ static int step(struct walk *w, const char *name, size_t len, bool last)
 		return 0;
 	if (n->last == KP_LAST_DOTDOT)
 		return go_up(w);
+	if (last && w->in->create && n->trailing_slash)
+		return -EISDIR;
 	dir = n->self;
 	rc = kp_gpath_push(&n->guest, name, len);
 	if (rc)
@@ -299,7 +352,7 @@ static int step(struct walk *w, const char *name, size_t len, bool last)
 		return -EXDEV;
 	if (S_ISDIR(n->mode))
 		kp_dircache_put(w->v, n->guest.s, &n->self, n->ino);
-	if (S_ISLNK(n->mode) && (!last || w->in->follow || n->trailing_slash)) {
+	if (S_ISLNK(n->mode) && (!last || w->in->follow || (n->trailing_slash && !w->in->name_only))) {
 		n->last = KP_LAST_NORM;
 		return follow_link(w);
 	}
@@ -364,11 +417,14 @@ int kp_resolve(struct kp_vfs *v, const struct kp_walk *in, struct kp_node *ret_n
 		if (!rc && !last && ret_node->origin == KP_ABSENT)
 			rc = -ENOENT;
 	}
-	if (!rc && w.partial)
-		rc = go_to(&w, ret_node->guest.s);
+	if (!rc && w.partial) {
+		struct kp_gpath at = ret_node->guest;
+
+		rc = walk_exact(v, at.s, in->tid, ret_node, NULL);
+	}
 	if (rc)
 		return rc;
-	if (ret_node->trailing_slash && ret_node->origin != KP_ABSENT && !S_ISDIR(ret_node->mode) &&
+	if (ret_node->trailing_slash && !in->name_only && ret_node->origin != KP_ABSENT && !S_ISDIR(ret_node->mode) &&
 	    !S_ISLNK(ret_node->mode))
 		return -ENOTDIR;
 	return 0;

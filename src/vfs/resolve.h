@@ -17,6 +17,8 @@ struct kp_walk {
 	const char *start;   /* canonical guest path of the directory that relative paths start from */
 	const char *path;    /* as the caller wrote it; "" is -ENOENT */
 	bool follow;         /* a symlink in the last component */
+	bool name_only;      /* the last name is to be made or removed: slashes behind it do not make it a directory */
+	bool create;         /* open with O_CREAT: a slash behind the last name is -EISDIR */
 	uint64_t resolve;    /* RESOLVE_* of openat2 */
 };
 
@@ -50,5 +52,7 @@ struct kp_mapped {
 	struct kp_gpath guest;
 };
 void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret);
+/* The object that a /proc/PID/{fd/N,cwd} link holds, whatever its names are now; m: what the link's text maps to. */
+int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struct kp_mapped *m, struct kp_node *ret_node);
 
 #endif

@@ -47,6 +47,14 @@ int kp_upper_add_flags(struct kp_vfs *v, const char *rel, uint8_t flags)
 	return kp_record_write(v, rel, &rec);
 }
 
+int kp_upper_note_number(struct kp_vfs *v, const struct kp_gpath *file)
+{
+	struct kp_gpath up;
+
+	kp_gpath_parent(file, &up);
+	return kp_upper_add_flags(v, kp_gpath_rel(&up), KP_REC_NUMBERED);
+}
+
 int kp_upper_set_mode(struct kp_vfs *v, const char *rel, mode_t mode)
 {
 	struct kp_record rec;
@@ -55,6 +63,8 @@ int kp_upper_set_mode(struct kp_vfs *v, const char *rel, mode_t mode)
 
 	if (rc)
 		return rc;
+	if (S_ISREG(mode) && (rec.flags || real != (mode & 07777)))
+		real |= KP_RECORD_BIT;
 	if (real == (mode & 07777) && !(rec.flags & KP_REC_MODE))
 		return fchmodat(v->upper_fd, rel, real, 0) < 0 ? -errno : 0;
 	rec.flags |= KP_REC_MODE;
@@ -193,7 +203,7 @@ int kp_upper_publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_
 static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy how)
 {
 	struct kp_temp t = kp_temp_name(v);
-	struct kp_record rec = {.flags = KP_REC_INO, .ino = n->ino, .mode = n->mode & 07777};
+	struct kp_record rec = {.flags = KP_REC_INO | KP_REC_MODE, .ino = n->ino, .mode = n->mode & 07777};
 	struct times_kept kept;
 	struct timespec ts[2];
 	kp_autoclose int in_fd = -1;
@@ -206,11 +216,9 @@ static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy 
 		if (!rc)
 			rc = kp_copy_data(in_fd, out_fd, UINT64_MAX);
 	}
-	if (!rc && kp_real_mode(n->mode) != (n->mode & 07777))
-		rec.flags |= KP_REC_MODE;
 	if (!rc)
 		rc = kp_record_write_fd(out_fd, &rec);
-	if (!rc && fchmod(out_fd, kp_real_mode(n->mode)) < 0)
+	if (!rc && fchmod(out_fd, kp_real_mode(n->mode) | KP_RECORD_BIT) < 0)
 		rc = -errno;
 	lower_times(v, n, ts);
 	if (!rc && futimens(out_fd, ts) < 0)
@@ -220,7 +228,11 @@ static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy 
 		return rc;
 	}
 	keep_times(v, &n->guest, &kept);
-	rc = kp_upper_publish(v, &t, n);
+	rc = kp_upper_note_number(v, &n->guest);
+	if (!rc)
+		rc = kp_upper_publish(v, &t, n);
+	else
+		(void)unlinkat(v->work_fd, t.name, 0);
 	if (!rc)
 		restore_times(v, &kept);
 	return rc;
@@ -247,8 +259,43 @@ static int copy_up_link(struct kp_vfs *v, const struct kp_node *n)
 	return rc;
 }
 
+/* The other names that the image's file still has get the same file of the upper: they stay one. */
+static int copy_up_names(struct kp_vfs *v, const struct kp_node *n, uint32_t ino)
+{
+	const struct kp_image *image = v->layers[n->layer].image;
+	struct kp_node *other = kp_calloc(1, sizeof(*other));
+	struct kp_entry e;
+	int rc = 0;
+
+	for (uint32_t id = 0, count = kp_image_count(image); !rc && id < count; id++) {
+		struct kp_temp t;
+		struct times_kept kept;
+		char path[PATH_MAX];
+
+		if (id == n->entry || kp_image_entry(image, id, &e) || e.ino != ino || !S_ISREG(e.mode) ||
+		    kp_image_path(image, id, path, sizeof(path)))
+			continue;
+		if (kp_resolve_exact(v, path, 0, other) || other->origin != KP_IMAGE || other->layer != n->layer ||
+		    other->entry != id)
+			continue; /* no longer that file */
+		rc = kp_upper_parents(v, &other->guest);
+		t = kp_temp_name(v);
+		if (!rc && linkat(v->upper_fd, n->guest.s + 1, v->work_fd, t.name, 0) < 0)
+			rc = -errno;
+		if (rc)
+			break;
+		keep_times(v, &other->guest, &kept);
+		rc = kp_upper_publish(v, &t, other);
+		if (!rc)
+			restore_times(v, &kept);
+	}
+	free(other);
+	return rc;
+}
+
 int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how)
 {
+	struct kp_entry e;
 	int rc;
 
 	if (n->origin == KP_HOST)
@@ -257,6 +304,8 @@ int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how)
 		return 0;
 	if (n->origin == KP_UPPER)
 		return 0;
+	if (n->nameless)
+		return -EROFS;
 	rc = kp_upper_parents(v, &n->guest);
 	if (rc)
 		return rc;
@@ -267,6 +316,9 @@ int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how)
 		rc = copy_up_link(v, n);
 	else
 		rc = copy_up_file(v, n, how);
+	if (!rc && S_ISREG(n->mode) && n->origin == KP_IMAGE && n->entry != KP_NO_ENTRY &&
+	    !kp_image_entry(v->layers[n->layer].image, n->entry, &e) && e.nlink > 1)
+		rc = copy_up_names(v, n, e.ino);
 	if (S_ISDIR(n->mode))
 		kp_dircache_void(v);
 	return rc ? rc : kp_refresh(v, n);
@@ -290,13 +342,35 @@ static int put_whiteout(struct kp_vfs *v, const struct kp_node *n)
 	return rc;
 }
 
+/* A file of an image that has more names: they go on counting right when all are in the upper. */
+static int keep_other_names(struct kp_vfs *v, const struct kp_node *n)
+{
+	struct kp_node *copy;
+	struct kp_entry e;
+	int rc;
+
+	if (n->origin != KP_IMAGE || !S_ISREG(n->mode))
+		return 0;
+	if (kp_image_entry(v->layers[n->layer].image, n->entry, &e))
+		return -EIO;
+	if (e.nlink < 2)
+		return 0;
+	copy = kp_calloc(1, sizeof(*copy));
+	*copy = *n;
+	rc = kp_copy_up(v, copy, KP_COPY_DATA);
+	free(copy);
+	return rc;
+}
+
 int kp_upper_remove(struct kp_vfs *v, const struct kp_node *n)
 {
 	struct kp_temp t;
 	int rc;
 
 	if (n->lower) {
-		rc = kp_upper_parents(v, &n->guest);
+		rc = keep_other_names(v, n);
+		if (!rc)
+			rc = kp_upper_parents(v, &n->guest);
 		return rc ? rc : put_whiteout(v, n);
 	}
 	if (!S_ISDIR(n->st.st_mode))

@@ -18,6 +18,8 @@ int kp_upper_publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_
 int kp_upper_remove(struct kp_vfs *v, const struct kp_node *n);
 int kp_upper_set_mode(struct kp_vfs *v, const char *rel, mode_t mode);
 int kp_upper_add_flags(struct kp_vfs *v, const char *rel, uint8_t flags);
+/* A file that carries its number comes into this directory: before it does. */
+int kp_upper_note_number(struct kp_vfs *v, const struct kp_gpath *file);
 /* Owner of something just made for cred (only root has others than itself). */
 int kp_upper_give(int dirfd, const char *name, const struct kp_node *n, const struct kp_cred *cred);
 void kp_standin_remove(struct kp_vfs *v, const struct kp_gpath *guest);

@@ -75,9 +75,12 @@ static void add_builtin_binds(struct kp_vfs *v, const struct kp_vfs_options *o)
 	};
 	struct kp_hpath shm;
 
-	for (size_t i = 0; i < KP_ARRAY_LEN(builtin); i++)
-		if (access(builtin[i].path, F_OK) == 0)
-			add_bind(v, builtin[i].path, builtin[i].path, builtin[i].read_only);
+	for (size_t i = 0; i < KP_ARRAY_LEN(builtin); i++) {
+		kp_autofree char *real = realpath(builtin[i].path, NULL); /* /dev/ptmx is a link on some hosts */
+
+		if (real)
+			add_bind(v, real, builtin[i].path, builtin[i].read_only);
+	}
 	if (!kp_path_join(shm.s, sizeof(shm.s), o->run_dir, "shm") && (mkdir(shm.s, 01777) == 0 || errno == EEXIST)) {
 		(void)chmod(shm.s, 01777);
 		add_bind(v, shm.s, "/dev/shm", false);

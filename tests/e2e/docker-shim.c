@@ -1,54 +1,57 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Refuses what a container's default seccomp profile refuses to an ordinary user, then runs its arguments. */
+/* docker-shim PROGRAM [ARG...]: under refusals like those of Docker's default seccomp filter, without its capabilities. */
 #include <errno.h>
-#include <sched.h>
+#include <linux/sched.h>
 #include <seccomp.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/prctl.h>
+#include <stdlib.h>
 #include <unistd.h>
 
+/* What the default profile allows only with a capability that a container lacks, or never. */
 static const char *const refused[] = {
-	"acct", "add_key", "bpf", "clock_adjtime", "clock_settime", "delete_module", "fanotify_init", "finit_module", "fsconfig",
-	"fsmount", "fsopen", "fspick", "get_mempolicy", "init_module", "ioperm", "iopl", "kcmp", "kexec_file_load", "kexec_load",
-	"keyctl", "lookup_dcookie", "mbind", "mount", "mount_setattr", "move_mount", "move_pages", "name_to_handle_at", "nfsservctl",
-	"open_by_handle_at", "open_tree", "perf_event_open", "pidfd_getfd", "pivot_root", "process_madvise", "quotactl", "reboot",
-	"request_key", "set_mempolicy", "setdomainname", "sethostname", "setns", "settimeofday", "swapoff", "swapon", "sysfs",
-	"umount", "umount2", "unshare", "uselib", "userfaultfd", "ustat", "vhangup",
+	"acct", "add_key", "bpf", "clock_adjtime", "clock_settime", "delete_module", "fanotify_init", "finit_module",
+	"fsconfig", "fsmount", "fsopen", "fspick", "get_mempolicy", "init_module", "io_uring_enter", "io_uring_register",
+	"io_uring_setup", "ioperm", "iopl", "kcmp", "kexec_file_load", "kexec_load", "keyctl", "lookup_dcookie", "mbind",
+	"mount", "mount_setattr", "move_mount", "move_pages", "nfsservctl", "open_by_handle_at", "open_tree",
+	"perf_event_open", "pidfd_getfd", "pivot_root", "process_madvise", "quotactl", "reboot", "request_key",
+	"set_mempolicy", "setdomainname", "sethostname", "setns", "settimeofday", "stime", "swapoff", "swapon", "sysfs",
+	"syslog", "umount", "umount2", "unshare", "userfaultfd", "uselib", "ustat", "vhangup",
 };
+
+static void must(int rc, const char *what)
+{
+	if (rc < 0) {
+		fprintf(stderr, "docker-shim: %s: error %d\n", what, -rc);
+		exit(125);
+	}
+}
 
 int main(int argc, char **argv)
 {
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
-	const unsigned long namespaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |
-					 CLONE_NEWCGROUP;
-	int rc = ctx ? 0 : -ENOMEM;
+	const unsigned long namespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |
+					 CLONE_NEWPID | CLONE_NEWNET;
+	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
 
-	if (argc < 2) {
-		(void)fprintf(stderr, "usage: docker-shim COMMAND [ARGUMENT...]\n");
-		return 2;
-	}
-	for (size_t i = 0; !rc && i < sizeof(refused) / sizeof(*refused); i++) {
-		int nr = seccomp_syscall_resolve_name(refused[i]);
-
-		if (nr >= 0) /* this machine may not have it */
-			rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), nr, 0);
-	}
-	for (unsigned bit = 0; !rc && bit < 32; bit++)
-		if (namespaces & 1UL << bit)
-			rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
-					      SCMP_A0(SCMP_CMP_MASKED_EQ, 1UL << bit, 1UL << bit));
-	if (!rc)
-		rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
-	if (!rc && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		rc = -errno;
-	if (!rc)
-		rc = seccomp_load(ctx);
-	if (rc) {
-		(void)fprintf(stderr, "docker-shim: the filter: %s\n", strerror(-rc));
+	if (argc < 2 || !filter) {
+		fprintf(stderr, "usage: docker-shim PROGRAM [ARG...]\n");
 		return 125;
 	}
-	(void)execvp(argv[1], argv + 1);
-	(void)fprintf(stderr, "docker-shim: %s: %s\n", argv[1], strerror(errno));
-	return 127;
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		int nr = seccomp_syscall_resolve_name(refused[i]);
+
+		if (nr >= 0)
+			must(seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), nr, 0), refused[i]);
+	}
+	/* One rule a flag: any of them is refused. */
+	for (unsigned long flag = 1; flag; flag <<= 1)
+		if (namespaces & flag)
+			must(seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
+					      SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag)), "clone");
+	must(seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0), "clone3");
+	must(seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 1), "no_new_privs");
+	must(seccomp_load(filter), "load");
+	seccomp_release(filter);
+	execvp(argv[1], argv + 1);
+	perror(argv[1]);
+	return errno == ENOENT ? 127 : 126;
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # fixture.sh DIR [SETS]: makes the tree that the guest programs work on. guest.h says what each name is for.
 set -eu
-root=$1 sets=${2:-60}
+root=$1 sets=${2:-80}
 umask 022
 mkdir -p "$root"
 

@@ -293,7 +293,7 @@ __attribute__((unused)) static void next_set(void)
 #define ODD_KINDS                                                                                                       \
 	"file/", "new/", "dir/", "mdir/", "absent/", "wh/", "xdir/", "lrel/", "ldir/", "ldang/", "lloop/", "file/x",       \
 		"absent/x", "wh/x", "dir/.", "dir/..", "dir/a", "mdir/a", "mdir/n", "wdir/a", "odir/a", "odir/n",           \
-		"xdir/a", "ldir/a", "ldir/absent", "file/.", "file/..", "", ".", "..", "/", "./file", "dir/../file",        \
+		"xdir/a", "ldir/a", "ldir/absent", "file/.", "file/..", "", ".", "..", "./file", "dir/../file",        \
 		"dir//a", "lloop/x"
 
 /* Runs body with char *name for every kind of name; each call of EACH gets names of its own. */

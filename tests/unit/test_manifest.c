@@ -170,7 +170,7 @@ static const struct {
 START_TEST(chmod_expressions)
 {
 	mode_t got = 0;
-	int rc = kp_chmod(modes[_i].expr, modes[_i].mode, modes[_i].dir, &got);
+	int rc = kp_mode_apply(modes[_i].expr, modes[_i].mode, modes[_i].dir, &got);
 
 	ck_assert_int_eq(rc, modes[_i].want < 0 ? -EINVAL : 0);
 	if (!rc)

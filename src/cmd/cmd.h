@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The verbs. Each prints its own result and returns the exit status, or -errno with err set. */
+#ifndef KAPSEL_CMD_CMD_H
+#define KAPSEL_CMD_CMD_H
+
+#include "launch/args.h"
+#include "launch/launch.h"
+
+extern const struct kp_verb kp_verbs[]; /* options.c; ends with a NULL name */
+const struct kp_verb *kp_verb_find(const char *name);
+
+int kp_cmd_run(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_exec(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_ps(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_stop(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_rm(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_inspect(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_ls(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_cat(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_extract(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_verify(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_explain(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_doctor(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_cache(const struct kp_args *args, struct kp_err *err);
+
+/* The launcher carries an image: runs it. argc, argv as of main. */
+int kp_cmd_self(int argc, char **argv, struct kp_err *err);
+/* Execs kapsel-pack, found beside this program. Returns on failure only. */
+int kp_cmd_pack(int argc, char **argv, struct kp_err *err);
+
+/* Shared by the verbs that look into an image. */
+struct kp_look {
+	struct kp_image *image;
+	struct kp_manifest *manifest;
+	char *path; /* host path of the image */
+};
+int kp_look_open(struct kp_look *look, const char *host_path, struct kp_err *err);
+void kp_look_close(struct kp_look *look);
+#define kp_autolook __attribute__((cleanup(kp_look_close)))
+/* Entry of a path ("a", "/a/", "/"), symlinks not followed. 0 or -errno with err. */
+int kp_look_find(const struct kp_look *look, const char *path, struct kp_entry *ret_entry, struct kp_err *err);
+/* text made safe to show; free it. */
+char *kp_shown(const char *text);
+/* "drwxr-xr-x" */
+void kp_mode_text(uint32_t mode, char out[11]);
+/* 1536 to "1.5K" */
+void kp_size_text(uint64_t bytes, char *out, size_t size);
+void kp_digest_text(const uint8_t *digest, char out[2 * KP_DIGEST_LEN + 1]);
+/* Prints the error line and its hint. */
+void kp_complain(const struct kp_err *err);
+/* Flushes standard output: 0, or -errno with err (disk full). A reader that went away is no error. */
+int kp_flush(struct kp_err *err);
+
+#endif

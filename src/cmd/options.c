@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every verb and every option, once: parsing, help, man pages and completions come from here. */
+#include "cmd/cmd.h"
+
+/* clang-format off */
+static const struct kp_option run_options[] = {
+	{"instance", 'i', "NAME",              0,              "run in the instance NAME (default: NAME-VERSION of the image); it is kept"},
+	{"rm",        0,  NULL,                0,              "run in a throw-away instance"},
+	{"bind",     'b', "HOST[:GUEST[:ro]]", KP_OPT_REPEAT,  "show a host directory or file in the guest"},
+	{"env",      'e', "NAME=VALUE",        KP_OPT_REPEAT,  "set a variable of the guest"},
+	{"unset",     0,  "NAME",              KP_OPT_REPEAT,  "remove a variable of the guest"},
+	{"cwd",      'w', "PATH",              0,              "start in this directory of the guest"},
+	{"pass-fd",   0,  "N",                 KP_OPT_REPEAT,  "hand descriptor N to the guest, under that number"},
+	{"trace",     0,  "FILE",              0,              "write one decoded line per system call to FILE"},
+	{"quiet",    'q', NULL,                0,              "print no advice"},
+	{"level",     0,  "portable|strict",   KP_OPT_LATER,   "confinement level"},
+	{"profile",   0,  "NAME|FILE",         KP_OPT_LATER,   "confinement profile"},
+	{"net",       0,  "MODE",              KP_OPT_LATER,   "network access"},
+	{"layer",     0,  "IMAGE",             KP_OPT_LATER | KP_OPT_REPEAT, "an image underneath"},
+	{"mode",      0,  "PATH=MODE",         KP_OPT_LATER | KP_OPT_REPEAT, "isolation mode of a path"},
+	{"publish",   0,  "HOST:GUEST",        KP_OPT_LATER | KP_OPT_REPEAT, "forward a port"},
+	{"limit",     0,  "KEY=VALUE",         KP_OPT_LATER | KP_OPT_REPEAT, "resource limit"},
+	{"record",    0,  NULL,                KP_OPT_LATER,   "record what the program does"},
+	{0}
+};
+
+static const struct kp_option exec_options[] = {
+	{"env",      'e', "NAME=VALUE",        KP_OPT_REPEAT,  "set a variable of the guest"},
+	{"unset",     0,  "NAME",              KP_OPT_REPEAT,  "remove a variable of the guest"},
+	{"cwd",      'w', "PATH",              0,              "start in this directory of the guest"},
+	{"pass-fd",   0,  "N",                 KP_OPT_REPEAT,  "hand descriptor N to the guest, under that number"},
+	{0}
+};
+
+static const struct kp_option json_options[] = {
+	{"json",      0,  NULL,                0,              "print JSON"},
+	{0}
+};
+
+static const struct kp_option ps_options[] = {
+	{"all",      'a', NULL,                0,              "list also the instances that do not run"},
+	{"json",      0,  NULL,                0,              "print JSON"},
+	{0}
+};
+
+static const struct kp_option stop_options[] = {
+	{"time",     't', "SECONDS",           0,              "how long after TERM to send KILL (default: 10)"},
+	{0}
+};
+
+static const struct kp_option ls_options[] = {
+	{"long",     'l', NULL,                0,              "mode, size, time and link target too"},
+	{"recursive", 'R', NULL,               0,              "everything below"},
+	{"json",      0,  NULL,                0,              "print JSON"},
+	{0}
+};
+
+static const struct kp_option extract_options[] = {
+	{"directory", 'C', "HOSTDIR",          0,              "where to (needed); made when missing"},
+	{"force",    'f', NULL,                0,              "replace files that exist"},
+	{0}
+};
+
+static const struct kp_option quiet_options[] = {
+	{"quiet",    'q', NULL,                0,              "no progress"},
+	{0}
+};
+
+static const struct kp_option cache_options[] = {
+	{"older-than", 0, "DAYS",              0,              "trim: only images not used for so many days"},
+	{"repair",    0,  NULL,                0,              "verify: remove damaged objects"},
+	{"json",      0,  NULL,                0,              "print JSON"},
+	{0}
+};
+
+#define C KP_VERB_COMMAND
+#define P KP_VERB_PACK
+#define L KP_VERB_LATER
+const struct kp_verb kp_verbs[] = {
+	/* name      function         flags min max usage                                 help                                       options */
+	{"run",      kp_cmd_run,      C, 1,  1, "[OPTIONS] IMAGE [-- CMD|@NAME ARG...]", "run the entry point, or CMD, in an instance", run_options},
+	{"inspect",  kp_cmd_inspect,  0, 1,  1, "[--json] IMAGE",                        "show what an image is and holds",            json_options},
+	{"ls",       kp_cmd_ls,       0, 1,  2, "[OPTIONS] IMAGE [PATH]",                "list files of an image",                     ls_options},
+	{"cat",      kp_cmd_cat,      0, 2, -1, "IMAGE PATH...",                         "print files of an image",                    NULL},
+	{"extract",  kp_cmd_extract,  0, 1, -1, "[--force] IMAGE -C HOSTDIR [PATH...]",  "unpack an image, or parts of it",            extract_options},
+	{"verify",   kp_cmd_verify,   0, 1,  1, "[--quiet] IMAGE",                       "check every digest of an image",             quiet_options},
+	{"explain",  kp_cmd_explain,  0, 2,  2, "IMAGE|INSTANCE PATH",                   "which layer answers for PATH, and why",      NULL},
+	{"ps",       kp_cmd_ps,       0, 0,  0, "[--all] [--json]",                      "list instances",                             ps_options},
+	{"exec",     kp_cmd_exec,     C, 1,  1, "[OPTIONS] INSTANCE -- CMD ARG...",      "run a command in a running instance",        exec_options},
+	{"stop",     kp_cmd_stop,     0, 1,  1, "[--time SECONDS] INSTANCE",             "end all processes of an instance",           stop_options},
+	{"rm",       kp_cmd_rm,       0, 1, -1, "INSTANCE...",                           "remove instances that do not run",           NULL},
+	{"cache",    kp_cmd_cache,    0, 1,  1, "show|trim|verify [OPTIONS]",            "look after the object store",                cache_options},
+	{"doctor",   kp_cmd_doctor,   0, 0,  0, "[--json]",                              "what this host offers",                      json_options},
+	{"pack",     NULL,            P, 0, -1, "MANIFEST -o APP.kapsel",                "build an image (kapsel-pack)",               NULL},
+	{"capture",  NULL,            L, 0, -1, "", "pack what a command reads", NULL},
+	{"clone",    NULL,            L, 0, -1, "", "copy an instance", NULL},
+	{"commit",   NULL,            L, 0, -1, "", "apply changes to the host or an image", NULL},
+	{"diff",     NULL,            L, 0, -1, "", "what an instance changed", NULL},
+	{"discard",  NULL,            L, 0, -1, "", "drop changes", NULL},
+	{"export",   NULL,            L, 0, -1, "", "write an instance to a file", NULL},
+	{"import",   NULL,            L, 0, -1, "", "read an instance from a file", NULL},
+	{"learn",    NULL,            L, 0, -1, "", "the narrowest profile", NULL},
+	{"lint",     NULL,            L, 0, -1, "", "what will bite on other hosts", NULL},
+	{"reg",      NULL,            L, 0, -1, "", "the registry", NULL},
+	{"report",   NULL,            L, 0, -1, "", "what a recorded run did", NULL},
+	{"selftest", NULL,            L, 0, -1, "", "what holds on this host", NULL},
+	{"sign",     NULL,            L, 0, -1, "", "sign an image", NULL},
+	{"snapshot", NULL,            L, 0, -1, "", "point-in-time copies", NULL},
+	{"try",      NULL,            L, 0, -1, "", "a program of the host, changes kept apart", NULL},
+	{"undo",     NULL,            L, 0, -1, "", "go back", NULL},
+	{"upgrade",  NULL,            L, 0, -1, "", "move an instance to a new image", NULL},
+	{"why",      NULL,            L, 0, -1, "", "why an access went as it did", NULL},
+	{0}
+};
+/* clang-format on */
+
+const struct kp_verb *kp_verb_find(const char *name)
+{
+	for (const struct kp_verb *v = kp_verbs; v->name; v++)
+		if (!strcmp(v->name, name))
+			return v;
+	return NULL;
+}

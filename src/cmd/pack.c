@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Verbs of the packager: exec kapsel-pack. */
+#include <limits.h>
+#include <unistd.h>
+
+#include "cmd/cmd.h"
+
+int kp_cmd_pack(int argc, char **argv, struct kp_err *err)
+{
+	char self[PATH_MAX], *slash;
+	kp_autofree char *path = NULL;
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	(void)argc;
+	if (n < 0)
+		return kp_fail_errno(err, errno, "/proc/self/exe: own place not known");
+	self[n] = '\0';
+	slash = strrchr(self, '/');
+	path = kp_asprintf("%.*s/kapsel-pack", slash ? (int)(slash - self) : 0, self);
+	argv[0] = path;
+	(void)execv(path, argv);
+	if (errno == ENOENT) {
+		(void)kp_fail(err, ENOENT, "kapsel-pack: not found: %s does not exist", path);
+		return kp_hint(err, "the packager is a program of its own, installed beside kapsel");
+	}
+	return kp_fail_errno(err, errno, "%s: cannot be started", path);
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reads and writes instances/NAME/config.yaml. */
+#include <fcntl.h>
+#include <yaml.h>
+
+#include "instance/config.h"
+
+#define CONFIG_MAX 65536
+
+/* Length of the valid UTF-8 sequence at s, or 0. */
+static size_t utf8_len(const unsigned char *s)
+{
+	size_t len = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3
+		     : s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+
+	for (size_t i = 1; i < len; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
+	    (s[0] == 0xf4 && s[1] > 0x8f))
+		return 0;
+	return len;
+}
+
+void kp_buf_quoted(struct kp_buf *out, const char *text)
+{
+	const unsigned char *s = (const unsigned char *)text;
+
+	kp_buf_puts(out, "\"");
+	while (*s) {
+		size_t len = utf8_len(s);
+
+		if (!len) {
+			kp_buf_puts(out, "\\ufffd");
+			len = 1;
+		} else if (*s < 0x20 || *s == 0x7f || (len == 2 && s[0] == 0xc2 && s[1] < 0xa0)) {
+			kp_buf_printf(out, "\\u%04x", len == 2 ? s[1] : s[0]);
+		} else if (*s == '"' || *s == '\\') {
+			kp_buf_printf(out, "\\%c", *s);
+		} else {
+			kp_buf_add(out, s, len);
+		}
+		s += len;
+	}
+	kp_buf_puts(out, "\"");
+}
+
+/* The scalar of a key in the top mapping, or of the first item where it is a list; NULL when absent. */
+static const char *scalar(yaml_document_t *doc, const yaml_node_t *root, const char *key)
+{
+	for (yaml_node_pair_t *p = root->data.mapping.pairs.start; p < root->data.mapping.pairs.top; p++) {
+		const yaml_node_t *k = yaml_document_get_node(doc, p->key);
+		const yaml_node_t *v = yaml_document_get_node(doc, p->value);
+
+		if (k->type != YAML_SCALAR_NODE || strcmp((char *)k->data.scalar.value, key))
+			continue;
+		if (v->type == YAML_SEQUENCE_NODE && v->data.sequence.items.start < v->data.sequence.items.top)
+			v = yaml_document_get_node(doc, *v->data.sequence.items.start);
+		return v->type == YAML_SCALAR_NODE ? (char *)v->data.scalar.value : NULL;
+	}
+	return NULL;
+}
+
+static int fill(struct kp_instance *i, yaml_document_t *doc, const char *path, struct kp_err *err)
+{
+	const yaml_node_t *root = yaml_document_get_root_node(doc);
+	const char *format, *image, *digest, *created;
+
+	if (!root || root->type != YAML_MAPPING_NODE)
+		return kp_fail(err, EINVAL, "%s: damaged: not a mapping", path);
+	format = scalar(doc, root, "kapsel-instance");
+	if (format && atol(format) > KP_INSTANCE_FORMAT) {
+		(void)kp_fail(err, EPROTO, "%s: format %.20s: newer than this kapsel", i->name, format);
+		return kp_hint(err, "use the newer kapsel that made it");
+	}
+	image = scalar(doc, root, "image");
+	digest = scalar(doc, root, "digests");
+	created = scalar(doc, root, "created");
+	if (!format || atol(format) < 1 || !image || !digest || strlen(digest) != 2 * KP_DIGEST_LEN) {
+		(void)kp_fail(err, EINVAL, "%s: damaged: keys missing", path);
+		return kp_hint(err, "kapsel rm %s removes the instance", i->name);
+	}
+	free(i->image);
+	free(i->digest);
+	i->image = kp_strdup(image);
+	i->digest = kp_strdup(digest);
+	i->created = created ? atoll(created) : 0;
+	return 0;
+}
+
+int kp_instance_config_read(struct kp_instance *i, struct kp_err *err)
+{
+	kp_autofree char *path = kp_asprintf("%s/config.yaml", i->dir), *text = NULL;
+	yaml_parser_t parser;
+	yaml_document_t doc;
+	size_t len;
+	int r = kp_read_file(AT_FDCWD, path, CONFIG_MAX, &text, &len);
+
+	if (r == -ENOENT)
+		return r;
+	if (r < 0)
+		return kp_fail_errno(err, -r, "%s: cannot be read", path);
+	if (!yaml_parser_initialize(&parser))
+		return kp_fail(err, ENOMEM, "%s: no memory", path);
+	yaml_parser_set_input_string(&parser, (unsigned char *)text, len);
+	if (yaml_parser_load(&parser, &doc)) {
+		r = fill(i, &doc, path, err);
+		yaml_document_delete(&doc);
+	} else {
+		(void)kp_fail(err, EINVAL, "%s: damaged: not YAML", path);
+		r = kp_hint(err, "kapsel rm %s removes the instance", i->name);
+	}
+	yaml_parser_delete(&parser);
+	return r;
+}
+
+int kp_instance_config_write(const struct kp_instance *i, struct kp_err *err)
+{
+	kp_autofree char *path = kp_asprintf("%s/config.yaml", i->dir);
+	struct kp_buf kp_autobuf text = {0};
+	int r;
+
+	kp_buf_printf(&text, "kapsel-instance: %d\nimage: ", KP_INSTANCE_FORMAT);
+	kp_buf_quoted(&text, i->image);
+	kp_buf_printf(&text, "\ndigests: [%s]\ncreated: %lld\n", i->digest, i->created);
+	r = kp_write_file_atomic(AT_FDCWD, path, text.data, text.len, 0600);
+	return r < 0 ? kp_fail_errno(err, -r, "%s: cannot be written", path) : 0;
+}

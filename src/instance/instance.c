@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Instance directories: making, opening, locking, removing. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "instance/config.h"
+#include "instance/instance.h"
+
+bool kp_instance_name_ok(const char *name)
+{
+	size_t len = strlen(name);
+
+	if (!len || len > KP_INSTANCE_NAME_MAX)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		char c = name[i];
+		bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+
+		if (!alnum && (i == 0 || (c != '.' && c != '_' && c != '-')))
+			return false;
+	}
+	return true;
+}
+
+int kp_dir_private(const char *host_dir, struct kp_err *err)
+{
+	struct stat st;
+
+	if (lstat(host_dir, &st) < 0)
+		return kp_fail_errno(err, errno, "%s", host_dir);
+	if (!S_ISDIR(st.st_mode))
+		return kp_fail(err, ENOTDIR, "%s: not usable: not a directory", host_dir);
+	if (st.st_uid != geteuid())
+		return kp_fail(err, EPERM, "%s: refused: it belongs to uid %u", host_dir, (unsigned)st.st_uid);
+	if (st.st_mode & 022) {
+		(void)kp_fail(err, EPERM, "%s: refused: others may write to it", host_dir);
+		return kp_hint(err, "chmod 700 %s", host_dir);
+	}
+	return 0;
+}
+
+int kp_instance_base(char **ret_path, struct kp_err *err)
+{
+	const char *data = getenv("XDG_DATA_HOME"), *home = getenv("HOME");
+	kp_autofree char *path = NULL, *kapsel = NULL;
+	char *real;
+	int r;
+
+	if (data && data[0] == '/')
+		kapsel = kp_asprintf("%s/kapsel", data);
+	else if (home && home[0] == '/')
+		kapsel = kp_asprintf("%s/.local/share/kapsel", home);
+	else
+		return kp_fail(err, ENOENT, "HOME: not set: there is no place for instances");
+	path = kp_asprintf("%s/instances", kapsel);
+	r = kp_mkdir_all(AT_FDCWD, path, 0700);
+	if (r < 0) {
+		(void)kp_fail_errno(err, -r, "%s: cannot be made", path);
+		return kp_hint(err, "XDG_DATA_HOME=DIR puts instances elsewhere");
+	}
+	r = kp_dir_private(kapsel, err);
+	if (!r)
+		r = kp_dir_private(path, err);
+	if (r < 0)
+		return r;
+	real = realpath(path, NULL);
+	if (!real)
+		return kp_fail_errno(err, errno, "%s", path);
+	*ret_path = real;
+	return 0;
+}
+
+static int open_dir(const char *name, bool make, char **ret_dir, struct kp_err *err)
+{
+	kp_autofree char *base = NULL, *dir = NULL;
+	int r;
+
+	if (!kp_instance_name_ok(name))
+		return kp_fail(err, EINVAL, "%s: not an instance name: letters, digits and . _ - are", name);
+	r = kp_instance_base(&base, err);
+	if (r < 0)
+		return r;
+	dir = kp_asprintf("%s/%s", base, name);
+	if (make && mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return kp_fail_errno(err, errno, "%s: cannot be made", dir);
+	if (access(dir, F_OK) < 0 && errno == ENOENT) {
+		(void)kp_fail(err, ENOENT, "%s: no such instance", name);
+		return kp_hint(err, "kapsel ps --all lists the instances");
+	}
+	r = kp_dir_private(dir, err);
+	if (r < 0)
+		return r;
+	*ret_dir = kp_take_ptr(dir);
+	return 0;
+}
+
+static struct kp_instance *new_instance(const char *name, char *dir)
+{
+	struct kp_instance *i = kp_calloc(1, sizeof(*i));
+
+	i->name = kp_strdup(name);
+	i->dir = dir;
+	i->lock_fd = -1;
+	return i;
+}
+
+struct kp_instance *kp_instance_free(struct kp_instance *i)
+{
+	if (!i)
+		return NULL;
+	(void)kp_close(i->lock_fd);
+	free(i->name);
+	free(i->dir);
+	free(i->image);
+	free(i->digest);
+	free(i);
+	return NULL;
+}
+
+int kp_instance_open(const char *name, struct kp_instance **ret_instance, struct kp_err *err)
+{
+	struct kp_instance *i;
+	char *dir;
+	int r = open_dir(name, false, &dir, err);
+
+	if (r < 0)
+		return r;
+	i = new_instance(name, dir);
+	r = kp_instance_config_read(i, err);
+	if (r < 0) {
+		(void)kp_instance_free(i);
+		return r;
+	}
+	*ret_instance = i;
+	return 0;
+}
+
+static void set_config(struct kp_instance *i, const char *host_image, const char *digest)
+{
+	i->image = kp_strdup(host_image);
+	i->digest = kp_strdup(digest);
+	i->created = (long long)time(NULL);
+}
+
+static int check_digest(const struct kp_instance *i, const char *hex, struct kp_err *err)
+{
+	if (!strcmp(i->digest, hex))
+		return 0;
+	(void)kp_fail(err, EEXIST, "%s: made from another image: digest %.16s, this image has %.16s", i->name,
+		      i->digest, hex);
+	return kp_hint(err, "--instance NAME runs this image in an instance of its own; kapsel rm %s drops the old one",
+		       i->name);
+}
+
+int kp_instance_create(const char *name, const char *host_image, const uint8_t *digest,
+		       struct kp_instance **ret_instance, struct kp_err *err)
+{
+	struct kp_instance *i;
+	char hex[2 * KP_DIGEST_LEN + 1], *dir;
+	int r = open_dir(name, true, &dir, err);
+
+	if (r < 0)
+		return r;
+	kp_hex(hex, digest, KP_DIGEST_LEN);
+	i = new_instance(name, dir);
+	r = kp_instance_config_read(i, err);
+	if (r == -ENOENT) {
+		set_config(i, host_image, hex);
+		r = kp_instance_config_write(i, err);
+		/* Two may make it at once: what is on disk counts. */
+		if (!r)
+			r = kp_instance_config_read(i, err);
+	}
+	if (!r)
+		r = check_digest(i, hex, err);
+	if (r < 0) {
+		(void)kp_instance_free(i);
+		return r;
+	}
+	*ret_instance = i;
+	return 0;
+}
+
+int kp_instance_create_throw_away(const char *prefix, const char *host_image, const uint8_t *digest,
+				  struct kp_instance **ret_instance, struct kp_err *err)
+{
+	kp_autofree char *base = NULL;
+	struct kp_instance *i;
+	char hex[2 * KP_DIGEST_LEN + 1], *dir;
+	int r = kp_instance_base(&base, err), marker;
+
+	if (r < 0)
+		return r;
+	dir = kp_asprintf("%s/%.100s.rm-XXXXXX", base, prefix);
+	if (!mkdtemp(dir)) {
+		r = kp_fail_errno(err, errno, "%s: cannot be made", dir);
+		free(dir);
+		return r;
+	}
+	kp_hex(hex, digest, KP_DIGEST_LEN);
+	i = new_instance(strrchr(dir, '/') + 1, dir);
+	i->throw_away = true;
+	set_config(i, host_image, hex);
+	/* Locked before it is marked, so that nobody sweeps it while it is being made. */
+	r = kp_instance_lock(i);
+	if (!r) {
+		kp_autofree char *path = kp_asprintf("%s/throw-away", i->dir);
+
+		marker = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+		r = marker < 0 ? -errno : 0;
+		(void)kp_close(marker);
+	}
+	r = r < 0 ? kp_fail_errno(err, -r, "%s: cannot be set up", i->dir) : kp_instance_config_write(i, err);
+	if (r < 0) {
+		(void)kp_remove_tree(AT_FDCWD, i->dir);
+		(void)kp_instance_free(i);
+		return r;
+	}
+	*ret_instance = i;
+	return 0;
+}
+
+int kp_instance_lock(struct kp_instance *i)
+{
+	kp_autofree char *path = kp_asprintf("%s/lock", i->dir);
+	kp_autoclose int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	struct stat held, named;
+
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+		return -errno;
+	/* Removed between open and flock: the caller looks again. */
+	if (fstat(fd, &held) < 0 || stat(path, &named) < 0 || held.st_ino != named.st_ino)
+		return -ESTALE;
+	i->lock_fd = kp_take_fd(&fd);
+	return 0;
+}
+
+int kp_instance_remove(struct kp_instance *i, struct kp_err *err)
+{
+	int r;
+
+	kp_instance_clean(i);
+	r = kp_remove_tree(AT_FDCWD, i->dir);
+	if (r < 0)
+		return kp_fail_errno(err, -r, "%s: cannot be removed", i->dir);
+	i->lock_fd = kp_close(i->lock_fd);
+	return 0;
+}
+
+static int sweep_one(const char *name, void *ctx)
+{
+	struct kp_instance *i;
+	kp_autofree char *dir = kp_asprintf("%s/%s", (const char *)ctx, name);
+	kp_autofree char *marker = kp_asprintf("%s/throw-away", dir);
+
+	if (access(marker, F_OK) < 0)
+		return 0;
+	i = new_instance(name, kp_take_ptr(dir));
+	if (!kp_instance_lock(i))
+		(void)kp_instance_remove(i, NULL);
+	(void)kp_instance_free(i);
+	return 0;
+}
+
+void kp_instance_sweep(void)
+{
+	kp_autofree char *base = NULL;
+
+	if (!kp_instance_base(&base, NULL))
+		(void)kp_instance_each(sweep_one, base, NULL);
+}
+
+int kp_instance_each(int (*fn)(const char *name, void *ctx), void *ctx, struct kp_err *err)
+{
+	kp_autofree char *base = NULL;
+	struct dirent **names = NULL;
+	int r = kp_instance_base(&base, err), count;
+
+	if (r < 0)
+		return r;
+	count = scandir(base, &names, NULL, alphasort);
+	if (count < 0)
+		return kp_fail_errno(err, errno, "%s", base);
+	for (int i = 0; i < count; i++) {
+		if (!r && kp_instance_name_ok(names[i]->d_name))
+			r = fn(names[i]->d_name, ctx);
+		free(names[i]);
+	}
+	free(names);
+	return r;
+}

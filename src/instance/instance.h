@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Instances on disk: directory, lock, configuration; the private directory of a run; what crashes left behind. */
+#ifndef KAPSEL_INSTANCE_INSTANCE_H
+#define KAPSEL_INSTANCE_INSTANCE_H
+
+#include "base/base.h"
+#include "image/image.h"
+
+#define KP_INSTANCE_NAME_MAX 128U
+
+struct kp_instance {
+	char *name;
+	char *dir;       /* absolute host path, symlinks resolved, 0700, ours */
+	int lock_fd;     /* instances/NAME/lock; held while the instance runs, -1: not held */
+	bool throw_away; /* --rm */
+	char *image;     /* from config.yaml: host path of the image */
+	char *digest;    /* hex */
+	long long created;
+};
+
+/* [A-Za-z0-9][A-Za-z0-9._-]*, at most KP_INSTANCE_NAME_MAX bytes. */
+bool kp_instance_name_ok(const char *name);
+/* Directory that holds all instances ($XDG_DATA_HOME/kapsel/instances), made when missing. Caller frees. */
+int kp_instance_base(char **ret_path, struct kp_err *err);
+/* dir must be a directory, ours, not writable by others. 0 or -errno with err. */
+int kp_dir_private(const char *host_dir, struct kp_err *err);
+
+/* Opens an instance that exists (-ENOENT otherwise) and reads its configuration; takes no lock. */
+int kp_instance_open(const char *name, struct kp_instance **ret_instance, struct kp_err *err);
+/* The same, made when missing for this image. Another digest: -EEXIST with a hint. */
+int kp_instance_create(const char *name, const char *host_image, const uint8_t *digest,
+		       struct kp_instance **ret_instance, struct kp_err *err);
+/* A new instance under a unique name that starts with prefix, locked from birth; see kp_instance_sweep. */
+int kp_instance_create_throw_away(const char *prefix, const char *host_image, const uint8_t *digest,
+				  struct kp_instance **ret_instance, struct kp_err *err);
+struct kp_instance *kp_instance_free(struct kp_instance *instance); /* NULL is fine; drops the lock */
+
+/* Takes the lock: 0, -EWOULDBLOCK when the instance runs, -ESTALE when it was removed meanwhile, other -errno. */
+int kp_instance_lock(struct kp_instance *instance);
+/* Lock held: kills and removes what a crashed run of this instance left. */
+void kp_instance_clean(const struct kp_instance *instance);
+/* Lock held: removes the whole instance. 0 or -errno with err. */
+int kp_instance_remove(struct kp_instance *instance, struct kp_err *err);
+/* Removes throw-away instances whose run was killed. */
+void kp_instance_sweep(void);
+/* Calls fn for each instance name, sorted, until it returns nonzero. */
+int kp_instance_each(int (*fn)(const char *name, void *ctx), void *ctx, struct kp_err *err);
+
+/* Lock held: makes the run directory (tmpfs and exec where possible, 0700) and links it as instances/NAME/run. */
+int kp_run_dir_create(const struct kp_instance *instance, char **ret_dir, struct kp_err *err);
+/* Where the running instance has its run directory: -ENOENT when it has none. */
+int kp_run_dir_find(const struct kp_instance *instance, char **ret_dir);
+void kp_run_dir_remove(const struct kp_instance *instance, const char *host_dir);
+
+#endif

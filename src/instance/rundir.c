@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The private directory of a run, and cleaning up after runs that crashed. */
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "instance/instance.h"
+#include "instance/procs.h"
+
+/* base/NAME.XXXXXX when base is (or can be made) ours and lets programs run. */
+static char *try_base(const char *base, const char *name)
+{
+	struct statvfs fs;
+	char *dir;
+
+	if (mkdir(base, 0700) < 0 && errno != EEXIST)
+		return NULL;
+	if (kp_dir_private(base, NULL) < 0 || statvfs(base, &fs) < 0 || fs.f_flag & (ST_NOEXEC | ST_RDONLY))
+		return NULL;
+	dir = kp_asprintf("%s/%s.XXXXXX", base, name);
+	if (!mkdtemp(dir)) {
+		free(dir);
+		return NULL;
+	}
+	return dir;
+}
+
+static char *make_dir(const struct kp_instance *i)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	kp_autofree char *first = NULL, *shm = kp_asprintf("/dev/shm/kapsel-%u", (unsigned)geteuid());
+	kp_autofree char *tmp = kp_asprintf("/tmp/kapsel-%u", (unsigned)geteuid());
+	kp_autofree char *own = kp_asprintf("%s/runs", i->dir);
+	char *dir = NULL;
+
+	if (runtime && runtime[0] == '/' && !kp_dir_private(runtime, NULL)) {
+		first = kp_asprintf("%s/kapsel", runtime);
+		dir = try_base(first, i->name);
+	}
+	if (!dir)
+		dir = try_base(shm, i->name);
+	if (!dir)
+		dir = try_base(tmp, i->name);
+	if (!dir)
+		dir = try_base(own, i->name);
+	return dir;
+}
+
+int kp_run_dir_create(const struct kp_instance *i, char **ret_dir, struct kp_err *err)
+{
+	kp_autofree char *dir = make_dir(i), *link = kp_asprintf("%s/run", i->dir);
+	kp_autofree char *fresh = kp_asprintf("%s/run.new", i->dir);
+	char *real;
+
+	if (!dir) {
+		(void)kp_fail(err, EACCES, "%s: no directory for the run: all are foreign, full or noexec", i->name);
+		return kp_hint(err, "XDG_RUNTIME_DIR=DIR names one that is yours, mode 0700 and not mounted noexec");
+	}
+	real = realpath(dir, NULL);
+	(void)unlink(fresh);
+	if (!real || symlink(real, fresh) < 0 || rename(fresh, link) < 0) {
+		int r = kp_fail_errno(err, errno, "%s: cannot be made", link);
+
+		(void)kp_remove_tree(AT_FDCWD, dir);
+		free(real);
+		return r;
+	}
+	*ret_dir = real;
+	return 0;
+}
+
+int kp_run_dir_find(const struct kp_instance *i, char **ret_dir)
+{
+	kp_autofree char *link = kp_asprintf("%s/run", i->dir);
+	char path[PATH_MAX], *base;
+	size_t len = strlen(i->name);
+	ssize_t n = readlink(link, path, sizeof(path) - 1);
+
+	if (n < 0)
+		return -errno;
+	path[n] = '\0';
+	base = strrchr(path, '/');
+	if (path[0] != '/' || strncmp(base + 1, i->name, len) || base[1 + len] != '.')
+		return -ENOENT;
+	*ret_dir = kp_strdup(path);
+	return 0;
+}
+
+void kp_run_dir_remove(const struct kp_instance *i, const char *host_dir)
+{
+	kp_autofree char *link = kp_asprintf("%s/run", i->dir);
+
+	if (!kp_dir_private(host_dir, NULL))
+		(void)kp_remove_tree(AT_FDCWD, host_dir);
+	(void)unlink(link);
+}
+
+void kp_instance_clean(const struct kp_instance *i)
+{
+	const struct timespec pause = {.tv_nsec = 5000000};
+	kp_autofree char *dir = NULL, *loader = NULL;
+
+	if (kp_run_dir_find(i, &dir) < 0)
+		return;
+	loader = kp_asprintf("%s/loader", dir);
+	/* Forks race with the scan: look until none is seen, for at most a second. */
+	for (int tries = 0; tries < 200 && kp_procs_kill_running(loader); tries++)
+		(void)nanosleep(&pause, NULL);
+	kp_run_dir_remove(i, dir);
+}

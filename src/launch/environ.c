@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Makes the guest's environment: nothing of the host's enters by itself. */
+#include "launch/launch.h"
+
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+struct list {
+	char **items;
+	size_t count;
+};
+
+const char *kp_environ_get(char *const *envp, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (; envp && *envp; envp++)
+		if (!strncmp(*envp, name, len) && (*envp)[len] == '=')
+			return *envp + len + 1;
+	return NULL;
+}
+
+static void unset(struct list *l, const char *name, size_t len)
+{
+	for (size_t i = 0; i < l->count; i++) {
+		if (strncmp(l->items[i], name, len) || l->items[i][len] != '=')
+			continue;
+		free(l->items[i]);
+		memmove(l->items + i, l->items + i + 1, (l->count - i) * sizeof(*l->items));
+		l->count--;
+		return;
+	}
+}
+
+static void set(struct list *l, const char *name, const char *value)
+{
+	unset(l, name, strlen(name));
+	l->items = kp_realloc(l->items, (l->count + 2) * sizeof(*l->items));
+	l->items[l->count++] = kp_asprintf("%s=%s", name, value);
+	l->items[l->count] = NULL;
+}
+
+/* Locales that every libc has without files. */
+static bool builtin_locale(const char *value)
+{
+	static const char *const names[] = {"C", "POSIX", "C.UTF-8", "C.utf8"};
+
+	for (size_t i = 0; i < KP_ARRAY_LEN(names); i++)
+		if (!strcmp(value, names[i]))
+			return true;
+	return false;
+}
+
+static void set_locale(struct list *l, char *const *host_env)
+{
+	const char *lang = kp_environ_get(host_env, "LANG");
+
+	set(l, "LANG", lang && builtin_locale(lang) ? lang : "C.UTF-8");
+	for (; host_env && *host_env; host_env++) {
+		const char *eq = strchr(*host_env, '=');
+
+		if (!strncmp(*host_env, "LC_", 3) && eq && builtin_locale(eq + 1)) {
+			kp_autofree char *name = kp_strndup(*host_env, (size_t)(eq - *host_env));
+
+			set(l, name, eq + 1);
+		}
+	}
+}
+
+static bool name_ok(const char *name, size_t len)
+{
+	return len > 0 && !memchr(name, '=', len);
+}
+
+static int apply_options(struct list *l, const struct kp_environ_options *o, struct kp_err *err)
+{
+	for (size_t i = 0; i < o->unset_count; i++) {
+		if (!name_ok(o->unset[i], strlen(o->unset[i])))
+			return kp_fail(err, EINVAL, "--unset: '%s': not a variable's name", o->unset[i]);
+		unset(l, o->unset[i], strlen(o->unset[i]));
+	}
+	for (size_t i = 0; i < o->env_count; i++) {
+		const char *eq = strchr(o->env[i], '=');
+		kp_autofree char *name = NULL;
+
+		if (!eq || eq == o->env[i])
+			return kp_fail(err, EINVAL, "--env: '%s': not NAME=VALUE", o->env[i]);
+		name = kp_strndup(o->env[i], (size_t)(eq - o->env[i]));
+		set(l, name, eq + 1);
+	}
+	return 0;
+}
+
+int kp_environ_make(const struct kp_environ_options *o, char ***ret_envp, struct kp_err *err)
+{
+	static const char *const passed[] = {"TERM", "COLORTERM", "TZ"};
+	struct list l = {0};
+	int r;
+
+	set(&l, "PATH", DEFAULT_PATH);
+	set(&l, "HOME", o->home);
+	set(&l, "USER", o->user);
+	set(&l, "LOGNAME", o->user);
+	set(&l, "SHELL", "/bin/sh");
+	for (size_t i = 0; i < KP_ARRAY_LEN(passed); i++) {
+		const char *value = kp_environ_get(o->host_env, passed[i]);
+
+		if (value)
+			set(&l, passed[i], value);
+	}
+	set_locale(&l, o->host_env);
+	for (size_t i = 0; o->manifest && i < o->manifest->env.count; i++)
+		set(&l, o->manifest->env.items[i].name, o->manifest->env.items[i].value);
+	r = apply_options(&l, o, err);
+	if (r < 0) {
+		kp_environ_free(l.items);
+		return r;
+	}
+	set(&l, "KAPSEL_INSTANCE", o->instance);
+	*ret_envp = l.items;
+	return 0;
+}
+
+void kp_environ_free(char **envp)
+{
+	for (char **e = envp; e && *e; e++)
+		free(*e);
+	free(envp);
+}
+
+char *kp_user_name(char *const *host_env, uid_t uid)
+{
+	const char *names[] = {kp_environ_get(host_env, "USER"), kp_environ_get(host_env, "LOGNAME")};
+
+	if (!uid)
+		return kp_strdup("root");
+	for (size_t i = 0; i < KP_ARRAY_LEN(names); i++) {
+		size_t len = names[i] ? strlen(names[i]) : 0;
+
+		/* A name that is root's would lie about the uid. */
+		if (!len || len > 32 || names[i][0] == '-' || !strcmp(names[i], "root"))
+			continue;
+		if (strspn(names[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == len)
+			return kp_strdup(names[i]);
+	}
+	return kp_strdup("user");
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The supervisor's guests: news of them, and ending them. */
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "instance/procs.h"
+#include "launch/internal.h"
+
+#define PIDS_MAX 4096
+
+int64_t kp_now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+bool kp_guests_alive(struct kp_supervisor *s)
+{
+	pid_t any;
+
+	return s->engine && kp_engine_pids(s->engine, &any, 1) > 0;
+}
+
+static bool anything_else(struct kp_supervisor *s)
+{
+	for (const struct kp_client *c = s->clients; c; c = c->next)
+		if (c->guest)
+			return true;
+	return kp_guests_alive(s);
+}
+
+static void tell_status(struct kp_supervisor *s, struct kp_client *c, int status)
+{
+	struct kp_buf kp_autobuf payload = {0};
+	bool ended = WIFEXITED(status) || WIFSIGNALED(status);
+
+	if (ended) {
+		c->guest = 0;
+		c->done = true;
+	}
+	kp_ctl_put_u32(&payload, (uint32_t)status);
+	kp_ctl_put_u32(&payload, ended && !anything_else(s));
+	(void)kp_ctl_send(c->conn.fd, KP_CTL_STATUS, &payload, NULL, 0, MSG_DONTWAIT);
+	/* The front stopped itself along with its guest. */
+	if (WIFCONTINUED(status) && c->stopped && c->pid > 0)
+		(void)kill(c->pid, SIGCONT);
+	c->stopped = WIFSTOPPED(status);
+}
+
+static void on_news(struct kp_supervisor *s, struct kp_client *c, pid_t pid, int status)
+{
+	KP_DEBUG(LAUNCH, "pid %d: status %#x%s", (int)pid, (unsigned)status, c ? "" : " (orphan)");
+	if (!c)
+		return;
+	tell_status(s, c, status);
+	if (c->done && c->front && s->plan->throw_away && !s->joined)
+		kp_guests_stop(s, 2);
+}
+
+void kp_guests_reap(struct kp_supervisor *s)
+{
+	int status;
+	pid_t pid;
+
+	/* One by one first: what the engine has stopped for a moment may hide the others' news from a look at all. */
+	for (struct kp_client *c = s->clients; c; c = c->next)
+		while (c->guest && (pid = kp_engine_reap(c->guest, &status)) > 0)
+			on_news(s, c, pid, status);
+	while ((pid = kp_engine_reap(0, &status)) > 0) {
+		struct kp_client *c = s->clients;
+
+		while (c && c->guest != pid)
+			c = c->next;
+		on_news(s, c, pid, status);
+	}
+}
+
+void kp_guests_signal_all(struct kp_supervisor *s, int signo)
+{
+	kp_autofree pid_t *pids = kp_calloc(PIDS_MAX, sizeof(*pids));
+	size_t count = kp_engine_pids(s->engine, pids, PIDS_MAX);
+
+	for (size_t i = 0; i < KP_MIN(count, (size_t)PIDS_MAX); i++)
+		(void)kill(pids[i], signo);
+}
+
+void kp_guests_stop(struct kp_supervisor *s, unsigned seconds)
+{
+	int64_t at = kp_now_ms() + (int64_t)seconds * 1000;
+
+	if (!s->stopping) {
+		kp_guests_signal_all(s, SIGTERM);
+		kp_guests_signal_all(s, SIGCONT);
+	}
+	if (!s->stopping || at < s->kill_at)
+		s->kill_at = at;
+	s->stopping = true;
+}
+
+void kp_guests_kill_tree(struct kp_supervisor *s, pid_t pid)
+{
+	struct kp_procs kp_autoprocs procs = {0};
+	bool seen = true;
+
+	/* Its children first are stopped from making more; a few rounds catch what was forked meanwhile. */
+	for (int round = 0; round < 8 && seen; round++) {
+		seen = false;
+		if (kp_procs_scan(&procs) < 0)
+			break;
+		for (size_t i = 0; i < procs.count; i++) {
+			const struct kp_proc *p = &procs.items[i];
+
+			if (p->state == 'Z' || p->pid == pid || !kp_procs_descends(&procs, p->pid, pid))
+				continue;
+			seen = true;
+			(void)kill(p->pid, SIGKILL);
+		}
+	}
+	(void)kill(pid, SIGKILL);
+	KP_DEBUG(LAUNCH, "tree of pid %d killed, guests left: %d", (int)pid, kp_guests_alive(s));
+}

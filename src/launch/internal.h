@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of the supervisor share, and the terminal relay of the front. */
+#ifndef KAPSEL_LAUNCH_INTERNAL_H
+#define KAPSEL_LAUNCH_INTERNAL_H
+
+#include <termios.h>
+
+#include "launch/launch.h"
+#include "sys/engine.h"
+
+struct kp_client {
+	struct kp_ctl_conn conn;
+	pid_t pid;       /* of the client process */
+	pid_t guest;     /* its guest, 0: none */
+	bool stopped;    /* the guest is, by job control */
+	bool front;      /* the process that started this supervisor: same session and process group */
+	bool done;       /* its guest has ended: it only waits for us to go */
+	bool waits_stop; /* asked for STOP */
+	struct kp_client *next;
+};
+
+struct kp_supervisor {
+	struct kp_plan *plan;
+	char *run_dir;
+	struct kp_store *store;
+	struct kp_store_image *store_image;
+	struct kp_vfs *vfs;
+	struct kp_engine *engine;
+	int epoll_fd, listen_fd, signal_fd;
+	struct kp_client *clients;
+	size_t client_count;
+	bool joined;       /* another client than the front ran a guest */
+	bool stopping;     /* TERM has been sent to all */
+	int64_t kill_at;   /* when KILL follows, in milliseconds of CLOCK_MONOTONIC */
+	int64_t started;   /* CLOCK_REALTIME seconds */
+};
+
+int64_t kp_now_ms(void);
+
+/* clients.c */
+struct kp_client *kp_client_add(struct kp_supervisor *s, int fd, bool front);
+void kp_client_readable(struct kp_supervisor *s, struct kp_client *c);
+void kp_client_accept(struct kp_supervisor *s);
+void kp_client_drop(struct kp_supervisor *s, struct kp_client *c);
+/* Tells why; the client is to exit with that status. */
+void kp_client_fail(struct kp_client *c, const struct kp_err *err, int exit_status);
+
+/* guests.c */
+void kp_guests_reap(struct kp_supervisor *s);
+void kp_guests_signal_all(struct kp_supervisor *s, int signo);
+void kp_guests_stop(struct kp_supervisor *s, unsigned seconds);
+/* SIGKILLs pid and all below it. */
+void kp_guests_kill_tree(struct kp_supervisor *s, pid_t pid);
+bool kp_guests_alive(struct kp_supervisor *s);
+
+/* terminal.c: a pseudo terminal for a guest that joins. */
+struct kp_relay {
+	int master, slave;
+	int in, out; /* the user's terminal */
+	bool raw;
+	struct termios saved;
+};
+void kp_relay_init(struct kp_relay *t);
+int kp_relay_open(struct kp_relay *t, struct kp_err *err);
+void kp_relay_start(struct kp_relay *t); /* raw mode */
+void kp_relay_resize(const struct kp_relay *t);
+/* Moves what is there; false when the side has ended. */
+bool kp_relay_to_guest(struct kp_relay *t);
+bool kp_relay_from_guest(struct kp_relay *t);
+void kp_relay_close(struct kp_relay *t); /* shows what is left, restores the terminal */
+
+#endif

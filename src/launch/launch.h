@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a plan to a running program: the front that the user started, and the supervisor behind it. */
+#ifndef KAPSEL_LAUNCH_LAUNCH_H
+#define KAPSEL_LAUNCH_LAUNCH_H
+
+#include "base/base.h"
+#include "image/image.h"
+#include "instance/control.h"
+#include "instance/instance.h"
+#include "manifest/manifest.h"
+#include "vfs/vfs.h"
+
+/* Everything a run needs, decided before anything is started. */
+struct kp_plan {
+	struct kp_image *image;
+	struct kp_manifest *manifest;
+	char *host_image; /* absolute, symlinks resolved */
+	struct kp_instance *instance;
+	bool throw_away;
+	struct kp_bind *binds;
+	size_t bind_count;
+	char *home, *user, *hostname;
+	char *trace; /* absolute host path or NULL */
+	char **argv, **envp; /* of the guest */
+	char *cwd;
+	int pass_fds[KP_CTL_FDS_MAX];
+	size_t pass_fd_count;
+	int fail_exit; /* exit status that goes with a failed start (126, 127), 0: 125 */
+};
+
+/* What the command line says of a run. */
+struct kp_request {
+	const char *image;    /* host path */
+	const char *instance; /* name or NULL */
+	const char *cwd, *trace;
+	bool throw_away;
+	const char *const *binds, *const *env, *const *unset; /* option values */
+	size_t bind_count, env_count, unset_count;
+	const char *start_as; /* name of a manifest command, or NULL */
+	char *const *command; /* what follows `--`, or NULL: the entry point */
+	size_t command_count;
+	char *const *more; /* appended to the entry point's command */
+	size_t more_count;
+	int pass_fds[KP_CTL_FDS_MAX];
+	size_t pass_fd_count;
+};
+
+/* Opens image and manifest only. */
+int kp_plan_open_image(struct kp_plan *plan, const char *host_path, struct kp_err *err);
+/* Instance, binds, command, environment; the plan's image must be open. */
+int kp_plan_make(struct kp_plan *plan, const struct kp_request *request, struct kp_err *err);
+/* Command, environment and directory only: for a guest that joins plan->instance. */
+int kp_plan_make_guest(struct kp_plan *plan, const struct kp_request *request, struct kp_err *err);
+void kp_plan_free(struct kp_plan *plan);
+#define kp_autoplan __attribute__((cleanup(kp_plan_free)))
+/* HOST[:GUEST[:ro]] to a bind with allocated, absolute paths. 0 or -errno with err. */
+int kp_bind_parse(const char *text, struct kp_bind *ret_bind, struct kp_err *err);
+
+/* The guest's environment, NULL-terminated and allocated. host_env as of environ(7). */
+struct kp_environ_options {
+	char *const *host_env;
+	const struct kp_manifest *manifest;
+	const char *home, *user, *instance;
+	const char *const *env, *const *unset;
+	size_t env_count, unset_count;
+};
+int kp_environ_make(const struct kp_environ_options *o, char ***ret_envp, struct kp_err *err);
+void kp_environ_free(char **envp);
+const char *kp_environ_get(char *const *envp, const char *name);
+/* Login name for the guest: safe in passwd(5). Caller frees. */
+char *kp_user_name(char *const *host_env, uid_t uid);
+
+/* Opens descriptors 0, 1 and 2 where they are closed; notes which others were handed to us. */
+void kp_fds_at_start(void);
+/* Closes the descriptors that kp_fds_at_start noted. */
+void kp_fds_drop_inherited(void);
+
+/* Runs the plan: exit status, or -errno with err. */
+int kp_front_run(struct kp_plan *plan, struct kp_err *err);
+/* Joins the running plan->instance; -ENOTCONN when it does not run. */
+int kp_front_join(struct kp_plan *plan, struct kp_err *err);
+/* Connects to a running instance: descriptor; -ENOTCONN when it does not run. */
+int kp_front_connect(const struct kp_instance *instance);
+
+/* The supervisor; first is its end of the front's connection. Never returns. */
+_Noreturn void kp_supervisor_main(struct kp_plan *plan, int first);
+
+#endif

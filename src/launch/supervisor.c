@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The supervisor: one per running instance. It holds the engine, serves clients, and goes when nothing is left. */
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "launch/internal.h"
+
+static int setup_signals(struct kp_supervisor *s, struct kp_err *err)
+{
+	static const int kept[] = {SIGKILL, SIGSTOP, SIGCHLD, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+	sigset_t set, none;
+
+	/* It shares the terminal's process group with the front: what is sent to the group is not for it. */
+	for (int signo = 1; signo < 32; signo++) {
+		bool keep = false;
+
+		for (size_t i = 0; i < KP_ARRAY_LEN(kept); i++)
+			keep |= kept[i] == signo;
+		if (!keep)
+			(void)signal(signo, SIG_IGN);
+	}
+	(void)signal(SIGCHLD, SIG_DFL);
+	(void)sigemptyset(&none);
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGCHLD);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL); /* before there are threads: they inherit it */
+	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return s->signal_fd < 0 ? kp_fail_errno(err, errno, "signalfd") : 0;
+}
+
+static int watch(struct kp_supervisor *s, int fd, void *tag, struct kp_err *err)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = tag};
+
+	return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? kp_fail_errno(err, errno, "epoll") : 0;
+}
+
+/* Keeps neither the user's standard streams nor his directory busy. */
+static void let_go(void)
+{
+	kp_autoclose int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	(void)dup2(null, 0);
+	(void)dup2(null, 1);
+	if (!kp_debug_enabled)
+		(void)dup2(null, 2);
+	if (chdir("/") < 0)
+		KP_DEBUG(LAUNCH, "chdir /: %s", strerror(errno));
+}
+
+static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
+{
+	struct kp_plan *plan = s->plan;
+	struct kp_layer layer = {.image = plan->image};
+	struct kp_vfs_options vo = {
+		.instance_dir = plan->instance->dir, .run_dir = s->run_dir, .layers = &layer, .layer_count = 1,
+		.binds = plan->binds, .bind_count = plan->bind_count, .hostname = plan->hostname,
+		.home = plan->home, .user = plan->user,
+	};
+	struct kp_engine_options eo = {
+		.run_dir = s->run_dir, .trace_path = plan->trace, .instance = plan->instance->name,
+	};
+	int r = kp_store_open(&s->store, err);
+
+	if (!r)
+		r = kp_store_attach(s->store, plan->image, &s->store_image, err);
+	layer.store = s->store_image;
+	if (!r)
+		r = kp_vfs_open(&vo, &s->vfs, err);
+	eo.vfs = s->vfs;
+	if (!r)
+		r = kp_engine_start(&eo, &s->engine, err);
+	return r;
+}
+
+static int setup(struct kp_supervisor *s, struct kp_err *err)
+{
+	int r;
+
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+		return kp_fail_errno(err, errno, "supervisor: cannot adopt processes");
+	(void)prctl(PR_SET_NAME, "kapsel-super");
+	r = setup_signals(s, err);
+	if (!r)
+		r = watch(s, s->signal_fd, &s->signal_fd, err);
+	if (r < 0)
+		return r;
+	kp_instance_clean(s->plan->instance);
+	r = kp_run_dir_create(s->plan->instance, &s->run_dir, err);
+	if (!r)
+		r = setup_engine(s, err);
+	if (r < 0)
+		return r;
+	/* Last: who can connect finds a working instance. */
+	s->listen_fd = kp_ctl_listen(s->run_dir);
+	if (s->listen_fd < 0)
+		return kp_fail_errno(err, -s->listen_fd, "%s/control: cannot listen", s->run_dir);
+	return watch(s, s->listen_fd, &s->listen_fd, err);
+}
+
+static bool finished(struct kp_supervisor *s)
+{
+	for (const struct kp_client *c = s->clients; c; c = c->next)
+		if (c->guest || (!c->done && !c->waits_stop))
+			return false;
+	return !kp_guests_alive(s);
+}
+
+/* A client that was let in at the last moment has its answer when the connection ends: it starts anew. */
+static int wait_time(const struct kp_supervisor *s)
+{
+	int64_t left;
+
+	if (!s->stopping)
+		return 1000; /* a guest that is nobody's child here ends without a SIGCHLD */
+	left = s->kill_at - kp_now_ms();
+	return left <= 0 ? 20 : (int)KP_MIN(left, 50);
+}
+
+static void loop(struct kp_supervisor *s)
+{
+	while (!finished(s)) {
+		struct epoll_event ev;
+		int n = epoll_wait(s->epoll_fd, &ev, 1, wait_time(s));
+
+		if (n > 0 && ev.data.ptr == &s->signal_fd) {
+			struct signalfd_siginfo info;
+
+			while (read(s->signal_fd, &info, sizeof(info)) > 0)
+				;
+		} else if (n > 0 && ev.data.ptr == &s->listen_fd) {
+			kp_client_accept(s);
+		} else if (n > 0) {
+			kp_client_readable(s, ev.data.ptr);
+		}
+		kp_guests_reap(s);
+		if (s->stopping && kp_now_ms() >= s->kill_at)
+			kp_guests_signal_all(s, SIGKILL);
+	}
+}
+
+static void tear_down(struct kp_supervisor *s)
+{
+	struct kp_instance *instance = s->plan->instance;
+
+	s->listen_fd = kp_close(s->listen_fd);
+	s->engine = kp_engine_free(s->engine);
+	s->vfs = kp_vfs_free(s->vfs);
+	s->store_image = kp_store_detach(s->store_image);
+	s->store = kp_store_free(s->store);
+	if (s->run_dir)
+		kp_run_dir_remove(instance, s->run_dir);
+	if (s->plan->throw_away)
+		(void)kp_instance_remove(instance, NULL);
+	/* The lock goes before the connections: who sees their end can start anew at once. */
+	instance->lock_fd = kp_close(instance->lock_fd);
+}
+
+_Noreturn void kp_supervisor_main(struct kp_plan *plan, int first)
+{
+	struct kp_supervisor s = {.plan = plan, .epoll_fd = -1, .listen_fd = -1, .signal_fd = -1};
+	struct kp_client *front;
+	struct kp_err err = {0};
+
+	kp_fds_drop_inherited();
+	let_go();
+	s.started = (int64_t)time(NULL);
+	s.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	front = s.epoll_fd < 0 ? NULL : kp_client_add(&s, first, true);
+	if (!front)
+		_exit(KP_EXIT_FAILED);
+	if (setup(&s, &err) < 0)
+		kp_client_fail(front, &err, KP_EXIT_FAILED);
+	else
+		loop(&s);
+	tear_down(&s);
+	_exit(0);
+}

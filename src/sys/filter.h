@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The seccomp program. It is made from the table when Kapsel is built (sys/mkfilter.c): making it takes milliseconds, loading it none. */
+#ifndef KAPSEL_SYS_FILTER_H
+#define KAPSEL_SYS_FILTER_H
+
+#include <linux/filter.h>
+
+#include "kapsel/error.h"
+
+/* As built into this binary. */
+extern const struct sock_filter kp_filter_code[];
+extern const unsigned short kp_filter_len;
+
+/* Makes it anew with libseccomp. Caller frees *ret_code. */
+int kp_filter_build(struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err);
+/* Human-readable form (PFC) to fd. */
+int kp_filter_dump(int fd, struct kp_err *err);
+
+#endif

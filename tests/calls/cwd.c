@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The working directory: relative paths, `..`, removed and moved directories, who shares it with whom. */
+#include "guest.h"
+#include <pthread.h>
+#include <sched.h>
+
+static char top[PATH_MAX];
+
+/* The working directory below the tree's own top, which has a name of the day. */
+static void where(const char *label)
+{
+	char buf[PATH_MAX];
+
+	if (!getcwd(buf, sizeof(buf)))
+		printf("%s: getcwd: %s\n", label, errno_name(errno));
+	else if (!strncmp(buf, top, strlen(top)))
+		printf("%s: in T%s\n", label, buf + strlen(top));
+	else
+		printf("%s: in %s\n", label, strncmp(buf, "/var/tmp/", 9) ? buf : "above T");
+}
+
+static void moving(void)
+{
+	static const char *const names[] = {
+		"dir", "sub", "deep", "..", "../..", "up", "dirlink/sub", "nothing", "file", "upfile", "../a", ".", "", "../..",
+		"./dir/./sub/../sub//deep/", "up", "../../../dirlink", "up/loop", "../dangling", "../dirlink/",
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		showf(chdir(tail_str(names[i])), "chdir '%s'", names[i]);
+		where("  now");
+	}
+	CALL(chdir(tail_unterminated("sub")));
+	CALL(chdir(top));
+	FD(open("dir/../file", O_RDONLY));
+	CALL(chdir("/"));
+	where("root");
+	CALL(chdir("../../.."));
+	where("root's parent");
+	CALL(chdir(top));
+}
+
+static void sizes(void)
+{
+	char *buf = tail_alloc(strlen(top) + 1), *less = tail_alloc(strlen(top));
+	long rc = syscall(SYS_getcwd, buf, strlen(top) + 1);
+
+	printf("just enough: %d\n", rc == (long)strlen(top) + 1 && !strcmp(buf, top));
+	CALL(syscall(SYS_getcwd, less, strlen(top)));
+	CALL(syscall(SYS_getcwd, NULL, 4096));
+	CALL(syscall(SYS_getcwd, buf, 0));
+}
+
+static void by_descriptor(void)
+{
+	int dir = FD(open("dir/sub", O_RDONLY | O_DIRECTORY)), path = FD(open("dirlink", O_PATH)), file = FD(open("file", O_RDONLY));
+
+	CALL(fchdir(dir));
+	where("fchdir");
+	FD(openat(dir, "../a", O_RDONLY));
+	FD(openat(dir, "deep/leaf", O_RDONLY));
+	FD(open("deep/leaf", O_RDONLY));
+	CALL(fchdir(path));
+	where("fchdir O_PATH");
+	CALL(fchdir(file));
+	CALL(fchdir(999));
+	CALL(chdir(top));
+	/* Climbing by descriptors ends at the root. */
+	for (int i = 0; i < 30; i++) {
+		int up = openat(dir, "..", O_RDONLY | O_DIRECTORY);
+
+		close(dir);
+		dir = up;
+	}
+	CALL(fchdir(dir));
+	where("climbed");
+	CALL(chdir(top));
+	CALL(chmod("dir/empty", 0));
+	CALL(chdir("dir/empty"));
+	CALL(chmod("dir/empty", 0755));
+}
+
+static void gone(void)
+{
+	CALL(mkdir("gone", 0755));
+	CALL(mkdir("gone/inner", 0755));
+	CALL(chdir("gone/inner"));
+	CALL(rename("../../gone", "../../gone2"));
+	where("moved");
+	FD(open("here", O_CREAT | O_WRONLY, 0644));
+	CALL(access("../inner/here", F_OK));
+	CALL(unlink("here"));
+	CALL(rmdir("../inner"));
+	where("removed");
+	CALL(access(".", F_OK));
+	FD(open("x", O_CREAT | O_WRONLY, 0644));
+	CALL(mkdir("x", 0755));
+	FD(open(".", O_RDONLY));
+	CALL(chdir(top));
+	CALL(rmdir("gone2"));
+	/* A directory of the tree's own is moved away under us. */
+	CALL(chdir("dir/sub/deep"));
+	CALL(rename("../../../dir", "../../../moved"));
+	where("moved from above");
+	show_content("leaf");
+	CALL(access("../../b", F_OK));
+	CALL(chdir(top));
+	CALL(rename("moved", "dir"));
+}
+
+static void with_children(void)
+{
+	pid_t pid;
+
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		where("child");
+		CALL(chdir("dir"));
+		where("child moved");
+		exit(0);
+	}
+	show_wait("fork", pid);
+	where("parent");
+	pid = vfork();
+	if (!pid)
+		_exit(chdir("dir/sub") < 0 ? 1 : 0);
+	show_wait("vfork", pid);
+	where("parent after vfork");
+}
+
+static void *mover(void *arg)
+{
+	int *rc = arg;
+
+	*rc = chdir("dir/sub");
+	return NULL;
+}
+
+static void *loner(void *arg)
+{
+	int *rc = arg;
+
+	*rc = unshare(CLONE_FS);
+	if (!*rc)
+		*rc = chdir("deep");
+	if (!*rc)
+		*rc = access("leaf", F_OK);
+	return NULL;
+}
+
+static void with_threads(void)
+{
+	pthread_t thread;
+	int rc = -1;
+
+	pthread_create(&thread, NULL, mover, &rc);
+	pthread_join(thread, NULL);
+	showf(rc, "a thread moves");
+	where("all moved");
+	pthread_create(&thread, NULL, loner, &rc);
+	pthread_join(thread, NULL);
+	showf(rc, "a thread that shares nothing moves");
+	where("the others stay");
+}
+
+int main(void)
+{
+	guest_start();
+	if (!getcwd(top, sizeof(top)))
+		return 1;
+	moving();
+	sizes();
+	by_descriptor();
+	gone();
+	with_children();
+	with_threads();
+	return 0;
+}

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* execve and its relatives: programs, scripts, refusals, and what the new program finds. */
+#include "guest.h"
+#include <libgen.h>
+#include <spawn.h>
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+
+extern char **environ;
+static char self[PATH_MAX];
+
+/* The program's own path ends in the day's directory: print what follows the last slash. */
+static const char *tail_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/* What the started program sees of itself. */
+static int as_child(int argc, char **argv)
+{
+	char buf[PATH_MAX], comm[17] = "";
+	FILE *f = fopen("/proc/self/cmdline", "re");
+	ssize_t n = readlink("/proc/self/exe", buf, sizeof(buf) - 1);
+	size_t len;
+
+	printf("  argc %d:", argc);
+	for (int i = 0; i < argc; i++)
+		printf(" [%s]", argv[i][0] == '/' ? tail_of(argv[i]) : argv[i]);
+	printf("\n  environment:");
+	for (char **e = environ; *e; e++)
+		printf(" %s", *e);
+	buf[n < 0 ? 0 : n] = 0;
+	printf("\n  exe %s %s\n", tail_of(buf), buf[0] == '/' && !strcmp(dirname(strdup(buf)), dirname(strdup(self))) ? "in its place" : buf);
+	len = f ? fread(buf, 1, sizeof(buf), f) : 0;
+	printf("  cmdline has %s\n", len && !memcmp(buf, argv[0], strlen(argv[0]) + 1) ? "argv[0]" : "something else");
+	prctl(PR_GET_NAME, comm);
+	printf("  comm %s\n", comm);
+	const char *execfn = (const char *)getauxval(AT_EXECFN);
+	printf("  execfn %s, secure %lu, page size right %d\n", tail_of(execfn), getauxval(AT_SECURE),
+	       getauxval(AT_PAGESZ) == (unsigned long)sysconf(_SC_PAGESIZE));
+	printf("  descriptor 100 is %s\n", fcntl(100, F_GETFD) < 0 ? "closed" : "open");
+	printf("  descriptor 101 is %s\n", fcntl(101, F_GETFD) < 0 ? "closed" : "open");
+	return 7;
+}
+
+/* In a child: exec, and if that fails its errno. */
+#define EXEC(expr)                                                                                      \
+	do {                                                                                            \
+		fflush(stdout);                                                                         \
+		pid_t pid_ = fork();                                                                    \
+		if (!pid_) {                                                                            \
+			(void)(expr);                                                                   \
+			printf("  refused: %s\n", errno_name(errno));                                   \
+			exit(1);                                                                        \
+		}                                                                                       \
+		show_wait(#expr, pid_);                                                                 \
+	} while (0)
+
+static char *const env[] = {(char *)"A=1", (char *)"B=two words", NULL};
+
+static void programs(void)
+{
+	char *child[] = {(char *)"name", (char *)"--child", (char *)"", (char *)"an arg", NULL};
+	char *none[] = {NULL};
+	char link_name[] = "selflink";
+
+	EXEC(execve(self, child, env));
+	EXEC(execve(self, child, NULL));
+	CALL(symlink(self, link_name));
+	EXEC(execve(link_name, child, env));
+	EXEC(execve("./selflink", child, env));
+	EXEC(execve("/proc/self/exe", child, env));
+	EXEC(execl("/bin/echo", "echo", "from", "echo", NULL));
+	EXEC(execl("/bin/sh", "sh", "-c", "exit 3", NULL));
+	EXEC(execve("/bin/true", none, env));
+}
+
+static void scripts(void)
+{
+	char *args[] = {(char *)"zero", (char *)"one", (char *)"two words", NULL};
+	char *no_args[] = {(char *)"zero", NULL};
+	char name[16], text[64];
+
+	EXEC(execve("script", args, env));
+	EXEC(execve("./script", no_args, env));
+	EXEC(execve("dir/up/script", args, env));
+	put_file("env", "#!/usr/bin/env sh\necho by env $#\n");
+	chmod("env", 0755);
+	EXEC(execve("env", args, (char *[]){(char *)"PATH=/usr/bin:/bin", NULL}));
+	put_file("spaces", "#!  /bin/echo   one  word\t \n");
+	chmod("spaces", 0755);
+	EXEC(execve("spaces", args, env));
+	put_file("nonewline", "#!/bin/echo");
+	chmod("nonewline", 0755);
+	EXEC(execve("nonewline", args, env));
+	put_file("empty", "");
+	chmod("empty", 0755);
+	EXEC(execve("empty", args, env));
+	put_file("noname", "#!\n");
+	chmod("noname", 0755);
+	EXEC(execve("noname", args, env));
+	put_file("relative", "#!script\n");
+	chmod("relative", 0755);
+	EXEC(execve("relative", args, env));
+	/* A chain of interpreters, deeper than the kernel follows. */
+	put_file("i0", "#!/bin/echo bottom\n");
+	chmod("i0", 0755);
+	for (int i = 1; i <= 6; i++) {
+		snprintf(text, sizeof(text), "#!i%d\n", i - 1);
+		snprintf(name, sizeof(name), "i%d", i);
+		put_file(name, text);
+		chmod(name, 0755);
+		EXEC(execve(name, args, env));
+	}
+}
+
+static void refusals(void)
+{
+	char *args[] = {(char *)"zero", NULL};
+	char *huge = malloc(200000);
+
+	EXEC(execve("badinterp", args, env));
+	EXEC(execve("nomagic", args, env));
+	EXEC(execve("file", args, env));
+	EXEC(execve("dir", args, env));
+	EXEC(execve("nothing", args, env));
+	EXEC(execve("file/x", args, env));
+	EXEC(execve("dangling", args, env));
+	EXEC(execve("loop", args, env));
+	EXEC(execve("", args, env));
+	EXEC(execve(tail_unterminated("script"), args, env));
+	EXEC(execve("/dev/null", args, env));
+	put_file("cut", "\177ELF");
+	chmod("cut", 0755);
+	EXEC(execve("cut", args, env));
+	memset(huge, 'h', 199999);
+	huge[199999] = 0;
+	EXEC(execve("/bin/true", (char *[]){(char *)"true", huge, NULL}, env));
+	huge[100000] = 0;
+	EXEC(execve("/bin/true", (char *[]){(char *)"true", huge, huge, huge, NULL}, env));
+	EXEC(execve("/bin/true", (char *[]){(char *)1, NULL}, env));
+	EXEC(execlp("nomagic", "nomagic", NULL));
+	free(huge);
+}
+
+static void by_descriptor(void)
+{
+	char *child[] = {(char *)"by fd", (char *)"--child", NULL};
+	char *args[] = {(char *)"zero", (char *)"one", NULL};
+	int dir = open("dir/..", O_RDONLY | O_DIRECTORY), prog = open(self, O_RDONLY | O_CLOEXEC), path = open(self, O_PATH);
+	int script = open("script", O_RDONLY), closing = open("script", O_RDONLY | O_CLOEXEC);
+
+	dup2(script, 100);
+	fcntl(100, F_SETFD, FD_CLOEXEC);
+	dup2(script, 101);
+	EXEC(fexecve(prog, child, env));
+	EXEC(syscall(SYS_execveat, path, "", child, env, AT_EMPTY_PATH));
+	EXEC(syscall(SYS_execveat, dir, "script", args, env, 0));
+	EXEC(syscall(SYS_execveat, closing, "", args, env, AT_EMPTY_PATH));
+	EXEC(syscall(SYS_execveat, dir, "selflink", child, env, AT_SYMLINK_NOFOLLOW));
+	EXEC(syscall(SYS_execveat, dir, "", args, env, 0));
+	EXEC(syscall(SYS_execveat, dir, "", args, env, AT_EMPTY_PATH));
+	EXEC(syscall(SYS_execveat, 999, "script", args, env, 0));
+	EXEC(syscall(SYS_execveat, dir, "script", args, env, 0x40000));
+	close(100);
+	close(101);
+}
+
+static void spawned(void)
+{
+	char *args[] = {(char *)"sh", (char *)"-c", (char *)"read line; echo got $line; exit 4", NULL};
+	posix_spawn_file_actions_t actions;
+	posix_spawnattr_t attr;
+	sigset_t all;
+	pid_t pid;
+
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_addopen(&actions, 0, "file", O_RDONLY, 0);
+	posix_spawnattr_init(&attr);
+	sigfillset(&all);
+	posix_spawnattr_setsigmask(&attr, &all);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+	fflush(stdout);
+	showf(posix_spawn(&pid, "/bin/sh", &actions, &attr, args, env), "posix_spawn");
+	show_wait("posix_spawn", pid);
+	printf("posix_spawn of nothing: %s\n", errno_name(posix_spawn(&pid, "nothing", NULL, NULL, args, env)));
+	pid = vfork();
+	if (!pid) {
+		execve("nothing", args, env);
+		execl("/bin/sh", "sh", "-c", "exit 5", NULL);
+		_exit(1);
+	}
+	show_wait("vfork and exec", pid);
+	printf("system: %d\n", WEXITSTATUS(system("exit 6")));
+	FILE *f = popen("echo from a pipe", "r");
+	char line[32] = "";
+	printf("popen: %s", fgets(line, sizeof(line), f));
+	printf("pclose: %d\n", pclose(f));
+}
+
+int main(int argc, char **argv)
+{
+	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+	guest_start();
+	if (n < 0)
+		return 1;
+	if (argc > 1 && !strcmp(argv[1], "--child"))
+		return as_child(argc, argv);
+	programs();
+	scripts();
+	refusals();
+	by_descriptor();
+	spawned();
+	return 0;
+}

@@ -1,0 +1,54 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Makes the tree that every guest program starts in, at the absolute path DIR (the path is in some links).
+set -eu
+umask 022
+dir=$1
+mkdir "$dir"
+cd "$dir"
+
+printf 'hello\n' >file
+: >empty
+printf 'readonly\n' >ro
+chmod 0444 ro
+head -c 300000 /dev/zero | tr '\0' x >big
+printf 'two names\n' >hard1
+ln hard1 hard2
+
+mkdir -p dir/sub/deep dir/many dir/empty locked
+printf 'a\n' >dir/a
+printf 'b\n' >dir/b
+printf 'deep\n' >dir/sub/deep/leaf
+i=0
+while [ $i -lt 150 ]; do
+  : >"dir/many/$(printf 'f%03d' $i)"
+  i=$((i + 1))
+done
+printf 'inside\n' >locked/inside
+chmod 0555 locked
+
+ln -s file link
+ln -s "$dir/file" abslink
+ln -s dir dirlink
+ln -s dir/ dirslash
+ln -s dir/sub rel
+ln -s nowhere dangling
+ln -s loop loop
+ln -s loopb loopa
+ln -s loopa loopb
+ln -s .. dir/up
+ln -s ../file dir/upfile
+ln -s file/x through
+# 42 links in a row: more than the kernel follows.
+ln -s file chain0
+i=1
+while [ $i -le 41 ]; do
+  ln -s chain$((i - 1)) chain$i
+  i=$((i + 1))
+done
+
+printf '#!/bin/sh\necho "script $0 $# $*"\n' >script
+printf '#!%s/script one word\n' "$dir" >script2
+printf '#!/nowhere/interp\n' >badinterp
+printf 'no magic\n' >nomagic
+chmod 0755 script script2 badinterp nomagic

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* flock, fcntl and open-file-description locks, between descriptors and across fork. */
+#include "guest.h"
+#include <sys/file.h>
+
+static long lock(int fd, int cmd, short type, off_t start, off_t len)
+{
+	struct flock fl = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = len};
+
+	return fcntl(fd, cmd, &fl);
+}
+
+static const char *holder(int fd, int cmd, pid_t expected)
+{
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+
+	if (fcntl(fd, cmd, &fl) < 0)
+		return errno_name(errno);
+	if (fl.l_type == F_UNLCK)
+		return "nobody";
+	return fl.l_pid == expected ? "the one expected" : fl.l_pid == -1 ? "a description" : "somebody else";
+}
+
+#define IN_CHILD(...)                                                                                   \
+	do {                                                                                            \
+		fflush(stdout);                                                                         \
+		pid_t pid_ = fork();                                                                    \
+		if (!pid_) {                                                                            \
+			__VA_ARGS__;                                                                    \
+			exit(0);                                                                        \
+		}                                                                                       \
+		show_wait("child", pid_);                                                               \
+	} while (0)
+
+static void whole(const char *path)
+{
+	int a = FD(open(path, O_RDONLY)), b = FD(open(path, O_RDONLY)), copy = dup(a);
+
+	printf("flock on %s\n", path);
+	CALL(flock(a, LOCK_SH | LOCK_NB));
+	CALL(flock(b, LOCK_SH | LOCK_NB));
+	CALL(flock(a, LOCK_EX | LOCK_NB));
+	CALL(flock(b, LOCK_UN));
+	CALL(flock(a, LOCK_EX | LOCK_NB));
+	CALL(flock(b, LOCK_SH | LOCK_NB));
+	CALL(flock(copy, LOCK_EX | LOCK_NB));
+	IN_CHILD(CALL(flock(a, LOCK_EX | LOCK_NB)); CALL(flock(open(path, O_RDONLY), LOCK_EX | LOCK_NB)));
+	close(a);
+	CALL(flock(b, LOCK_SH | LOCK_NB));
+	close(copy);
+	CALL(flock(b, LOCK_SH | LOCK_NB));
+	close(b);
+}
+
+static void ranges(const char *path)
+{
+	int a = FD(open(path, O_RDWR)), r = FD(open(path, O_RDONLY));
+	pid_t me = getpid();
+
+	printf("fcntl on %s\n", path);
+	CALL(lock(a, F_SETLK, F_WRLCK, 0, 10));
+	CALL(lock(r, F_SETLK, F_WRLCK, 0, 10));
+	CALL(lock(r, F_SETLK, F_RDLCK, 20, 10));
+	printf("held by %s\n", holder(a, F_GETLK, me));
+	IN_CHILD(int c = open(path, O_RDWR); CALL(lock(c, F_SETLK, F_WRLCK, 5, 1)); CALL(lock(c, F_SETLK, F_WRLCK, 10, 5));
+		 CALL(lock(c, F_SETLK, F_RDLCK, 20, 1)); CALL(lock(c, F_SETLK, F_WRLCK, 20, 1));
+		 printf("child: held by %s\n", holder(c, F_GETLK, me)));
+	/* Closing any descriptor of the file drops them all. */
+	close(open(path, O_RDONLY));
+	IN_CHILD(int c = open(path, O_RDWR); CALL(lock(c, F_SETLK, F_WRLCK, 0, 0)));
+	close(a);
+	close(r);
+}
+
+static void descriptions(const char *path)
+{
+	int a = FD(open(path, O_RDWR)), b = FD(open(path, O_RDWR));
+
+	printf("descriptions on %s\n", path);
+	CALL(lock(a, F_OFD_SETLK, F_WRLCK, 0, 10));
+	CALL(lock(b, F_OFD_SETLK, F_WRLCK, 5, 10));
+	CALL(lock(b, F_OFD_SETLK, F_WRLCK, 10, 10));
+	printf("held by %s\n", holder(b, F_OFD_GETLK, 0));
+	IN_CHILD(CALL(lock(a, F_OFD_SETLK, F_UNLCK, 0, 0)));
+	CALL(lock(b, F_OFD_SETLK, F_WRLCK, 0, 0));
+	close(open(path, O_RDONLY));
+	CALL(lock(a, F_OFD_SETLK, F_RDLCK, 0, 0));
+	close(a);
+	close(b);
+}
+
+static void waiting(void)
+{
+	int pipes[2], fd = open("file", O_RDWR);
+	char byte;
+	pid_t pid;
+
+	if (pipe(pipes) < 0)
+		exit(EXIT_FAILURE);
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		int own = open("file", O_RDWR);
+
+		flock(own, LOCK_EX);
+		(void)!write(pipes[1], "x", 1);
+		usleep(100000);
+		_exit(0);
+	}
+	(void)!read(pipes[0], &byte, 1);
+	CALL(flock(fd, LOCK_EX | LOCK_NB));
+	CALL(flock(fd, LOCK_EX));
+	show_wait("the holder went first", pid);
+}
+
+int main(void)
+{
+	guest_start();
+	whole("file");
+	whole("ro");
+	whole("dir");
+	ranges("file");
+	put_file("new", "new\n");
+	ranges("new");
+	descriptions("big");
+	waiting();
+	CALL(fcntl(open("file", O_RDONLY), F_SETLEASE, F_RDLCK) == 0 ? 0 : -1);
+	return 0;
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Sockets that have names in the tree. */
+#include "guest.h"
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+static socklen_t address(struct sockaddr_un *sun, const char *path)
+{
+	memset(sun, 0, sizeof(*sun));
+	sun->sun_family = AF_UNIX;
+	memcpy(sun->sun_path, path, strnlen(path, sizeof(sun->sun_path)));
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strnlen(path, sizeof(sun->sun_path)) + 1);
+}
+
+static int bound(const char *path, int type)
+{
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+	struct sockaddr_un *sun = tail_alloc(sizeof(*sun));
+	socklen_t len = address(sun, path);
+
+	showf(bind(fd, (struct sockaddr *)sun, len), "bind '%s'", path);
+	return fd;
+}
+
+static int connected(const char *path, int type)
+{
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+	struct sockaddr_un *sun = tail_alloc(sizeof(*sun));
+	socklen_t len = address(sun, path);
+
+	showf(connect(fd, (struct sockaddr *)sun, len), "connect '%s'", path);
+	return fd;
+}
+
+static void names_of(const char *label, int fd)
+{
+	struct sockaddr_un sun = {0};
+	socklen_t len = sizeof(sun);
+
+	showf(getsockname(fd, (struct sockaddr *)&sun, &len), "%s: getsockname", label);
+	printf("  family %d '%s' length %s\n", sun.sun_family, sun.sun_path,
+	       len == 2 ? "2" : len == 3 + strlen(sun.sun_path) ? "of the name" : "another");
+	memset(&sun, 0, sizeof(sun));
+	len = sizeof(sun);
+	showf(getpeername(fd, (struct sockaddr *)&sun, &len), "%s: getpeername", label);
+	printf("  family %d '%s'\n", sun.sun_family, sun.sun_path);
+}
+
+static void streams(void)
+{
+	int listener = bound("sock", SOCK_STREAM), client, server;
+	struct ucred cred = {0};
+	socklen_t len = sizeof(cred);
+	struct sockaddr_un from;
+	char buf[16];
+
+	show_lstat("sock");
+	connected("sock", SOCK_STREAM);
+	CALL(listen(listener, 10));
+	client = connected("sock", SOCK_STREAM);
+	len = sizeof(from);
+	server = FD(accept(listener, (struct sockaddr *)&from, &len));
+	printf("peer of accept: length %u\n", len);
+	CALL(write(client, "ping", 4));
+	CALL(read(server, buf, sizeof(buf)));
+	names_of("listener", listener);
+	names_of("client", client);
+	names_of("server", server);
+	len = sizeof(cred);
+	CALL(getsockopt(server, SOL_SOCKET, SO_PEERCRED, &cred, &len));
+	printf("partner: pid is mine %d, uid is mine %d, gid is mine %d\n", cred.pid == getpid(), cred.uid == geteuid(), cred.gid == getegid());
+	len = 4;
+	CALL(getsockopt(server, SOL_SOCKET, SO_PEERCRED, &cred, &len));
+	bound("sock", SOCK_STREAM);
+	connected("link", SOCK_STREAM);
+	connected("file", SOCK_STREAM);
+	connected("nothing", SOCK_STREAM);
+	connected("dir", SOCK_STREAM);
+	connected("dangling", SOCK_STREAM);
+	connected("loop", SOCK_STREAM);
+	connected("file/x", SOCK_STREAM);
+	connected("sock", SOCK_DGRAM);
+	CALL(symlink("sock", "socklink"));
+	names_of("through a link", connected("socklink", SOCK_STREAM));
+	connected("dir/up/sock", SOCK_STREAM);
+	connected("./dir/../sock", SOCK_STREAM);
+	FD(open("sock", O_RDWR));
+	FD(open("sock", O_PATH));
+	CALL(rename("sock", "dir/sock"));
+	connected("sock", SOCK_STREAM);
+	connected("dir/sock", SOCK_STREAM);
+	names_of("moved listener", listener);
+	CALL(unlink("dir/sock"));
+	connected("dir/sock", SOCK_STREAM);
+	CALL(access("dir/sock", F_OK));
+}
+
+static void with_a_child(void)
+{
+	int listener = bound("child", SOCK_SEQPACKET), server;
+	struct ucred cred = {0};
+	socklen_t len = sizeof(cred);
+	char buf[16] = "";
+	pid_t pid;
+
+	CALL(listen(listener, 1));
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		if (chdir("dir") < 0)
+			_exit(1);
+		_exit(write(connected("../child", SOCK_SEQPACKET), "hello", 6) != 6);
+	}
+	server = accept(listener, NULL, NULL);
+	CALL(read(server, buf, sizeof(buf)));
+	printf("got %s\n", buf);
+	CALL(getsockopt(server, SOL_SOCKET, SO_PEERCRED, &cred, &len));
+	printf("the partner is the child: %d\n", cred.pid == pid);
+	show_wait("client", pid);
+}
+
+static void datagrams(void)
+{
+	int server = bound("dgram", SOCK_DGRAM), client = bound("dir/reply", SOCK_DGRAM);
+	struct sockaddr_un to, from = {0};
+	socklen_t len = address(&to, "dgram");
+	char buf[16] = "";
+	struct iovec iov = {.iov_base = (void *)(uintptr_t) "message", .iov_len = 8};
+	struct msghdr msg = {.msg_name = &to, .msg_namelen = len, .msg_iov = &iov, .msg_iovlen = 1};
+	struct mmsghdr many[2] = {{.msg_hdr = msg}, {.msg_hdr = msg}};
+
+	CALL(sendto(client, "one", 4, 0, (struct sockaddr *)&to, len));
+	len = sizeof(from);
+	CALL(recvfrom(server, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len));
+	printf("from '%s'\n", from.sun_path);
+	CALL(sendto(server, "back", 5, 0, (struct sockaddr *)&from, len));
+	CALL(recv(client, buf, sizeof(buf), 0));
+	printf("got %s\n", buf);
+	CALL(sendmsg(client, &msg, 0));
+	memset(&from, 0, sizeof(from));
+	msg = (struct msghdr){.msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &(struct iovec){buf, sizeof(buf)}, .msg_iovlen = 1};
+	CALL(recvmsg(server, &msg, 0));
+	printf("from '%s': %s\n", from.sun_path, buf);
+	CALL(sendmmsg(client, many, 2, 0));
+	CALL(recv(server, buf, sizeof(buf), 0));
+	CALL(recv(server, buf, sizeof(buf), 0));
+	len = address(&to, "nothing");
+	CALL(sendto(client, "x", 1, 0, (struct sockaddr *)&to, len));
+	len = address(&to, "file");
+	CALL(sendto(client, "x", 1, 0, (struct sockaddr *)&to, len));
+	CALL(unlink("dgram"));
+	CALL(unlink("dir/reply"));
+}
+
+static void refusals(void)
+{
+	struct sockaddr_un *sun = tail_alloc(sizeof(*sun));
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	char name[200];
+
+	bound("", SOCK_STREAM);
+	bound("nothing/sock", SOCK_STREAM);
+	bound("file/sock", SOCK_STREAM);
+	bound("file", SOCK_STREAM);
+	bound("dangling", SOCK_STREAM);
+	bound("dir/", SOCK_STREAM);
+	bound("locked/sock", SOCK_STREAM);
+	memset(name, 'n', sizeof(name));
+	name[107] = 0;
+	bound(name, SOCK_STREAM);
+	CALL(unlink(name));
+	/* 108 bytes without an end: the kernel takes them. */
+	memset(sun->sun_path, 'm', sizeof(sun->sun_path));
+	sun->sun_family = AF_UNIX;
+	CALL(bind(fd, (struct sockaddr *)sun, sizeof(*sun)));
+	name[107] = 'm';
+	memset(name, 'm', 108);
+	name[108] = 0;
+	CALL(unlink(name));
+	CALL(bind(fd, (struct sockaddr *)sun, sizeof(*sun) + 1));
+	CALL(bind(fd, (struct sockaddr *)sun, 1));
+	CALL(connect(fd, (struct sockaddr *)((char *)sun + 8), sizeof(*sun)));
+	CALL(connect(fd, NULL, sizeof(*sun)));
+	CALL(connect(999, (struct sockaddr *)sun, sizeof(*sun)));
+	CALL(connect(open("file", O_RDONLY), (struct sockaddr *)sun, sizeof(*sun)));
+	umask(077);
+	bound("private", SOCK_STREAM);
+	show_lstat("private");
+	umask(022);
+	CALL(chmod("private", 0));
+	connected("private", SOCK_STREAM);
+}
+
+int main(void)
+{
+	guest_start();
+	signal(SIGPIPE, SIG_IGN);
+	streams();
+	with_a_child();
+	datagrams();
+	refusals();
+	return 0;
+}

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+# The first things a user does: pack, run, look at what came of it.
+. "$STAGE/e2e/lib.sh"
+
+small_image small
+img=$T/small.kapsel
+
+try "$KAPSEL" run --rm "$img" -- /bin/cat /etc/greeting
+expect_out "hello from the image" "a file of the image"
+try "$KAPSEL" run --rm "$img" -- /bin/sh -c 'echo out; echo err >&2; exit 3'
+expect_status 3 "exit status"
+if [ "$(cat "$T/out")" = out ] && [ "$(cat "$T/err")" = err ]; then ok "both outputs apart"; else not_ok "both outputs apart" "$T/out" "$T/err"; fi
+try "$KAPSEL" run --rm "$img" -- /bin/sh -c 'kill -KILL $$'
+expect_status 137 "killed by a signal"
+try "$KAPSEL" run --rm "$img" -- /bin/nothing
+expect_status 127 "no such program"
+expect_err_line '^kapsel: ' "and one line says so"
+try "$KAPSEL" run --rm "$img" -- /etc/greeting
+expect_status 126 "not a program"
+try "$KAPSEL" run --rm "$T/nothing.kapsel"
+expect_status 125 "no such image"
+expect_err_line 'nothing\.kapsel' "and one line names it"
+head -c 5000 "$img" >"$T/cut.kapsel"
+try "$KAPSEL" run --rm "$T/cut.kapsel"
+expect_status 125 "an image cut short"
+expect_err_line 'cut\.kapsel' "and one line names it"
+
+try "$KAPSEL" run --rm "$img" -- /bin/sh -c 'cd /etc && ls nothing-of-the-host passwd >/dev/null 2>&1; test -e /var/lib/dpkg && echo seen'
+if [ ! -s "$T/out" ]; then ok "the host's files are not seen"; else not_ok "the host's files are not seen" "$T/out"; fi
+
+try "$KAPSEL" run --instance kept "$img" -- /bin/sh -c 'echo mine >/etc/greeting; echo new >/etc/new'
+expect_status 0 "a program changes the image's files"
+try "$KAPSEL" run --instance kept "$img" -- /bin/cat /etc/greeting /etc/new
+expect_out "mine
+new" "the instance keeps them"
+try "$KAPSEL" run --instance other "$img" -- /bin/cat /etc/greeting
+expect_out "hello from the image" "another instance has its own"
+[ ! -e /etc/greeting ] && ok "the host has nothing of it" || not_ok "the host has /etc/greeting"
+
+try "$img" -c 'echo "$0 $#"' zero one two
+expect_out "zero 2" "the image runs itself, arguments and all"
+printf 'line\n' >"$T/in"
+timeout 30 "$KAPSEL" run --rm "$img" -- /bin/cat <"$T/in" >"$T/out" 2>"$T/err"
+status=$?
+expect_out line "standard input"
+try sh -c '"$0" run --rm "$1" -- /bin/sh -c "exit 0" | cat; echo done' "$KAPSEL" "$img"
+expect_out done "in a pipe"
+
+# shellcheck disable=SC2012 # names are our own
+try sh -c 'for i in 1 2 3 4 5; do "$0" run --rm "$1" -- /bin/cat /etc/greeting & done; wait' "$KAPSEL" "$img"
+if [ "$(grep -c 'hello from the image' "$T/out")" = 5 ]; then ok "five at once"; else not_ok "five at once" "$T/out" "$T/err"; fi
+finish

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The shape of the table, and the filter made from it, interpreted for every number and architecture. */
+#include <linux/audit.h>
+#include <linux/seccomp.h>
+#include <seccomp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "kapsel/start.h"
+#include "sys/filter.h"
+#include "sys/table.h"
+#include "tests/unit/bpf_sim.h"
+#include "tests/unit/suites.h"
+
+START_TEST(rows_hold_together)
+{
+	const struct kp_row *r = &kp_rows[_i];
+	bool dirfd = false, ended = false;
+
+	ck_assert_msg(_i == 0 || kp_rows[_i - 1].nr_x86_64 < r->nr_x86_64, "%s: not sorted by number", r->name);
+	ck_assert_ptr_eq(kp_row_of(r->nr_x86_64), r);
+	ck_assert_msg((r->action == KP_EMULATE) == (r->handler != NULL), "%s: handler", r->name);
+	for (int i = 0; i < 6; i++) {
+		uint8_t role = r->roles[i];
+
+		ck_assert_msg(!ended || role == KP_ROLE__, "%s: a hole before argument %d", r->name, i);
+		ended |= role == KP_ROLE__;
+		ck_assert_msg(!dirfd || kp_role_is_path(role), "%s: DIRFD without a path", r->name);
+		dirfd = role == KP_ROLE_DIRFD;
+		ck_assert_msg(!kp_role_is_path(role) || r->action == KP_EMULATE, "%s: a path, but not emulated", r->name);
+	}
+	ck_assert_msg(!dirfd, "%s: DIRFD at the end", r->name);
+	for (size_t k = 0; k < (size_t)_i; k++) {
+		ck_assert_str_ne(kp_rows[k].name, r->name);
+		ck_assert_msg(r->nr_arm64 < 0 || kp_rows[k].nr_arm64 != r->nr_arm64, "%s, %s: the same arm64 number",
+			      r->name, kp_rows[k].name);
+	}
+}
+END_TEST
+
+START_TEST(numbers_agree_with_libseccomp)
+{
+	const struct kp_row *r = &kp_rows[_i];
+	int x86 = seccomp_syscall_resolve_name_arch(SCMP_ARCH_X86_64, r->name);
+	int arm = seccomp_syscall_resolve_name_arch(SCMP_ARCH_AARCH64, r->name);
+
+	/* Negative: newer than the library, or not on that architecture. */
+	if (x86 >= 0)
+		ck_assert_int_eq(x86, r->nr_x86_64);
+	if (arm >= 0 && r->nr_arm64 >= 0)
+		ck_assert_int_eq(arm, r->nr_arm64);
+}
+END_TEST
+
+START_TEST(every_name_of_the_headers_has_a_row)
+{
+	static const struct {
+		const char *name;
+		int nr;
+	} known[] = {
+#define KNOWN(name, nr) {#name, nr},
+#include "unistd_names.inc"
+#undef KNOWN
+	};
+
+	ck_assert_uint_gt(KP_ARRAY_LEN(known), 300);
+	for (size_t i = 0; i < KP_ARRAY_LEN(known); i++) {
+		const struct kp_row *r = kp_row_of(known[i].nr);
+
+		ck_assert_msg(r != NULL, "%s (%d) has no row", known[i].name, known[i].nr);
+		ck_assert_str_eq(r->name, known[i].name);
+	}
+}
+END_TEST
+
+static uint32_t verdict(int nr, uint32_t arch, const uint64_t args[6])
+{
+	struct seccomp_data d = {.nr = nr, .arch = arch};
+
+	if (args)
+		memcpy(d.args, args, sizeof(d.args));
+	return bpf_sim(kp_filter_code, kp_filter_len, &d);
+}
+
+static uint32_t wanted(const struct kp_row *r)
+{
+	switch (r->action) {
+	case KP_PASS:
+		return SECCOMP_RET_ALLOW;
+	case KP_EMULATE:
+		return SECCOMP_RET_USER_NOTIF;
+	case KP_DENY:
+		return SECCOMP_RET_ERRNO | EPERM;
+	case KP_NOSYS:
+	default:
+		return SECCOMP_RET_ERRNO | ENOSYS;
+	}
+}
+
+START_TEST(filter_says_what_the_row_says)
+{
+	for (int nr = 0; nr < 1024; nr++) {
+		const struct kp_row *r = kp_row_of(nr);
+		uint32_t want = r ? wanted(r) : SECCOMP_RET_ERRNO | ENOSYS;
+
+		/* Without an address it passes: see the conditions. */
+		if (r && !strcmp(r->name, "sendto"))
+			want = SECCOMP_RET_ALLOW;
+		ck_assert_msg(verdict(nr, AUDIT_ARCH_X86_64, NULL) == want, "%d (%s): %08x, not %08x", nr,
+			      r ? r->name : "no row", verdict(nr, AUDIT_ARCH_X86_64, NULL), want);
+		ck_assert_uint_eq(verdict(nr, AUDIT_ARCH_I386, NULL), SECCOMP_RET_KILL_PROCESS);
+		ck_assert_uint_eq(verdict(nr, AUDIT_ARCH_AARCH64, NULL), SECCOMP_RET_KILL_PROCESS);
+		ck_assert_uint_eq(verdict(nr | 0x40000000, AUDIT_ARCH_X86_64, NULL), SECCOMP_RET_KILL_PROCESS);
+	}
+	ck_assert_uint_eq(verdict(KP_NR_START, AUDIT_ARCH_X86_64, NULL), SECCOMP_RET_USER_NOTIF);
+}
+END_TEST
+
+static const struct {
+	const char *name;
+	uint64_t args[6];
+	uint32_t want;
+} conditions[] = {
+	{"clone", {0x1200011}, SECCOMP_RET_ALLOW},
+	{"clone", {0x10000000 /* CLONE_NEWUSER */}, SECCOMP_RET_ERRNO | EPERM},
+	{"clone", {0x00020000 | 0x11 /* CLONE_NEWNS */}, SECCOMP_RET_ERRNO | EPERM},
+	{"clone", {0x40000000 /* CLONE_NEWNET */}, SECCOMP_RET_ERRNO | EPERM},
+	{"unshare", {0x200 /* CLONE_FS */}, SECCOMP_RET_ALLOW},
+	{"unshare", {0x80 /* CLONE_NEWTIME */}, SECCOMP_RET_ERRNO | EPERM},
+	{"ioctl", {0, 0x5413 /* TIOCGWINSZ */}, SECCOMP_RET_ALLOW},
+	{"ioctl", {0, 0x5412 /* TIOCSTI */}, SECCOMP_RET_ERRNO | EPERM},
+	{"ioctl", {0, 0xdeadbeef00005412}, SECCOMP_RET_ERRNO | EPERM},
+	{"ioctl", {0, 0x40086602 /* FS_IOC_SETFLAGS */}, SECCOMP_RET_ERRNO | EOPNOTSUPP},
+	{"prctl", {15 /* PR_SET_NAME */}, SECCOMP_RET_ALLOW},
+	{"prctl", {4 /* PR_SET_DUMPABLE */}, SECCOMP_RET_ERRNO | 0},
+	{"sendto", {3, 4096, 1, 0, 0x7fff0000}, SECCOMP_RET_USER_NOTIF},
+	{"sendto", {3, 4096, 1, 0, 0x700000000}, SECCOMP_RET_USER_NOTIF},
+};
+
+START_TEST(conditions_on_arguments)
+{
+	int nr = seccomp_syscall_resolve_name_arch(SCMP_ARCH_X86_64, conditions[_i].name);
+
+	ck_assert_uint_eq(verdict(nr, AUDIT_ARCH_X86_64, conditions[_i].args), conditions[_i].want);
+}
+END_TEST
+
+Suite *test_table(void)
+{
+	Suite *s = suite_create("table");
+	TCase *t = tcase_create("table");
+
+	tcase_add_loop_test(t, rows_hold_together, 0, (int)kp_row_count);
+	tcase_add_loop_test(t, numbers_agree_with_libseccomp, 0, (int)kp_row_count);
+	tcase_add_test(t, every_name_of_the_headers_has_a_row);
+	tcase_add_test(t, filter_says_what_the_row_says);
+	tcase_add_loop_test(t, conditions_on_arguments, 0, KP_ARRAY_LEN(conditions));
+	suite_add_tcase(s, t);
+	return s;
+}
