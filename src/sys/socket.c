@@ -170,9 +170,11 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa, bool *ret_boun
 	int rc;
 
 	kp_vfs_write_lock(c->vfs);
-	rc = kp_call_resolve(c, 0, false, n);
+	rc = kp_call_resolve_name(c, 0, n);
 	if (!rc && n->origin != KP_ABSENT)
 		rc = -EADDRINUSE;
+	if (!rc && n->trailing_slash)
+		rc = -ENOENT;
 	if (!rc)
 		rc = kp_node_permit_parent(c->vfs, n, kp_call_cred(c), false);
 	kp_gpath_parent(&n->guest, &up);
