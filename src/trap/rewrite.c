@@ -117,6 +117,15 @@ static int put_blob(pid_t tid, struct kp_rewrite *rw, uint64_t base)
 	return kp_mem_write(tid, base, rw->blob, rw->blob_len);
 }
 
+static int restart(struct kp_trap *t, const struct seccomp_notif *n)
+{
+	int rc = stop_caller(t, n);
+
+	if (!rc)
+		(void)ptrace(PTRACE_DETACH, (pid_t)n->pid, NULL, NULL);
+	return rc == -ESRCH ? 0 : rc;
+}
+
 int kp_trap_rewrite(struct kp_trap *t, const struct seccomp_notif *n, const struct kp_rewrite *wanted)
 {
 	struct kp_rewrite *rw = kp_calloc(1, sizeof(*rw));
@@ -127,8 +136,8 @@ int kp_trap_rewrite(struct kp_trap *t, const struct seccomp_notif *n, const stru
 
 	*rw = *wanted;
 	slot = slot_take(t, n, rw);
-	if (slot < 0)
-		return -EAGAIN;
+	if (slot < 0) /* all are in use: the call as it is, once more */
+		return restart(t, n);
 	rc = put_blob(tid, rw, KP_SCRATCH_BASE + (uint64_t)slot * KP_SCRATCH_SLOT);
 	if (!rc) {
 		pthread_mutex_lock(&t->lock);
