@@ -48,6 +48,8 @@ static int open_itself(struct kp_call *c, const struct kp_node *n, int flags)
  * path. Supervisor's own opening first makes an image's object exist. */
 static int open_path_only(struct kp_call *c, const struct kp_node *n, int flags)
 {
+	/* Seen by F_GETFL, so only where it was asked for or protects: a link itself, names that host programs can change. */
+	bool exact = S_ISLNK(n->mode) || flags & O_NOFOLLOW || n->origin == KP_HOST;
 	bool followed = n->origin == KP_MAGIC && !S_ISLNK(n->mode);
 	int fd, rc = kp_node_open(c->vfs, n, flags, &fd);
 
@@ -55,7 +57,7 @@ static int open_path_only(struct kp_call *c, const struct kp_node *n, int flags)
 		return rc;
 	(void)kp_close(fd);
 	rc = open_itself(c, n, flags);
-	if (!rc && !followed)
+	if (!rc && exact && !followed)
 		c->rewrite->args[2] |= O_NOFOLLOW;
 	return rc;
 }

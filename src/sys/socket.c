@@ -39,13 +39,15 @@ static int check_socket(struct kp_call *c)
 /* Reads an address. *ret_path: is it a path? */
 static int read_address(struct kp_call *c, uint64_t addr, uint64_t len, struct sockaddr_un *sa, bool *ret_path)
 {
+	char all[sizeof(struct sockaddr_storage)] = {0};
 	int rc;
 
 	*ret_path = false;
 	memset(sa, 0, sizeof(*sa));
 	if (!addr || len < sizeof(sa->sun_family) || len > sizeof(struct sockaddr_storage))
 		return 0; /* the kernel has its own words for that */
-	rc = kp_call_get(c, addr, sa, KP_MIN(len, sizeof(*sa)));
+	rc = kp_call_get(c, addr, all, len); /* the kernel copies what it is told before it looks */
+	memcpy(sa, all, KP_MIN(len, sizeof(*sa)));
 	if (rc)
 		return rc;
 	if (!kp_trap_valid(c->trap, c->n.id))

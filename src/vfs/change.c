@@ -118,12 +118,13 @@ int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cr
 
 int kp_create_unnamed(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, int flags, mode_t mode, int *ret_fd)
 {
-	int rc = kp_node_permit(v, n, cred, W_OK | X_OK), fd;
+	int rc, fd;
 
-	if (rc)
-		return rc;
 	if (!S_ISDIR(n->mode))
 		return -ENOTDIR;
+	rc = kp_node_permit(v, n, cred, W_OK | X_OK);
+	if (rc)
+		return rc;
 	if (n->origin == KP_PROC || n->origin == KP_MAGIC)
 		return -EOPNOTSUPP;
 	if (n->self.bind && n->self.bind->read_only)
