@@ -21,7 +21,7 @@
  * one rewritten call at a time, whichever thread or vfork child makes it), never on a guest's stack: Go's are too small. */
 #define KP_SCRATCH_BASE 0x7ea000100000ULL
 #define KP_SCRATCH_SLOT 8192U
-#define KP_SCRATCH_SLOTS 64U
+#define KP_SCRATCH_SLOTS 512U /* taken in turn: a slot let go is read by the kernel a moment longer */
 #define KP_SCRATCH_SIZE (KP_SCRATCH_SLOT * KP_SCRATCH_SLOTS)
 
 /* A page below the scratch holds what /proc must say of this process image. It is in the guest's hands: a guest
