@@ -161,7 +161,6 @@ check-guest: all ## programs whose output must be the same natively and inside (
 
 check-calls: all $(CALLS_BIN) ## the same, a family of system calls each, dynamic and static (ONLY="stat open")
 	$(Q)tests/run-calls.sh $(O) $(ONLY)
-	$(Q)tests/guest/run.sh --kapsel $(O)/kapsel $(ONLY_GUEST)
 
 check-native: $(CALLS_BIN) ## those programs say the same thing each time without Kapsel
 	$(Q)tests/run-calls.sh --native $(O) $(ONLY)

@@ -75,6 +75,8 @@ int main(int argc, char **argv)
 	OPEN_EACH(O_WRONLY | O_APPEND | O_NOFOLLOW, "a");
 	OPEN_EACH(O_ACCMODE, NULL);
 	EACH("creat", {
+		if (strstr(name, "fifo"))
+			continue; /* waits for a reader: fifo.c */
 		OPENS(creat(name, 0600));
 		show(name);
 	});

@@ -8,6 +8,11 @@
 # GUEST_RUNNER: a program used in the place of the launcher: RUNNER IMAGE INSTANCE_DIR CMD ARG...
 # GUEST_TREE_DIR: where the native tree lies (its path in the image is the same), else /tmp.
 set -u
+# The guest gets the standard descriptors only; the native side must too.
+for fd in /proc/$$/fd/*; do
+	fd=${fd##*/}
+	if [ "$fd" -gt 2 ] && [ "$fd" != 255 ]; then eval "exec $fd>&-"; fi
+done
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(cd "$here/../.." && pwd)
 kapsel=${KAPSEL:-$top/build/release/kapsel}
@@ -123,7 +128,10 @@ one() { # NAME USER
 	filter "$name" "$out.native"
 	filter "$name" "$out.kapsel"
 	count=$((count + 1))
-	if cmp -s "$out.native.cmp" "$out.kapsel.cmp"; then
+	if tail -n 1 "$out.native" | grep -qx 'exit status 1[23][0-9]'; then
+		failed=$((failed + 1))
+		echo "not ok $count - $name${user:+ as $user}: the native run did not come to its end ($(tail -n 1 "$out.native"))"
+	elif cmp -s "$out.native.cmp" "$out.kapsel.cmp"; then
 		passed=$((passed + 1))
 		echo "ok $count - $name${user:+ as $user} ($(wc -l < "$out.native.cmp") lines)"
 	else
