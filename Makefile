@@ -183,7 +183,7 @@ check-docs: all ## paths named in the documentation exist; options in --help are
 asan: ## unit tests under ASan and UBSan
 	$(Q)$(MAKE) --no-print-directory SANITIZE=address,undefined check-unit
 
-samples: all ## pack, run and compare each of samples/ (SAMPLES="python git")
+samples: all $(HELPER_BIN) ## pack, run and compare each of samples/ (SAMPLES="python git" HOSTS="plain docker foreign empty")
 	$(Q)tests/run-samples.sh $(O) $(SAMPLES)
 
 bench: all $(BENCH_BIN) ## costs: native, under Kapsel, and under proot and bwrap where installed

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Packs each sample, runs its test as an ordinary user, compares its output. TAP; exit 0, 1, 77.
-#   run-samples.sh BUILD-DIR [SAMPLE...]
+# Packs each sample, runs its test as an ordinary user on each kind of host, compares its output. TAP; exit 0, 1, 77.
+#   [HOSTS="plain empty"] run-samples.sh BUILD-DIR [SAMPLE...]     the kinds of host: on-host.sh
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")
@@ -19,10 +19,21 @@ can_become_user || skip_all "no other user id can be taken here"
 
 stage=$(public_dir kapsel-samples)
 trap 'rm -rf "$stage"' EXIT
-cp "$build/kapsel" "$build/kapsel-pack" "$stage/"
+cp "$build/kapsel" "$build/kapsel-pack" "$build/tests/e2e/in-root" "$build/tests/e2e/docker-shim" "$stage/"
+cp "$here/lib.sh" "$here/on-host.sh" "$stage/"
+images="$stage/images/an image with späces"
+mkdir -p "$images"
+chmod -R a+rX "$stage"
 log=$build/samples
 mkdir -p "$log"
-echo "1..$#"
+if [ -z "${HOSTS-}" ]; then
+  HOSTS=plain
+  if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then HOSTS="plain docker foreign empty"; fi
+fi
+for kind in $HOSTS; do
+  printf '#!/bin/sh\nexec sh "%s/on-host.sh" %s "%s" "$@"\n' "$stage" "$kind" "$stage" >"$stage/on-$kind"
+done
+chmod 0755 "$stage"/on-*
 number=0 status=0
 
 fail() { # NAME WHAT FILE...
@@ -32,8 +43,21 @@ fail() { # NAME WHAT FILE...
   status=1
 }
 
+try_sample() { # NAME KIND
+  started=$(date +%s)
+  out=$log/$1.$2
+  KAPSEL=$stage/on-$2 IMAGE=$image timeout -k 5 300 sh "$stage/sample/test.sh" </dev/null >"$out" 2>"$out.err"
+  rc=$?
+  if diff -U2 "samples/$1/expected" "$out" >"$out.diff" && [ "$rc" = 0 ]; then
+    passed="$passed $2 $(($(date +%s) - started)) s"
+  else
+    fail "$1" "on $2: exit $rc" "$out.diff" "$out.err"
+    number=$((number + 1))
+  fi
+}
+
 for name; do
-  number=$((number + 1))
+  number=$((number + 1)) passed=
   # Packed from a copy: a build script may not dirty the tree.
   rm -rf "$stage/sample"
   cp -R "samples/$name" "$stage/sample" || exit 1
@@ -44,23 +68,17 @@ for name; do
     if [ "${KAPSEL_MUST_RUN-}" = 1 ]; then fail "$name" build "$log/$name.build"; fi
     continue
   fi
-  image=$stage/$name.kapsel
+  image="$images/$name.kapsel"
   started=$(date +%s)
   if ! "$stage/kapsel" pack --quiet "$stage/sample/manifest.yaml" -o "$image" >"$log/$name.pack" 2>&1; then
     fail "$name" pack "$log/$name.pack"
     continue
   fi
-  packed=$(date +%s)
   chmod 0755 "$image"
-  as_user env KAPSEL="$stage/kapsel" IMAGE="$image" timeout -k 5 300 sh "$stage/sample/test.sh" \
-    </dev/null >"$log/$name.out" 2>"$log/$name.err"
-  rc=$?
-  if [ "$rc" = 0 ] && diff -U2 "samples/$name/expected" "$log/$name.out" >"$log/$name.diff"; then
-    echo "ok $number - $name ($(($(stat -c %s "$image") / 1048576)) MiB, packed in $((packed - started)) s, ran $(($(date +%s) - packed)) s)"
-  else
-    diff -U2 "samples/$name/expected" "$log/$name.out" >"$log/$name.diff"
-    fail "$name" "exit $rc" "$log/$name.diff" "$log/$name.err"
-  fi
+  took=$(($(date +%s) - started))
+  for kind in $HOSTS; do try_sample "$name" "$kind"; done
+  [ -z "$passed" ] || echo "ok $number - $name on:$passed ($(($(stat -c %s "$image") / 1048576)) MiB, packed in $took s)"
   rm -f "$image"
 done
+echo "1..$number"
 exit $status

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -96,7 +97,7 @@ static void serve(struct kp_call *c)
 /*
  * One worker receives, the others rest: a waiting listener wakes all who wait (kernel/seccomp.c, recv_wait_event is not exclusive), and
  * with sync wake-up one receiver on the caller's own core is fastest. Before long work the receiver hands its turn to a resting
- * worker, or to a new one.
+ * worker, or to a new one. While calls of several threads queue up, there is one receiver more for each core.
  */
 static void *worker(void *arg);
 
@@ -119,7 +120,16 @@ static int add_worker(struct kp_engine *e)
 struct turn {
 	struct kp_engine *engine;
 	bool handed_on;
+	unsigned calls, quiet; /* served in this turn; looks in a row that found nothing waiting */
 };
+
+/* The lock is held. */
+static void bring_another(struct kp_engine *e)
+{
+	if (!e->resting && add_worker(e))
+		KP_DEBUG(TRAP, "all %zu workers are busy", e->worker_count);
+	pthread_cond_signal(&e->turn);
+}
 
 static void hand_on(void *ctx)
 {
@@ -131,10 +141,36 @@ static void hand_on(void *ctx)
 	t->handed_on = true;
 	pthread_mutex_lock(&e->turn_lock);
 	e->receivers--;
-	if (!e->resting && add_worker(e))
-		KP_DEBUG(TRAP, "all %zu workers are busy", e->worker_count);
-	pthread_cond_signal(&e->turn);
+	bring_another(e);
 	pthread_mutex_unlock(&e->turn_lock);
+}
+
+#define LOOK_EVERY 8    /* calls: a look costs a tenth of one */
+#define QUIET_ENOUGH 16 /* looks, before one of several receivers rests */
+
+/* Before a call is answered, so that one more that waits is another thread's: are more receivers of use, or fewer? */
+static void adjust_receivers(struct turn *t)
+{
+	struct kp_engine *e = t->engine;
+	bool pending;
+
+	if (t->handed_on || ++t->calls % LOOK_EVERY)
+		return;
+	pending = kp_trap_pending(e->trap);
+	t->quiet = pending ? 0 : t->quiet + 1;
+	if (!pending && t->quiet < QUIET_ENOUGH)
+		return;
+	pthread_mutex_lock(&e->turn_lock);
+	if (pending && e->wanted < e->cores) {
+		e->wanted++;
+		bring_another(e);
+	} else if (!pending && e->wanted > 1) {
+		e->wanted--;
+		e->receivers--;
+		t->handed_on = true;
+	}
+	pthread_mutex_unlock(&e->turn_lock);
+	t->quiet = 0;
 }
 
 /* Rests until a receiver is missing. */
@@ -142,7 +178,7 @@ static void take_turn(struct kp_engine *e)
 {
 	pthread_mutex_lock(&e->turn_lock);
 	e->resting++;
-	while (e->receivers && !atomic_load(&e->stopping))
+	while (e->receivers >= e->wanted && !atomic_load(&e->stopping))
 		pthread_cond_wait(&e->turn, &e->turn_lock);
 	e->resting--;
 	e->receivers++;
@@ -153,7 +189,7 @@ static void *worker(void *arg)
 {
 	struct kp_engine *e = arg;
 	struct kp_call *c = kp_calloc(1, sizeof(*c));
-	struct turn turn = {e, true};
+	struct turn turn = {.engine = e, .handed_on = true};
 	int rc;
 
 	c->engine = e;
@@ -166,10 +202,12 @@ static void *worker(void *arg)
 			take_turn(e);
 		turn.handed_on = false;
 		rc = kp_trap_receive(e->trap, &c->n);
-		if (!rc)
+		if (!rc) {
+			adjust_receivers(&turn);
 			serve(c);
-		else if (atomic_load(&e->stopping) || (rc != -ENOENT && rc != -EINTR))
+		} else if (atomic_load(&e->stopping) || (rc != -ENOENT && rc != -EINTR)) {
 			break;
+		}
 	}
 	free(c);
 	return NULL;
@@ -218,6 +256,8 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	e->run_dir = kp_strdup(o->run_dir);
 	e->instance = kp_strdup(o->instance ? o->instance : "");
 	e->names = kp_names_new();
+	e->wanted = 1;
+	e->cores = (size_t)KP_MAX(1, KP_MIN(get_nprocs(), 8));
 	read_cred(&e->cred);
 	pthread_mutex_init(&e->exec_lock, NULL);
 	pthread_mutex_init(&e->trace_lock, NULL);

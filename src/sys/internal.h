@@ -23,9 +23,11 @@ struct kp_engine {
 	char loader_path[PATH_MAX];
 	pthread_t workers[KP_MAX_WORKERS];
 	size_t worker_count;
-	pthread_mutex_t turn_lock; /* of the three below */
+	pthread_mutex_t turn_lock; /* of the four below */
 	pthread_cond_t turn;       /* a resting worker is wanted */
 	size_t receivers, resting;
+	size_t cores;              /* of use for receivers */
+	size_t wanted;             /* receivers: one, and more while calls queue up */
 	atomic_bool stopping;
 	struct kp_cred cred; /* of every guest: without capabilities nobody becomes anybody else */
 	pthread_mutex_t exec_lock;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The seccomp listener: receive, validate, answer, inject descriptors. */
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -47,6 +48,13 @@ int kp_trap_receive(struct kp_trap *t, struct seccomp_notif *n)
 {
 	memset(n, 0, sizeof(*n)); /* the kernel insists */
 	return ioctl(t->fd, SECCOMP_IOCTL_NOTIF_RECV, n) < 0 ? -errno : 0;
+}
+
+bool kp_trap_pending(struct kp_trap *t)
+{
+	struct pollfd p = {.fd = t->fd, .events = POLLIN};
+
+	return poll(&p, 1, 0) > 0 && p.revents & POLLIN;
 }
 
 bool kp_trap_valid(struct kp_trap *t, uint64_t id)

@@ -23,6 +23,8 @@ int kp_trap_fd(const struct kp_trap *t);
 
 /* Next notification: 0, -ENOENT (the caller is gone, ask again), -errno. Blocks. */
 int kp_trap_receive(struct kp_trap *t, struct seccomp_notif *n);
+/* Does another notification wait already? */
+bool kp_trap_pending(struct kp_trap *t);
 /* Does the notification still stand? To be asked after every read of the guest's memory or /proc. */
 bool kp_trap_valid(struct kp_trap *t, uint64_t id);
 

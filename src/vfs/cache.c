@@ -5,7 +5,8 @@
  */
 #include "vfs/internal.h"
 
-#define SLOTS 256
+#define SETS 256
+#define WAYS 4 /* names on one path must not push each other out */
 
 struct slot {
 	const struct kp_vfs *vfs;
@@ -16,7 +17,12 @@ struct slot {
 	size_t guest_size;
 };
 
-static _Thread_local struct slot *slots;
+struct set {
+	struct slot ways[WAYS];
+	unsigned next; /* to be replaced */
+};
+
+static _Thread_local struct set *sets;
 
 static uint64_t hash_of(const char *s)
 {
@@ -27,16 +33,24 @@ static uint64_t hash_of(const char *s)
 	return h ^ h >> 29;
 }
 
+static struct slot *find(const struct kp_vfs *v, uint64_t hash, const char *guest)
+{
+	struct set *set = &sets[hash % SETS];
+
+	for (size_t i = 0; i < WAYS; i++) {
+		struct slot *s = &set->ways[i];
+
+		if (s->hash == hash && s->vfs == v && !strcmp(s->guest, guest))
+			return s;
+	}
+	return NULL;
+}
+
 const struct kp_dir *kp_dircache_get(struct kp_vfs *v, const char *guest, uint64_t *ret_ino)
 {
-	uint64_t h = hash_of(guest);
-	struct slot *s;
+	struct slot *s = sets ? find(v, hash_of(guest), guest) : NULL;
 
-	if (!slots)
-		return NULL;
-	s = &slots[h % SLOTS];
-	if (s->vfs != v || s->hash != h || s->generation != atomic_load(&v->generation) ||
-	    strcmp(s->guest, guest) != 0)
+	if (!s || s->generation != atomic_load(&v->generation))
 		return NULL;
 	*ret_ino = s->ino;
 	return &s->dir;
@@ -50,9 +64,11 @@ void kp_dircache_put(struct kp_vfs *v, const char *guest, const struct kp_dir *d
 
 	if (dir->bind || dir->proc)
 		return;
-	if (!slots)
-		slots = kp_calloc(SLOTS, sizeof(*slots));
-	s = &slots[h % SLOTS];
+	if (!sets)
+		sets = kp_calloc(SETS, sizeof(*sets));
+	s = find(v, h, guest);
+	if (!s)
+		s = &sets[h % SETS].ways[sets[h % SETS].next++ % WAYS];
 	if (s->guest_size < size) {
 		s->guest = kp_realloc(s->guest, size);
 		s->guest_size = size;

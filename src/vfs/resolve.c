@@ -91,6 +91,15 @@ struct walk {
 	size_t root_len; /* RESOLVE_BENEATH, RESOLVE_IN_ROOT: ".." stops here */
 };
 
+/* From the cache: enough to go on from; node->parent is not set. */
+static void take_hit(struct kp_node *n, const struct kp_dir *dir, uint64_t ino)
+{
+	n->self = *dir;
+	n->mode = dir->mode;
+	n->ino = ino;
+	n->origin = dir->upper ? KP_UPPER : KP_IMAGE;
+}
+
 /* With ret_partial a directory at the end may come from the cache (then *ret_partial is true): enough to go on from. */
 static int walk_exact(struct kp_vfs *v, const char *guest, pid_t tid, struct kp_node *node, bool *ret_partial)
 {
@@ -117,11 +126,8 @@ static int walk_exact(struct kp_vfs *v, const char *guest, pid_t tid, struct kp_
 		if (ret_partial)
 			*ret_partial = hit != NULL;
 		if (hit) {
-			node->self = *hit;
+			take_hit(node, hit, ino);
 			node->parent = dir;
-			node->mode = hit->mode;
-			node->ino = ino;
-			node->origin = hit->upper ? KP_UPPER : KP_IMAGE;
 		} else {
 			rc = kp_lookup_child(v, &dir, p, len, tid, node);
 			if (rc)
@@ -161,11 +167,20 @@ static int prepend(struct walk *w, const char *text)
 
 static int go_to(struct walk *w, const char *guest)
 {
+	const struct kp_dir *hit;
 	struct kp_gpath at;
+	uint64_t ino;
 
 	w->partial = false;
 	if (guest[1] == '\0') {
 		kp_lookup_root(w->v, w->node);
+		return 0;
+	}
+	hit = kp_dircache_get(w->v, guest, &ino);
+	if (hit) {
+		memmove(w->node->guest.s, guest, strlen(guest) + 1);
+		take_hit(w->node, hit, ino);
+		w->partial = true;
 		return 0;
 	}
 	(void)snprintf(at.s, sizeof(at.s), "%s", guest);
@@ -338,11 +353,8 @@ static int step(struct walk *w, const char *name, size_t len, bool last)
 		return rc;
 	hit = last ? NULL : kp_dircache_get(w->v, n->guest.s, &ino);
 	if (hit) {
-		n->self = *hit;
+		take_hit(n, hit, ino);
 		n->parent = dir;
-		n->mode = hit->mode;
-		n->ino = ino;
-		n->origin = hit->upper ? KP_UPPER : KP_IMAGE;
 		w->partial = true;
 		return 0;
 	}
