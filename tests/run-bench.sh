@@ -18,7 +18,7 @@ cp "$build/tests/bench/micro" "$build/tests/bench/micro-static" "$stage/bin/"
 echo text >"$tree/file"
 i=0
 while [ $i -lt 100 ]; do : >"$tree/dir/f$i" && i=$((i + 1)); done
-programs="/bin/sh, /bin/true, $stage/bin/micro, $stage/bin/micro-static"
+programs="/bin/sh, /bin/true, /bin/sleep, $stage/bin/micro, $stage/bin/micro-static"
 extra= git= python=
 if command -v git >/dev/null; then
   git=$(command -v git)
@@ -46,10 +46,19 @@ if "$stage/kapsel" run --help >/dev/null 2>&1; then
   printf 'kapsel: 1\nname: bench\nversion: "1"\nentry: {command: [/bin/sh]}\ncontents:\n  - elf: [%s]\n%s\n  - copy: {from: %s, to: %s}\n' \
     "$programs" "$extra" "$tree" "$tree" >"$stage/manifest.yaml"
   "$stage/kapsel" pack --quiet "$stage/manifest.yaml" -o "$stage/image.kapsel" || exit 1
-  # Instances and store of its own, warm after the first round.
+  # Instances and store of its own. Programs join an instance that runs; start:* is a throw-away instance from start to end.
   export XDG_DATA_HOME="$stage/data" XDG_CACHE_HOME="$stage/cache"
+  "$stage/kapsel" run --quiet --instance bench "$stage/image.kapsel" -- /bin/sleep 86400 &
+  trap '"$stage/kapsel" stop --time 0 bench; rm -rf "$stage"' EXIT
+  i=0
+  until "$stage/kapsel" exec bench -- /bin/true 2>/dev/null; do
+    i=$((i + 1))
+    [ $i -lt 100 ] || exit 1
+    sleep 0.1
+  done
   engines="$engines kapsel"
-  prefix_kapsel="$stage/kapsel run --quiet --rm --cwd $tree $stage/image.kapsel --"
+  prefix_kapsel="$stage/kapsel exec --cwd $tree bench --"
+  start_kapsel="$stage/kapsel run --quiet --rm --cwd $tree $stage/image.kapsel --"
 else
   echo "# this kapsel has no 'run': the others only"
 fi
@@ -65,12 +74,13 @@ fi
 cd "$tree" || exit 1
 : >"$stage/raw"
 measure() { # ENGINE: `engine case ns` lines
-  eval "prefix=\$prefix_$1"
+  eval "prefix=\$prefix_$1 start=\${start_$1-}"
   # shellcheck disable=SC2086,SC2154 # words are wanted
   {
     $prefix "$stage/bin/micro" 3
     $prefix "$stage/bin/micro-static" 3 | awk '$1 == "stat" || $1 == "open+close" { print $1 "-static", $2 }'
     "$stage/timeit-static" "run:sh-c-true" 10 $prefix /bin/sh -c true
+    "$stage/timeit-static" "start:sh-c-true" 10 ${start:-$prefix} /bin/sh -c true
     [ -z "$git" ] || "$stage/timeit-static" "run:git-status-10000" 3 $prefix "$git" -C "$tree/repo" -c safe.directory='*' status --short
     [ -z "$python" ] || "$stage/timeit-static" "run:python3-c-pass" 5 $prefix "$python" -I -c pass
   } | sed "s/^/$1 /" >>"$stage/raw"
@@ -86,8 +96,8 @@ sort -k1,1 -k2,2 -k3,3n "$stage/raw" | awk -v engines="$engines" -v csv="$build/
   function median(engine, name, key) { key = engine SUBSEP name; return count[key] ? value[key, int((count[key] + 1) / 2)] : "" }
   END {
     n = split(engines, e, " ")
-    m = split("read fstat stat stat-static enoent open+close open+close-static getcwd readdir-100 create+unlink spawn-true " \
-      "run:sh-c-true run:git-status-10000 run:python3-c-pass", order, " ")
+    m = split("read fstat stat stat-static stat-relative enoent open+close open+close-static getcwd readdir-100 create+unlink spawn-true " \
+      "run:sh-c-true start:sh-c-true run:git-status-10000 run:python3-c-pass", order, " ")
     printf "%-22s", "microseconds"
     for (i = 1; i <= n; i++) printf "%12s", e[i]
     for (i = 2; i <= n; i++) printf "%14s", e[i] "/native"

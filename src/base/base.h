@@ -71,6 +71,9 @@ int kp_remove_tree(int dirfd, const char *path);
 /* Copies len bytes (or to the end, when len is UINT64_MAX) at both file positions: FICLONE where
  * whole, copy_file_range, else read/write; holes stay holes. 0 or -errno. */
 int kp_copy_data(int in_fd, int out_fd, uint64_t len);
+/* A memfd of that name with the file's content, sealed, that may be executed: for files on file systems where that is not
+ * allowed. A descriptor or -errno. */
+int kp_sealed_copy(const char *name, int from);
 
 /* --- long work --- */
 /* To be called before work that takes long (unpacking, copying): lets whoever runs this thread make arrangements, such as having

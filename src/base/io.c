@@ -5,11 +5,16 @@
 #include <linux/fs.h>
 #include <linux/openat2.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/base.h"
+
+#ifndef MFD_EXEC /* newer than Debian 12's headers */
+#define MFD_EXEC 0x0010U
+#endif
 
 void kp_cleanup_free(void *p)
 {
@@ -291,4 +296,20 @@ int kp_copy_data(int in_fd, int out_fd, uint64_t len)
 			return -errno;
 	}
 	return copy_range(in_fd, out_fd, UINT64_MAX);
+}
+
+int kp_sealed_copy(const char *name, int from)
+{
+	kp_autoclose int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	int rc;
+
+	if (fd < 0 && errno == EINVAL) /* before 6.3 */
+		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return -errno;
+	rc = lseek(from, 0, SEEK_SET) < 0 ? -errno : kp_copy_data(from, fd, UINT64_MAX);
+	if (!rc && (fchmod(fd, 0555) < 0 ||
+		    fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0))
+		rc = -errno;
+	return rc ? rc : kp_take_fd(&fd);
 }

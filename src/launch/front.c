@@ -79,6 +79,7 @@ static int send_run(struct front *f, struct kp_err *err)
 
 static int fork_supervisor(struct front *f, struct kp_err *err)
 {
+	siginfo_t child = {0};
 	int pair[2];
 	pid_t pid;
 
@@ -86,7 +87,8 @@ static int fork_supervisor(struct front *f, struct kp_err *err)
 		return kp_fail_errno(err, errno, "socketpair");
 	/* Orphans of a supervisor that dies come to us. */
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
-	(void)kp_procs_scan(&f->before);
+	if (waitid(P_ALL, 0, &child, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0)
+		(void)kp_procs_scan(&f->before);
 	(void)fflush(NULL);
 	pid = fork();
 	if (pid < 0) {

@@ -21,9 +21,14 @@ int64_t kp_now_ms(void)
 
 bool kp_guests_alive(struct kp_supervisor *s)
 {
+	siginfo_t si = {0};
 	pid_t any;
 
-	return s->engine && kp_engine_pids(s->engine, &any, 1) > 0;
+	/* All children of ours are guests, and what guests leave behind becomes our child: only where one is dead and the others are
+	 * not known does it take a look at every process. */
+	if (!s->engine || waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0)
+		return false;
+	return !si.si_pid || kp_engine_pids(s->engine, &any, 1) > 0;
 }
 
 static bool anything_else(struct kp_supervisor *s)

@@ -2,15 +2,10 @@
 /* One entry's file: found in the image's directory, or linked from the object, or unpacked first.
  */
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "store/internal.h"
-
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x0010U
-#endif
 
 #define TRIES 8 /* trim or a repair may take things away while we work */
 
@@ -168,26 +163,14 @@ static int open_sound(struct kp_store_image *si, const struct kp_entry *e, const
 	return unlinkat(si->dir_fd, name, 0) < 0 && errno != ENOENT ? -errno : -ENOENT;
 }
 
-/* A sealed copy of an ELF file, for stores whose file system does not allow exec. */
+/* Of an ELF file, for stores whose file system does not allow exec. */
 static int seal(struct kp_store_image *si, uint32_t id, int from)
 {
 	char name[64], hex[17];
-	kp_autoclose int fd = -1;
-	int rc;
 
 	kp_hex(hex, kp_image_digest(si->image), 8);
 	(void)snprintf(name, sizeof(name), "kapsel:%s:%u", hex, id);
-	fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
-	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0)
-		return -errno;
-	rc = lseek(from, 0, SEEK_SET) < 0 ? -errno : kp_copy_data(from, fd, UINT64_MAX);
-	if (!rc &&
-	    (fchmod(fd, 0555) < 0 ||
-	     fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) < 0))
-		rc = -errno;
-	return rc ? rc : kp_take_fd(&fd);
+	return kp_sealed_copy(name, from);
 }
 
 static int reopen(int fd, int flags)

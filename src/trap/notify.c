@@ -83,27 +83,36 @@ int kp_trap_continue(struct kp_trap *t, uint64_t id)
 	return send_response(t, &r);
 }
 
+/* Keeps a thread on one core for a moment. False: it stays where it may be. */
+static bool pin(pid_t tid, const cpu_set_t *core, cpu_set_t *ret_before)
+{
+	return sched_getaffinity(tid, sizeof(*ret_before), ret_before) == 0 && CPU_COUNT(ret_before) > 1 &&
+	       sched_setaffinity(tid, sizeof(*core), core) == 0;
+}
+
 int kp_trap_add_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd, bool cloexec)
 {
-	cpu_set_t theirs, here;
-	bool moved;
-
 	struct seccomp_notif_addfd a = {
 		.id = id,
 		.srcfd = (uint32_t)fd,
 		.newfd_flags = cloexec ? O_CLOEXEC : 0,
 	};
+	cpu_set_t theirs, ours, here;
+	bool pinned_them, pinned_us;
 	int n;
 
-	/* The caller installs the descriptor itself, and adding knows no sync wake-up: unless it is kept here it is woken on an idle
-	 * core, and that costs several times the rest of the call. */
+	/* The caller installs the descriptor itself while we wait, and this knows no sync wake-up: unless both stay here, one is woken
+	 * on an idle core, which costs several times the rest of the call. Within one session (one group of the scheduler, see
+	 * sched(7), autogroup) we stay anyway. */
 	CPU_ZERO(&here);
 	CPU_SET(sched_getcpu(), &here);
-	moved = sched_getaffinity(tid, sizeof(theirs), &theirs) == 0 && CPU_COUNT(&theirs) > 1 &&
-		sched_setaffinity(tid, sizeof(here), &here) == 0;
+	pinned_them = pin(tid, &here, &theirs);
+	pinned_us = getsid(tid) != getsid(0) && pin(0, &here, &ours);
 	n = ioctl(t->fd, SECCOMP_IOCTL_NOTIF_ADDFD, &a);
 	n = n < 0 ? -errno : n;
-	if (moved)
+	if (pinned_us)
+		(void)sched_setaffinity(0, sizeof(ours), &ours);
+	if (pinned_them)
 		(void)sched_setaffinity(tid, sizeof(theirs), &theirs);
 	return n;
 }

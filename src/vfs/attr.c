@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Attributes of nodes: stat, chmod, chown, times, size; and opening what a node stands for. */
+#include <elf.h>
 #include <fcntl.h>
 #include <sys/statfs.h>
 #include <sys/sysmacros.h>
@@ -148,6 +149,29 @@ static bool must_open_itself(const struct kp_node *n, int flags)
 							    (major(n->st.st_rdev) >= 136 && major(n->st.st_rdev) <= 143));
 }
 
+/* On a file system that does not allow exec, what a program may want to execute or map is handed out as a copy that it can. */
+static int executable_copy(struct kp_vfs *v, const struct kp_node *n, int flags, int fd)
+{
+	unsigned char head[18];
+	char name[64 + PATH_MAX];
+	int copy;
+
+	if (!v->upper_noexec || flags & (O_ACCMODE | O_PATH | O_DIRECTORY) || !S_ISREG(n->mode) ||
+	    pread(fd, head, sizeof(head), 0) != (ssize_t)sizeof(head) || memcmp(head, ELFMAG, SELFMAG) != 0 ||
+	    (!(n->mode & 0111) && head[16] != ET_DYN))
+		return fd;
+	(void)snprintf(name, sizeof(name), "%s%s", KP_MEMFD_UPPER, n->guest.s);
+	copy = strlen(name) < 249 ? kp_sealed_copy(name, fd) : -ENAMETOOLONG; /* NAME_MAX, with the kernel's "memfd:" */
+	if (copy < 0)
+		return fd;
+	(void)kp_close(fd);
+	/* A position of its own, at the beginning, and read-only as asked for. */
+	(void)snprintf(name, sizeof(name), "/proc/self/fd/%d", copy);
+	fd = open(name, (flags & ~O_NOFOLLOW) | O_CLOEXEC);
+	(void)kp_close(copy);
+	return fd;
+}
+
 int kp_node_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *ret_fd)
 {
 	struct kp_hpath host;
@@ -174,6 +198,8 @@ int kp_node_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *ret_
 	if (n->origin == KP_UPPER && !S_ISDIR(n->mode)) {
 		fd = S_ISLNK(n->mode) ? openat(v->upper_fd, n->guest.s + 1, flags | O_NOFOLLOW)
 				      : kp_open_exact(v->upper_fd, n->guest.s + 1, flags, 0);
+		if (fd >= 0)
+			fd = executable_copy(v, n, flags, fd);
 	} else {
 		rc = kp_node_host_path(v, n, &host);
 		if (rc)

@@ -19,6 +19,7 @@ struct kp_vfs {
 	struct kp_bind *binds; /* built-in ones (/dev/null, ...) and the user's; later wins */
 	size_t bind_count;
 	int upper_fd, work_fd, base_fd, dirs_fd;
+	bool upper_noexec; /* its file system does not allow exec */
 	struct kp_hpath upper, base, dirs; /* host paths of the same */
 	struct kp_hpath store_dir[KP_MAX_LAYERS];
 	pid_t supervisor; /* guests are its descendants */
@@ -28,6 +29,9 @@ struct kp_vfs {
 	atomic_ulong temp_count;
 	struct kp_dirlists *lists;
 };
+
+/* What memfds are called that are copies of a file of the upper; its guest path follows. */
+#define KP_MEMFD_UPPER "kapsel-upper:"
 
 /* Guest-visible inode numbers: disjoint ranges per layer kind. */
 #define KP_INO_UPPER (1ULL << 56)

@@ -3,6 +3,8 @@
 #include "vfs/internal.h"
 #include "vfs/resolve.h"
 
+#define MEMFD_UPPER "/memfd:" KP_MEMFD_UPPER
+
 static bool take_guest(struct kp_mapped *m, enum kp_map_kind kind, const char *prefix, const char *rest)
 {
 	if (!strcmp(prefix, "/"))
@@ -63,6 +65,10 @@ static bool map_text(const struct kp_vfs *v, const char *host, struct kp_mapped 
 		return take_guest(m, KP_MAP_GUEST, "", rest);
 	if (!strncmp(host, "/memfd:kapsel:", 14))
 		return take_memfd(v, host, m);
+	if (!strncmp(host, MEMFD_UPPER, sizeof(MEMFD_UPPER) - 1)) {
+		m->copy = true;
+		return take_guest(m, KP_MAP_GUEST, "", host + sizeof(MEMFD_UPPER) - 1);
+	}
 	for (size_t i = 0; i < v->bind_count; i++) {
 		rest = kp_path_below(host, v->binds[i].host);
 		if (rest && strlen(v->binds[i].host) >= best_len) {
@@ -84,13 +90,13 @@ void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret
 	char text[PATH_MAX + sizeof(mark)];
 
 	ret->kind = KP_MAP_FOREIGN;
-	ret->deleted = false;
+	ret->deleted = ret->copy = false;
 	if (host[0] != '/' || len >= sizeof(text))
 		return;
 	memcpy(text, host, len + 1);
 	if (len > cut && !strcmp(text + len - cut, mark)) {
 		text[len - cut] = '\0';
-		ret->deleted = strncmp(text, "/memfd:kapsel:", 14) != 0;
+		ret->deleted = strncmp(text, "/memfd:kapsel", 13) != 0;
 	}
 	if (!map_text(v, text, ret))
 		ret->kind = KP_MAP_FOREIGN;

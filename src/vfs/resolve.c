@@ -263,7 +263,7 @@ static bool same_object(const struct kp_vfs *v, const struct kp_node *n, const s
 		       n->ino == kp_ino_image(m->layer, e.ino); /* copied up since */
 	if (m->kind == KP_MAP_IMAGE)
 		return n->origin == KP_IMAGE && n->layer == m->layer && n->entry == m->entry;
-	if (S_ISDIR(n->mode) || n->origin == KP_PROC)
+	if (S_ISDIR(n->mode) || n->origin == KP_PROC || m->copy)
 		return n->origin != KP_ABSENT;
 	return n->st.st_ino == held->st_ino && n->st.st_dev == held->st_dev;
 }

@@ -49,6 +49,7 @@ struct kp_mapped {
 	size_t layer;
 	uint32_t entry;
 	bool deleted; /* the link said so */
+	bool copy;    /* a copy of the file, which has the name still */
 	struct kp_gpath guest;
 };
 void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret);

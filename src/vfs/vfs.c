@@ -2,6 +2,7 @@
 /* Opening the virtual file system of a run. */
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -39,6 +40,7 @@ static int check_upper(struct kp_vfs *v, struct kp_err *err)
 static int open_dirs(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp_err *err)
 {
 	struct kp_hpath work;
+	struct statvfs fs;
 	int rc;
 
 	rc = open_dir(o->instance_dir, "upper", 0755, &v->upper, &v->upper_fd, err);
@@ -50,6 +52,7 @@ static int open_dirs(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp
 	rc = open_dir(o->instance_dir, "work", 0700, &work, &v->work_fd, err);
 	if (!rc)
 		rc = check_upper(v, err);
+	v->upper_noexec = fstatvfs(v->upper_fd, &fs) == 0 && fs.f_flag & ST_NOEXEC;
 	if (!rc)
 		rc = open_dir(o->run_dir, "dirs", 0700, &v->dirs, &v->dirs_fd, err);
 	if (!rc)

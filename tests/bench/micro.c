@@ -14,8 +14,16 @@
 
 extern char **environ;
 static int fd;
+static char path[4096]; /* of file */
 
 static int do_stat(void)
+{
+	struct stat st;
+
+	return stat(path, &st);
+}
+
+static int do_stat_relative(void)
 {
 	struct stat st;
 
@@ -24,7 +32,7 @@ static int do_stat(void)
 
 static int do_open_close(void)
 {
-	int f = open("file", O_RDONLY | O_CLOEXEC);
+	int f = open(path, O_RDONLY | O_CLOEXEC);
 
 	return f < 0 ? -1 : close(f);
 }
@@ -95,6 +103,7 @@ static const struct {
 	{"read", do_read, 20000},
 	{"fstat", do_fstat, 2000},
 	{"stat", do_stat, 2000},
+	{"stat-relative", do_stat_relative, 2000},
 	{"enoent", do_enoent, 2000},
 	{"open+close", do_open_close, 2000},
 	{"getcwd", do_getcwd, 2000},
@@ -124,7 +133,7 @@ int main(int argc, char **argv)
 	uint64_t *ns = calloc(rounds ? rounds : 1, sizeof(*ns));
 
 	fd = open("file", O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || !ns || !rounds) {
+	if (fd < 0 || !ns || !rounds || !realpath("file", path)) {
 		perror("file");
 		return EXIT_FAILURE;
 	}
