@@ -298,10 +298,12 @@ START_TEST(killed_at_any_instant_leaves_a_sound_store)
 	unsigned seed = 12345;
 	int leftovers = 0, killed = 0;
 
-	for (int i = 0; i < 100; i++) {
+	/* On a fast machine many are done before they are killed. */
+	for (int i = 0; killed < 60 || i % 10; i++) {
 		pid_t pid = fork();
 		int status;
 
+		ck_assert_int_lt(i, 2000);
 		if (pid == 0)
 			open_all((unsigned)i);
 		seed = seed * 1103515245 + 12345;
@@ -323,7 +325,6 @@ START_TEST(killed_at_any_instant_leaves_a_sound_store)
 			attach();
 		}
 	}
-	ck_assert_int_gt(killed, 50);
 	ck_assert_int_gt(leftovers, 0);
 	check_same("/data/same1");
 }
