@@ -189,6 +189,9 @@ samples: all $(HELPER_BIN) ## pack, run and compare each of samples/ (SAMPLES="p
 bench: all $(BENCH_BIN) ## costs: native, under Kapsel, and under proot and bwrap where installed
 	$(Q)tests/run-bench.sh $(O)
 
+bench-image: all $(BENCH_BIN) ## a big image: packing beside mksquashfs, size, the first program on a cold store (SIZE=500 MiB)
+	$(Q)tests/run-bench-image.sh $(O) $(SIZE)
+
 demo: deps ## pack the host distribution's python and run it as an ordinary user
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tools/demo.sh $(O)

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -266,13 +267,30 @@ int kp_sys_bind(struct kp_call *c)
 	return rc || bound ? rc : with_address(c, 1, &sa);
 }
 
+/* Puts a copy of the message (which m is, or begins) in place of argument 1, with the address in it. */
+static struct kp_rewrite *rewrite_message(struct kp_call *c, void *message, size_t len, struct msghdr *m,
+					  const struct sockaddr_un *sa)
+{
+	struct kp_rewrite *rw = kp_call_rewrite(c, c->n.data.nr);
+	int name_at, at;
+
+	m->msg_namelen = (socklen_t)(PATH_AT + strlen(sa->sun_path) + 1);
+	at = kp_rewrite_add(rw, message, len);
+	name_at = kp_rewrite_add(rw, sa, m->msg_namelen);
+	rw->args[1] = (uint64_t)at;
+	rw->points = 1U << 1;
+	rw->inner[0].at = (uint16_t)(at + (int)offsetof(struct msghdr, msg_name));
+	rw->inner[0].target = (uint16_t)name_at;
+	rw->inner_count = 1;
+	return rw;
+}
+
 int kp_sys_sendmsg(struct kp_call *c)
 {
 	struct sockaddr_un sa;
-	struct kp_rewrite *rw;
 	struct msghdr m;
-	int name_at, at, rc;
 	bool path;
+	int rc;
 
 	rc = kp_call_get(c, c->raw[1], &m, sizeof(m));
 	if (!rc)
@@ -286,37 +304,62 @@ int kp_sys_sendmsg(struct kp_call *c)
 	rc = peer_address(c, &sa);
 	if (rc)
 		return rc;
-	rw = kp_call_rewrite(c, c->n.data.nr);
-	m.msg_namelen = (socklen_t)(PATH_AT + strlen(sa.sun_path) + 1);
-	at = kp_rewrite_add(rw, &m, sizeof(m));
-	name_at = kp_rewrite_add(rw, &sa, m.msg_namelen);
-	rw->args[1] = (uint64_t)at;
-	rw->points = 1U << 1;
-	rw->inner[0].at = (uint16_t)(at + (int)offsetof(struct msghdr, msg_name));
-	rw->inner[0].target = (uint16_t)name_at;
-	rw->inner_count = 1;
+	rewrite_message(c, &m, sizeof(m), &m, &sa);
 	return 0;
 }
 
-/* Many messages at once to socket paths: nobody was seen to do that, and the lengths could not come back. */
-int kp_sys_sendmmsg(struct kp_call *c)
+/* The length that the kernel would report: messages are sent whole or not at all where they carry an address. */
+static int total_length(struct kp_call *c, const struct msghdr *m, unsigned *ret_len)
 {
-	uint64_t count = KP_MIN(c->raw[2], (uint64_t)1024);
+	*ret_len = 0;
+	if (m->msg_iovlen > UIO_MAXIOV)
+		return -EMSGSIZE;
+	for (size_t i = 0; i < m->msg_iovlen; i++) {
+		struct iovec part;
+		int rc = kp_call_get(c, (uint64_t)(uintptr_t)(m->msg_iov + i), &part, sizeof(part));
 
-	for (uint64_t i = 0; i < count; i++) {
-		struct sockaddr_un sa;
-		struct mmsghdr m;
-		bool path;
-		int rc = kp_call_get(c, c->raw[1] + i * sizeof(m), &m, sizeof(m));
-
-		if (!rc)
-			rc = read_address(c, (uint64_t)(uintptr_t)m.msg_hdr.msg_name, m.msg_hdr.msg_namelen, &sa, &path);
 		if (rc)
 			return rc;
-		if (path)
-			return -EOPNOTSUPP;
+		*ret_len += (unsigned)part.iov_len;
 	}
-	c->reply = KP_REPLY_KERNEL;
+	return 0;
+}
+
+/* The call may send fewer messages than asked for: those before the first with a path as they are, or that one alone. */
+int kp_sys_sendmmsg(struct kp_call *c)
+{
+	uint64_t count = KP_MIN(c->raw[2], (uint64_t)UIO_MAXIOV), at = c->raw[1];
+	struct sockaddr_un sa;
+	struct mmsghdr m;
+	bool path = false;
+	uint64_t i;
+	int rc;
+
+	for (i = 0; i < count; i++, at += sizeof(m)) {
+		rc = kp_call_get(c, at, &m, sizeof(m));
+		if (!rc)
+			rc = read_address(c, (uint64_t)(uintptr_t)m.msg_hdr.msg_name, m.msg_hdr.msg_namelen, &sa, &path);
+		if (rc && !i)
+			return rc;
+		if (rc || path)
+			break; /* what comes first is sent first; the next call tells of an error */
+	}
+	if (i == count) {
+		c->reply = KP_REPLY_KERNEL;
+		return 0;
+	}
+	if (i) {
+		kp_call_rewrite(c, c->n.data.nr)->args[2] = i;
+		return 0;
+	}
+	rc = peer_address(c, &sa);
+	if (!rc)
+		rc = total_length(c, &m.msg_hdr, &m.msg_len);
+	if (!rc)
+		rc = kp_call_put(c, at + offsetof(struct mmsghdr, msg_len), &m.msg_len, sizeof(m.msg_len));
+	if (rc)
+		return rc;
+	rewrite_message(c, &m, sizeof(m), &m.msg_hdr, &sa)->args[2] = 1;
 	return 0;
 }
 

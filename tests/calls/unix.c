@@ -149,6 +149,31 @@ static void datagrams(void)
 	CALL(unlink("dir/reply"));
 }
 
+/* How many one call takes is the kernel's affair; in the end all are sent that can be. */
+static void many_messages(void)
+{
+	int server = bound("many", SOCK_DGRAM), client = socket(AF_UNIX, SOCK_DGRAM, 0), done = 0, r;
+	struct sockaddr_un to, none;
+	struct iovec iov[2] = {{.iov_base = (void *)(uintptr_t) "me", .iov_len = 2}, {.iov_base = (void *)(uintptr_t) "ssage", .iov_len = 6}};
+	struct msghdr good = {.msg_name = &to, .msg_namelen = address(&to, "many"), .msg_iov = iov, .msg_iovlen = 2};
+	struct msghdr bad = {.msg_name = &none, .msg_namelen = address(&none, "nothing"), .msg_iov = iov, .msg_iovlen = 1};
+	struct mmsghdr m[5] = {{good, 0}, {good, 0}, {good, 0}, {bad, 77}, {good, 78}};
+	char buf[16];
+
+	m[1].msg_hdr.msg_iovlen = 1;
+	while (done < 5 && (r = sendmmsg(client, m + done, (unsigned)(5 - done), 0)) > 0)
+		done += r;
+	printf("sent %d: %s; lengths %u %u %u\n", done, strerror(errno), m[0].msg_len, m[1].msg_len, m[2].msg_len);
+	for (int i = 0; i < 3; i++)
+		CALL(recv(server, buf, sizeof(buf), MSG_DONTWAIT));
+	CALL(recv(server, buf, sizeof(buf), MSG_DONTWAIT));
+	CALL(sendmmsg(client, m, 0, 0));
+	CALL(sendmmsg(client, NULL, 1, 0));
+	m[0].msg_hdr.msg_iovlen = 2000;
+	CALL(sendmmsg(client, m, 1, 0));
+	CALL(unlink("many"));
+}
+
 static void refusals(void)
 {
 	struct sockaddr_un *sun = tail_alloc(sizeof(*sun));
@@ -195,6 +220,7 @@ int main(void)
 	streams();
 	with_a_child();
 	datagrams();
+	many_messages();
 	refusals();
 	return 0;
 }
