@@ -112,10 +112,14 @@ DEPS := gcc make libc6-dev libseccomp-dev libsquashfs-dev liblz4-dev zlib1g-dev 
 	libyaml-dev libsodium-dev libarchive-dev libelf-dev uthash-dev check libsubunit-dev \
 	squashfs-tools musl-tools util-linux
 # For fuzz, lint, format and bench only.
+DEPS_SAMPLES := golang-go musl-tools
 DEPS_DEVELOP := clang clang-format cppcheck gcovr bubblewrap proot git python3
 
 deps: ## install the Debian packages that the build and the tests need
 	$(Q)sh tools/deps.sh $(DEPS)
+
+deps-samples: ## what samples/ with a build.sh are built with
+	$(Q)sh tools/deps.sh $(DEPS_SAMPLES)
 
 deps-develop: ## the same, with what fuzz, lint, format, coverage and bench use
 	$(Q)sh tools/deps.sh $(DEPS) $(DEPS_DEVELOP)
@@ -153,7 +157,7 @@ $(O)/tests/e2e/%: tests/e2e/%.c
 test-programs: $(CALLS_BIN) $(HELPER_BIN) $(BENCH_BIN)
 
 # --- tests; KAPSEL_MUST_RUN=1 makes a skipped one a failure ---
-check: deps ## everything below, then that the build left the tree clean
+check: deps deps-samples ## everything below, then that the build left the tree clean
 	$(Q)MAKE="$(MAKE)" O=$(O) tools/check.sh
 
 check-guest: all ## programs whose output must be the same natively and inside (ONLY="stat exec")
@@ -265,7 +269,7 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z_.-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: all check check-unit check-guest check-calls check-native check-e2e check-headers check-layers check-docs \
-	asan samples bench demo deps deps-develop fuzz replay replay-run lint format coverage \
+	asan samples bench demo deps deps-samples deps-develop fuzz replay replay-run lint format coverage \
 	compile_commands.json install uninstall dist test-programs clean help
 .SECONDARY:
 .DELETE_ON_ERROR:
