@@ -64,6 +64,10 @@ bool kp_task_fd_cloexec(pid_t tid, int fd)
 
 int kp_task_fd_pos(pid_t tid, int fd, int64_t *ret_pos)
 {
+	int64_t flags;
+
+	if (fd_info(tid, fd, "flags:", 8, &flags) || flags & O_PATH)
+		return -EBADF;
 	return fd_info(tid, fd, "pos:", 10, ret_pos);
 }
 

@@ -45,7 +45,7 @@ int kp_mem_write(pid_t tid, uint64_t addr, const void *buf, size_t len);
 int kp_task_cwd(pid_t tid, char *buf, size_t size);
 int kp_task_fd(pid_t tid, int fd, char *buf, size_t size);
 bool kp_task_fd_cloexec(pid_t tid, int fd);
-/* Position of the descriptor's file. 0 or -EBADF. */
+/* Position of the descriptor's file. 0 or -EBADF (also where it is only a path). */
 int kp_task_fd_pos(pid_t tid, int fd, int64_t *ret_pos);
 mode_t kp_task_umask(pid_t tid);
 /* A copy of the guest's descriptor (same open file description), or -errno (-EPERM: not allowed here). */
