@@ -20,6 +20,8 @@ static void put_text(struct kp_buf *b, const char *text)
 			kp_buf_printf(b, "\\u20%02x", s[2] - 0x80), s += 2;
 		else if (s[0] == 0xef && s[1] == 0xbb && s[2] == 0xbf)
 			kp_buf_puts(b, "\\ufeff"), s += 2;
+		else if (s[0] == 0xef && s[1] == 0xbf && s[2] >= 0xbe)
+			kp_buf_printf(b, "\\uff%02x", 0xc0 + s[2] - 0x80), s += 2;
 		else
 			kp_buf_add(b, s, 1);
 	}
