@@ -20,7 +20,8 @@ as_user() {
   chown "$TEST_UID:$TEST_UID" "$user_home"
   (cd / && setpriv --reuid "$TEST_UID" --regid "$TEST_UID" --clear-groups --inh-caps=-all \
     env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin LC_ALL=C.UTF-8 HOME="$user_home" \
-    KAPSEL_MUST_RUN="${KAPSEL_MUST_RUN-}" KAPSEL_DEBUG="${KAPSEL_DEBUG-}" "$@")
+    KAPSEL_MUST_RUN="${KAPSEL_MUST_RUN-}" KAPSEL_DEBUG="${KAPSEL_DEBUG-}" \
+    KAPSEL_KILLS="${KAPSEL_KILLS-8}" "$@")
   user_status=$?
   rm -rf "$user_home"
   return $user_status
