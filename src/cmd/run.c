@@ -41,8 +41,14 @@ static int take_pass_fds(const struct kp_args *args, struct kp_request *q, struc
 	return 0;
 }
 
-static int failed(const struct kp_plan *plan, int r, struct kp_err *err)
+static int failed(const struct kp_args *args, const struct kp_plan *plan, int r, struct kp_err *err)
 {
+	bool quiet = kp_args_has(args, "quiet");
+
+	if (r < 0 && plan->fail_exit == KP_EXIT_NOT_FOUND && !err->hint[0])
+		(void)kp_hint(err, "`kapsel ls IMAGE DIRECTORY` lists what is in the image");
+	if (r < 0 && quiet)
+		err->hint[0] = '\0';
 	if (r >= 0 || !plan->fail_exit || plan->fail_exit == KP_EXIT_FAILED)
 		return r;
 	kp_complain(err);
@@ -68,7 +74,9 @@ static int make_and_run(const struct kp_args *args, struct kp_request *q, struct
 	r = take_pass_fds(args, q, err);
 	if (!r)
 		r = kp_plan_make(plan, q, err);
-	return r < 0 ? r : failed(plan, kp_front_run(plan, err), err);
+	if (r >= 0)
+		r = kp_front_run(plan, err);
+	return failed(args, plan, r, err);
 }
 
 int kp_cmd_run(const struct kp_args *args, struct kp_err *err)
@@ -113,7 +121,7 @@ int kp_cmd_exec(const struct kp_args *args, struct kp_err *err)
 		(void)kp_fail(err, ESRCH, "%s: does not run", args->operands[0]);
 		return kp_hint(err, "kapsel run --instance %s IMAGE starts it", args->operands[0]);
 	}
-	return failed(&plan, r, err);
+	return failed(args, &plan, r, err);
 }
 
 static int self_help(const struct kp_plan *plan)

@@ -16,6 +16,9 @@ expect_status 137 "killed by a signal"
 try "$KAPSEL" run --rm "$img" -- /bin/nothing
 expect_status 127 "no such program"
 expect_err_line '^kapsel: ' "and one line says so"
+if grep -q '^hint: ' "$T/err"; then ok "with advice"; else not_ok "with advice" "$T/err"; fi
+try "$KAPSEL" run --rm --quiet "$img" -- /bin/nothing
+if [ "$(wc -l <"$T/err")" = 1 ]; then ok "none with --quiet"; else not_ok "none with --quiet" "$T/err"; fi
 try "$KAPSEL" run --rm "$img" -- /etc/greeting
 expect_status 126 "not a program"
 try "$KAPSEL" run --rm "$T/nothing.kapsel"
