@@ -18,7 +18,8 @@ stage_and_run() { # PROGRAM...: copies what is needed to where any user can read
   trap 'rm -rf "$stage"' EXIT
   mkdir -p "$stage/tests/calls"
   cp "$here/lib.sh" "$here/run-calls.sh" "$stage/tests/"
-  cp "$here/calls/fixture.sh" "$here/calls/exceptions" "$stage/tests/calls/"
+  cp "$here/calls/fixture.sh" "$stage/tests/calls/"
+  cat "$here/calls/exceptions" ${KAPSEL_TEST_DOCKER:+"$here/calls/exceptions-docker"} >"$stage/tests/calls/exceptions"
   for source in "$here"/calls/*.c; do
     name=$(basename "$source" .c)
     cp "$build/tests/calls/$name" "$build/tests/calls/$name-static" "$stage/tests/calls/"

@@ -173,6 +173,7 @@ static void spawned(void)
 	char *args[] = {(char *)"sh", (char *)"-c", (char *)"read line; echo got $line; exit 4", NULL};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
+	int spawned_now;
 	sigset_t all;
 	pid_t pid;
 
@@ -183,8 +184,9 @@ static void spawned(void)
 	posix_spawnattr_setsigmask(&attr, &all);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
 	fflush(stdout);
-	showf(posix_spawn(&pid, "/bin/sh", &actions, &attr, args, env), "posix_spawn");
-	show_wait("posix_spawn", pid);
+	spawned_now = posix_spawn(&pid, "/bin/sh", &actions, &attr, args, env);
+	show_wait("posix_spawn", pid); /* it writes to the same file */
+	showf(spawned_now, "posix_spawn");
 	printf("posix_spawn of nothing: %s\n", errno_name(posix_spawn(&pid, "nothing", NULL, NULL, args, env)));
 	pid = vfork();
 	if (!pid) {

@@ -43,6 +43,8 @@ bail() {
 	exit 1
 }
 
+cat "$here/exceptions" ${KAPSEL_TEST_DOCKER:+"$here/exceptions-docker"} > "$work/exceptions"
+
 # --- programs and image ---
 mkdir "$work/bin"
 if [ ${#names[@]} -eq 0 ]; then
@@ -102,7 +104,7 @@ filter() { # NAME FILE: without the lines that exceptions names
 		if [ "$program" = "$1" ]; then
 			grep -vE -- "$regex" "$2.cmp" > "$2.kept"; mv "$2.kept" "$2.cmp"
 		fi
-	done < "$here/exceptions"
+	done < "$work/exceptions"
 }
 
 count=0 passed=0 failed=0
