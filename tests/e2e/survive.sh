@@ -29,7 +29,7 @@ check_files() {
       [ -e "$f" ] || continue
       read -r r i s <"$f"; [ "$s" = start ] || { echo "bad start in $f"; exit 1; }
       tail -n 1 "$f" | grep -q "^$r $i end$" || { echo "bad end in $f"; exit 1; }
-    done; ls /tmp/w | wc -l' 
+    done; ls /tmp/w | wc -l'
 }
 
 for kind in front supervisor both; do

@@ -9,12 +9,8 @@ static void where(void)
 	puts(getcwd(buf, sizeof(buf)) ? shorten(buf) : ename(errno));
 }
 
-int main(int argc, char **argv)
+static void every_kind(void)
 {
-	char path[PATH_MAX], small[4];
-	int fd;
-
-	guest_begin(argc, argv);
 	EACH("chdir", {
 		int back = open(".", O_PATH);
 		result(chdir(name), "chdir %s", name);
@@ -23,6 +19,12 @@ int main(int argc, char **argv)
 			die("fchdir");
 		close(back);
 	});
+}
+
+static void moved_and_removed(void)
+{
+	char path[PATH_MAX];
+
 	next_set();
 	CALL(chdir("dir/sub"));
 	where();
@@ -59,6 +61,13 @@ int main(int argc, char **argv)
 	CALL(mkdir(path, 0755) < 0 ? -1 : 0);
 	where();
 	CALL(access("x", F_OK));
+}
+
+static void descriptors(void)
+{
+	char small[4];
+	int fd;
+
 	next_set();
 	fd = open("file", O_RDONLY);
 	CALL(fchdir(fd));
@@ -79,9 +88,12 @@ int main(int argc, char **argv)
 	CALL(chdir("ndir"));
 	where();
 	CALL(chmod("ndir", 0755)); /* the tree can be removed */
+}
+
+static void child(void)
+{
 	if (chdir(guest_root) < 0)
 		die("root");
-	fd = open(".", O_RDONLY);
 	if (fork() == 0) {
 		if (chdir("deep/a/b/c") < 0)
 			_exit(1);
@@ -90,5 +102,14 @@ int main(int argc, char **argv)
 	}
 	wait(NULL);
 	where();
+}
+
+int main(int argc, char **argv)
+{
+	guest_begin(argc, argv);
+	every_kind();
+	moved_and_removed();
+	descriptors();
+	child();
 	return 0;
 }

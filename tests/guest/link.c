@@ -2,12 +2,8 @@
 /* link, symlink, unlink, rmdir, mkdir, mknod: each kind of name as source and as target. */
 #include "guest.h"
 
-int main(int argc, char **argv)
+static void links(void)
 {
-	struct stat a, b;
-	int fd;
-
-	guest_begin(argc, argv);
 	EACH("link from", {
 		CALL(link(name, "to"));
 		show("to");
@@ -35,6 +31,10 @@ int main(int argc, char **argv)
 		printf("%s ", name);
 		CALL(link("absent", name));
 	});
+}
+
+static void each_kind(void)
+{
 	EACH("symlink", {
 		printf("%s ", name);
 		CALL(symlink("target", name));
@@ -75,6 +75,12 @@ int main(int argc, char **argv)
 		printf("%s ", name);
 		CALL(mknod(name, S_IFSOCK | 0640, 0));
 	});
+}
+
+static void arguments(void)
+{
+	int fd;
+
 	next_set();
 	CALL(mknod("m0", 0640, 0));
 	show("m0");
@@ -95,6 +101,12 @@ int main(int argc, char **argv)
 	CALL(linkat(AT_FDCWD, "", AT_FDCWD, "t", AT_EMPTY_PATH));
 	fd = open("file", O_RDONLY);
 	CALL(linkat(fd, "", AT_FDCWD, "t", 0));
+}
+
+static void numbers_and_replaced(void)
+{
+	struct stat a, b;
+
 	/* Numbers and counts of links stay true over copy-up. */
 	CALL(link("hard1", "hard3"));
 	put_text("hard1", O_WRONLY | O_APPEND, "more\n");
@@ -124,6 +136,10 @@ int main(int argc, char **argv)
 	put_text("file", O_CREAT | O_EXCL | O_WRONLY, "again");
 	show("file");
 	list(".");
+}
+
+static void modes(void)
+{
 	/* Modes. */
 	umask(0);
 	CALL(mkdir("d1", 07777));
@@ -141,6 +157,12 @@ int main(int argc, char **argv)
 	show("d3");
 	CALL(mkfifo("p3", 0777));
 	show("p3");
+}
+
+static void names(void)
+{
+	char longest[258];
+
 	/* Names. */
 	umask(022);
 	CALL(mkdir(".wh.file", 0755));
@@ -150,7 +172,6 @@ int main(int argc, char **argv)
 	show("lrel");
 	show("dir");
 	show(".wh..wh..opq");
-	char longest[258];
 	memset(longest, 'x', sizeof(longest));
 	longest[256] = '\0';
 	result(mkdir(tail(longest), 0755), "mkdir of 256");
@@ -158,6 +179,10 @@ int main(int argc, char **argv)
 	longest[255] = '\0';
 	result(mkdir(tail(longest), 0755), "mkdir of 255");
 	result(rmdir(tail(longest)), "rmdir of 255");
+}
+
+static void not_allowed(void)
+{
 	/* Where the caller may not write. */
 	CALL(chmod("ndir", 0555));
 	CALL(chmod("mdir", 0555));
@@ -175,5 +200,17 @@ int main(int argc, char **argv)
 	CALL(unlink("dir/absent"));
 	CALL(chmod("ndir", 0755));
 	CALL(chmod("dir", 0755));
+}
+
+int main(int argc, char **argv)
+{
+	guest_begin(argc, argv);
+	links();
+	each_kind();
+	arguments();
+	numbers_and_replaced();
+	modes();
+	names();
+	not_allowed();
 	return 0;
 }

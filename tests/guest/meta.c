@@ -54,11 +54,8 @@ static void parent_time(const char *what, int rc)
 	utimensat(AT_FDCWD, ".", (struct timespec[2]){{GUEST_TIME, 0}, {GUEST_TIME, 0}}, 0);
 }
 
-int main(int argc, char **argv)
+static void modes(void)
 {
-	struct timespec ts[2];
-
-	guest_begin(argc, argv);
 	EACH("chmod", { result(chmod(name, 0740), "chmod %s", name); show(name); });
 	EACH("chmod to nothing", { result(chmod(name, 0), "chmod %s", name); show(name); });
 	for (int i = 0; i < guest_set_count; i++) { /* so that the tree can be removed */
@@ -78,6 +75,10 @@ int main(int argc, char **argv)
 		result(syscall(452, AT_FDCWD, name, 0700, AT_SYMLINK_NOFOLLOW), "fchmodat2 %s", name);
 		show(name);
 	});
+}
+
+static void owners(void)
+{
 	EACH("chown to self", { result(chown(name, geteuid(), getegid()), "chown %s", name); show(name); });
 	EACH("chown to another", { result(chown(name, 12345, 12345), "chown %s", name); show(name); });
 	EACH("chown of nothing", { result(chown(name, -1, -1), "chown %s", name); show(name); });
@@ -88,6 +89,12 @@ int main(int argc, char **argv)
 			show(name);
 		}
 	});
+}
+
+static void times(void)
+{
+	struct timespec ts[2];
+
 	EACH("utimensat", { result(utimensat(AT_FDCWD, name, fixed, 0), "utimensat %s", name); times_of(name); });
 	EACH("utimensat nofollow", {
 		result(utimensat(AT_FDCWD, name, fixed, AT_SYMLINK_NOFOLLOW), "utimensat %s", name);
@@ -106,9 +113,19 @@ int main(int argc, char **argv)
 		result(utime(name, &(struct utimbuf){5, 6}), "utime %s", name);
 		times_of(name);
 	});
+}
+
+static void sizes(void)
+{
 	EACH("truncate", { result(truncate(name, 4), "truncate %s", name); show(name); });
 	EACH("truncate to nothing", { result(truncate(name, 0), "truncate %s", name); show(name); });
 	EACH("truncate longer", { result(truncate(name, 30), "truncate %s", name); show(name); });
+}
+
+static void arguments(void)
+{
+	struct timespec ts[2];
+
 	next_set();
 	CALL(truncate("file", -1));
 	CALL(truncate("absent", -1));
@@ -124,7 +141,12 @@ int main(int argc, char **argv)
 	CALL(syscall(SYS_utimensat, AT_FDCWD, NULL, fixed, 0));
 	CALL(syscall(SYS_utimensat, 99, NULL, fixed, 0));
 	CALL(syscall(SYS_utimensat, AT_FDCWD, "file", (char *)tail_alloc(8), 0));
+}
+
+static void through_descriptors(void)
+{
 	static const char *const names[] = {"file", "cu", "new", "hard1", "dir", "mdir", "ndir", "ro", "exec", "fifo", "lrel"};
+
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		on_descriptor(names[i], O_RDONLY);
 	next_set();
@@ -135,7 +157,10 @@ int main(int argc, char **argv)
 		on_descriptor(names[i], O_PATH);
 	on_descriptor("lrel", O_PATH | O_NOFOLLOW);
 	on_descriptor("sock", O_PATH);
+}
 
+static void parent_times(void)
+{
 	/* What changes a directory's time. */
 	next_set();
 	parent_time("nothing", 0);
@@ -162,5 +187,17 @@ int main(int argc, char **argv)
 	times_of("mdir2/a");
 	times_of("dir");
 	times_of("hard2");
+}
+
+int main(int argc, char **argv)
+{
+	guest_begin(argc, argv);
+	modes();
+	owners();
+	times();
+	sizes();
+	arguments();
+	through_descriptors();
+	parent_times();
 	return 0;
 }

@@ -44,11 +44,8 @@ static void reopen(const char *name, int flags)
 	close(fd);
 }
 
-int main(int argc, char **argv)
+static void flags(void)
 {
-	int fd, again;
-
-	guest_begin(argc, argv);
 	OPEN_EACH(O_RDONLY, NULL);
 	OPEN_EACH(O_WRONLY, "w");
 	OPEN_EACH(O_RDWR | O_CLOEXEC, "w");
@@ -74,12 +71,20 @@ int main(int argc, char **argv)
 	OPEN_EACH(O_WRONLY | O_APPEND, "a");
 	OPEN_EACH(O_WRONLY | O_APPEND | O_NOFOLLOW, "a");
 	OPEN_EACH(O_ACCMODE, NULL);
+}
+
+static void creat_each(void)
+{
 	EACH("creat", {
 		if (strstr(name, "fifo"))
 			continue; /* waits for a reader: fifo.c */
 		OPENS(creat(name, 0600));
 		show(name);
 	});
+}
+
+static void reopened(void)
+{
 	next_set();
 	reopen("file", O_RDONLY);
 	reopen("file", O_WRONLY);
@@ -93,16 +98,28 @@ int main(int argc, char **argv)
 	reopen("dir", O_RDONLY);
 	reopen("dir", O_RDONLY | O_DIRECTORY);
 	reopen("dir", O_WRONLY);
+}
+
+static void reader_and_writer(void)
+{
+	char buf[8] = "";
+	int fd, again;
+
 	/* A reader follows a later writer of the same file. */
 	next_set();
 	fd = open("new", O_RDONLY);
 	again = open("new", O_WRONLY | O_TRUNC);
 	CALL(write(again, "abc", 3));
-	char buf[8] = "";
 	CALL(read(fd, buf, 8));
 	puts(buf);
 	close(again);
 	close(fd);
+}
+
+static void modes_and_arguments(void)
+{
+	int fd;
+
 	/* Modes of what is made. */
 	umask(077);
 	OPENS(open("m1", O_CREAT | O_WRONLY, 0777));
@@ -122,8 +139,13 @@ int main(int argc, char **argv)
 	CALL(openat(0, "file", O_RDONLY));
 	CALL(openat(fd, "file", O_RDONLY));
 	CALL(openat(fd, "", O_RDONLY));
+}
+
+static void at_directories(void)
+{
 	/* Through a descriptor of a directory, of each kind. */
 	static const char *const dirs[] = {"dir", "mdir", "wdir", "odir", "ndir", "edir"};
+
 	for (size_t i = 0; i < sizeof(dirs) / sizeof(*dirs); i++) {
 		int d = open(dirs[i], i & 1 ? O_PATH : O_RDONLY | O_DIRECTORY);
 
@@ -136,5 +158,16 @@ int main(int argc, char **argv)
 		list(dirs[i]);
 		close(d);
 	}
+}
+
+int main(int argc, char **argv)
+{
+	guest_begin(argc, argv);
+	flags();
+	creat_each();
+	reopened();
+	reader_and_writer();
+	modes_and_arguments();
+	at_directories();
 	return 0;
 }

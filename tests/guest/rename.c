@@ -46,13 +46,8 @@ static void show_tree(const char *dir)
 		closedir(d);
 }
 
-int main(int argc, char **argv)
+static void pairs(void)
 {
-	char cwd[PATH_MAX];
-	struct stat a, b;
-	int fd;
-
-	guest_begin(argc, argv);
 	matrix("file", 0);
 	matrix("new", 0);
 	matrix("cu", 0);
@@ -78,6 +73,10 @@ int main(int argc, char **argv)
 	EACH("exchange with a file", { pair(name, "new", RENAME_EXCHANGE); show("new"); });
 	EACH("exchange with a directory", { pair(name, "mdir", RENAME_EXCHANGE); show("mdir"); });
 	list(".");
+}
+
+static void arguments(void)
+{
 	next_set();
 	pair("file", "x", 8);
 	pair("file", "x", RENAME_NOREPLACE | RENAME_EXCHANGE);
@@ -98,6 +97,12 @@ int main(int argc, char **argv)
 	link("new", "new2");
 	pair("new", "new2", 0);
 	show("new");
+}
+
+static void directories(void)
+{
+	char cwd[PATH_MAX];
+	int fd;
 
 	/* A directory of the image moves with all that is in it, and what points into it goes along. */
 	next_set();
@@ -129,6 +134,11 @@ int main(int argc, char **argv)
 	list("xdir");
 	list(".");
 	close(fd);
+}
+
+static void numbers(void)
+{
+	struct stat a, b;
 
 	/* Numbers stay. */
 	next_set();
@@ -144,6 +154,12 @@ int main(int argc, char **argv)
 	CALL(rename("file", "f2"));
 	lstat("f2", &b);
 	printf("same number: %d\n", a.st_ino == b.st_ino);
+}
+
+static void exchange(void)
+{
+	char cwd[PATH_MAX];
+	int fd;
 
 	/* Exchange of directories with somebody in each. */
 	CALL(chdir("mdir"));
@@ -163,7 +179,10 @@ int main(int argc, char **argv)
 	show("mdir");
 	list("new");
 	list(".");
+}
 
+static void not_allowed(void)
+{
 	/* Into and out of directories that may not be written. */
 	next_set();
 	chmod("ndir", 0555);
@@ -179,5 +198,16 @@ int main(int argc, char **argv)
 	pair("dir", "ndir/z", 0);
 	pair("dir", "z", 0);
 	list(".");
+}
+
+int main(int argc, char **argv)
+{
+	guest_begin(argc, argv);
+	pairs();
+	arguments();
+	directories();
+	numbers();
+	exchange();
+	not_allowed();
 	return 0;
 }

@@ -26,7 +26,7 @@ static void long_path(size_t len)
 	result(access(tail(path), F_OK), "path of %zu", len);
 }
 
-int main(int argc, char **argv)
+static void restrictions(void)
 {
 	static const uint64_t flags[] = {RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH,
 					 RESOLVE_IN_ROOT};
@@ -34,13 +34,8 @@ int main(int argc, char **argv)
 					    "dir/../../s001/file", "/", "/file", "/tmp", "/proc/self/exe", "/proc/self/fd/0",
 					    "/proc/self", "/proc/version", "/dev/null", ".", "dir/sub/../../file", "up", "up/file",
 					    "root", "esc", "absent", "wh", "mdir/n", "new"};
-	char path[PATH_MAX + 10];
-	struct open_how how = {0};
-	char more[sizeof(how) + 8] = "";
 	int dir;
 
-	guest_begin(argc, argv);
-	next_set();
 	if (symlink("..", "up") < 0 || symlink("/", "root") < 0 || symlink("dir/../../s001", "esc") < 0)
 		die("links");
 	for (size_t f = 0; f < sizeof(flags) / sizeof(*flags); f++)
@@ -58,6 +53,13 @@ int main(int argc, char **argv)
 	open2(AT_FDCWD, "file", O_PATH | O_RDWR, 0);
 	open2(AT_FDCWD, "file", O_TMPFILE, 0);
 	open2(AT_FDCWD, "file", 1ULL << 40, 0);
+}
+
+static void how(void)
+{
+	struct open_how how = {0};
+	char more[sizeof(how) + 8] = "";
+
 	how.mode = 0644;
 	CALL(syscall(SYS_openat2, AT_FDCWD, "file", &how, sizeof(how)));
 	how.mode = 0;
@@ -68,6 +70,12 @@ int main(int argc, char **argv)
 	CALL(syscall(SYS_openat2, AT_FDCWD, "file", more, sizeof(more)));
 	more[sizeof(how) + 1] = 0;
 	OPENS(syscall(SYS_openat2, AT_FDCWD, "file", more, sizeof(more)));
+}
+
+static void limits(void)
+{
+	char path[PATH_MAX + 10];
+
 	/* Chains. */
 	for (int i = 38; i <= 43; i++) {
 		snprintf(path, sizeof(path), "../chain/l%d", i);
@@ -89,6 +97,10 @@ int main(int argc, char **argv)
 	long_path(PATH_MAX - 1);
 	long_path(PATH_MAX);
 	long_path(PATH_MAX + 1);
+}
+
+static void odd_paths(void)
+{
 	/* Page ends. */
 	CALL(access(memcpy(tail_alloc(4), "file", 4), F_OK));
 	CALL(access(memcpy(tail_alloc(5), "file", 5), F_OK));
@@ -107,6 +119,10 @@ int main(int argc, char **argv)
 	CALL(access("file/..", F_OK));
 	CALL(access("ldang/..", F_OK));
 	CALL(access("xdir/..", F_OK));
+}
+
+static void not_allowed(void)
+{
 	/* Search permission on the way. */
 	CALL(chmod("dir", 0644));
 	CALL(access("dir/a", F_OK));
@@ -116,5 +132,16 @@ int main(int argc, char **argv)
 	CALL(access("dir/sub/c", F_OK));
 	list("dir");
 	CALL(chmod("dir", 0755));
+}
+
+int main(int argc, char **argv)
+{
+	guest_begin(argc, argv);
+	next_set();
+	restrictions();
+	how();
+	limits();
+	odd_paths();
+	not_allowed();
 	return 0;
 }

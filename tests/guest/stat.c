@@ -41,13 +41,12 @@ static void keeps_number(const char *name)
 	close(fd);
 }
 
-int main(int argc, char **argv)
+static void each_kind(void)
 {
 	struct stat st;
 	struct statx x;
 	char buf[64];
 
-	guest_begin(argc, argv);
 	EACH("stat", print_stat(syscall(SYS_stat, name, &st), &st, "stat", name));
 	EACH("lstat", print_stat(syscall(SYS_lstat, name, &st), &st, "lstat", name));
 	EACH("fstatat nofollow", print_stat(fstatat(AT_FDCWD, name, &st, AT_SYMLINK_NOFOLLOW), &st, "fstatat", name));
@@ -90,6 +89,14 @@ int main(int argc, char **argv)
 			close(fd);
 		}
 	});
+}
+
+static void arguments(void)
+{
+	struct stat st;
+	struct statx x;
+	char buf[64];
+
 	next_set();
 	CALL(syscall(SYS_stat, NULL, &st));
 	CALL(syscall(SYS_stat, "file", NULL));
@@ -118,6 +125,10 @@ int main(int argc, char **argv)
 	CALL(syscall(SYS_readlink, "lrel", buf, 0));
 	CALL(syscall(SYS_readlink, "lrel", buf, -1));
 	CALL(syscall(SYS_readlink, "absent", buf, 0));
+}
+
+static void numbers(void)
+{
 	same("hard1", "hard2");
 	same("file", "lrel");
 	same("file", "labs");
@@ -131,5 +142,13 @@ int main(int argc, char **argv)
 	keeps_number("dir");
 	keeps_number("mdir");
 	keeps_number("new");
+}
+
+int main(int argc, char **argv)
+{
+	guest_begin(argc, argv);
+	each_kind();
+	arguments();
+	numbers();
 	return 0;
 }

@@ -59,6 +59,23 @@ static void names(int s)
 		print_name("peer", &a, len);
 }
 
+static void short_names(int s)
+{
+	struct sockaddr_un a;
+	socklen_t len = 5;
+
+	memset(&a, '#', sizeof(a));
+	result(getsockname(s, (struct sockaddr *)&a, &len), "getsockname short");
+	(void)printf("   told %u, written %.3s, behind %c\n", len, a.sun_path, a.sun_path[3]);
+	len = 0;
+	result(getsockname(s, (struct sockaddr *)&a, &len), "getsockname none");
+	(void)printf("   told %u\n", len);
+	result(getsockname(s, NULL, &len), "getsockname NULL");
+	result(getsockname(s, (struct sockaddr *)&a, NULL), "getsockname NULL length");
+	result(getsockname(99, (struct sockaddr *)&a, &len), "getsockname bad fd");
+	result(getsockname(0, (struct sockaddr *)&a, &len), "getsockname no socket");
+}
+
 static void streams(void)
 {
 	struct sockaddr_un a;
@@ -107,18 +124,7 @@ static void streams(void)
 	(void)printf("peer is the child %d, my user %d\n", cred.pid == pid, cred.uid == geteuid());
 	close(p);
 	waitpid(pid, NULL, 0);
-	/* Short buffers for names. */
-	len = 5;
-	memset(&a, '#', sizeof(a));
-	result(getsockname(s, (struct sockaddr *)&a, &len), "getsockname short");
-	(void)printf("   told %u, written %.3s, behind %c\n", len, a.sun_path, a.sun_path[3]);
-	len = 0;
-	result(getsockname(s, (struct sockaddr *)&a, &len), "getsockname none");
-	(void)printf("   told %u\n", len);
-	result(getsockname(s, NULL, &len), "getsockname NULL");
-	result(getsockname(s, (struct sockaddr *)&a, NULL), "getsockname NULL length");
-	result(getsockname(99, (struct sockaddr *)&a, &len), "getsockname bad fd");
-	result(getsockname(0, (struct sockaddr *)&a, &len), "getsockname no socket");
+	short_names(s);
 	binds(SOCK_STREAM, "stream");
 	CALL(unlink("stream"));
 	connects(SOCK_STREAM, "stream");
