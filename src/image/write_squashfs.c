@@ -20,6 +20,17 @@ struct seen {
 	uint8_t digest[KP_DIGEST_LEN];
 };
 
+struct long_size { /* a file of more than one piece has it */
+	UT_hash_handle hh;
+	uint64_t size;
+};
+
+/* What was packed already. */
+struct packed {
+	struct seen *files;
+	struct long_size *sizes;
+};
+
 int kp_write_sq_fail(struct kp_write *w, int sqfs_error)
 {
 	int code = kp_sq_file_errno(w->file);
@@ -135,7 +146,7 @@ static int open_content(struct kp_write *w, const struct kp_tfile *f, int *ret_f
 	return 0;
 }
 
-static int report(struct kp_write *w, size_t len)
+static int report(struct kp_write *w, uint64_t len)
 {
 	w->done += len;
 	if (w->o->progress)
@@ -145,25 +156,76 @@ static int report(struct kp_write *w, size_t len)
 	return 0;
 }
 
-/* A file of at most one piece: true when an equal one was packed already. */
-static bool same_seen(struct kp_write *w, uint32_t id, struct seen **seen)
+/* True when a file of that content was packed already. */
+static bool same_seen(struct kp_write *w, uint32_t id, const struct packed *packed)
 {
 	struct kp_witem *it = &w->items[id];
 	struct seen *s;
 
-	HASH_FIND(hh, *seen, it->digest, KP_DIGEST_LEN, s);
-	if (s) {
+	HASH_FIND(hh, packed->files, it->digest, KP_DIGEST_LEN, s);
+	if (s)
 		it->same_as = s->id;
-		return true;
-	}
-	s = kp_calloc(1, sizeof(*s));
-	s->id = id;
-	memcpy(s->digest, it->digest, KP_DIGEST_LEN);
-	HASH_ADD(hh, *seen, digest, KP_DIGEST_LEN, s);
-	return false;
+	return s;
 }
 
-static int pack_pieces(struct kp_write *w, uint32_t id, int fd, uint8_t *buf, struct seen **seen)
+static bool size_seen(uint64_t size, const struct packed *packed)
+{
+	struct long_size *l;
+
+	HASH_FIND(hh, packed->sizes, &size, sizeof(size), l);
+	return l;
+}
+
+static void remember(struct kp_write *w, uint32_t id, struct packed *packed)
+{
+	struct seen *s = kp_calloc(1, sizeof(*s));
+	uint64_t size = w->items[id].node->file->size;
+
+	s->id = id;
+	memcpy(s->digest, w->items[id].digest, KP_DIGEST_LEN);
+	HASH_ADD(hh, packed->files, digest, KP_DIGEST_LEN, s);
+	if (size > PIECE && !size_seen(size, packed)) {
+		struct long_size *l = kp_calloc(1, sizeof(*l));
+
+		l->size = size;
+		HASH_ADD(hh, packed->sizes, size, sizeof(l->size), l);
+	}
+}
+
+static void forget(struct packed *packed)
+{
+	struct long_size *l, *next_size;
+	struct seen *s, *next;
+
+	HASH_ITER (hh, packed->files, s, next) {
+		HASH_DEL(packed->files, s);
+		free(s);
+	}
+	HASH_ITER (hh, packed->sizes, l, next_size) {
+		HASH_DEL(packed->sizes, l);
+		free(l);
+	}
+}
+
+static int digest_ahead(struct kp_write *w, const struct kp_tfile *f, int fd, uint8_t *buf, uint8_t *ret_digest)
+{
+	crypto_generichash_state hash;
+	int rc = 0;
+
+	crypto_generichash_init(&hash, NULL, 0, KP_DIGEST_LEN);
+	for (uint64_t at = 0; !rc && at < f->size; at += PIECE) {
+		size_t len = (size_t)KP_MIN((uint64_t)PIECE, f->size - at);
+
+		rc = read_piece(w, f, fd, at, buf, len);
+		crypto_generichash_update(&hash, buf, len);
+	}
+	crypto_generichash_final(&hash, ret_digest, KP_DIGEST_LEN);
+	if (!rc && fd >= 0 && lseek(fd, 0, SEEK_SET) < 0)
+		rc = kp_fail_errno(w->err, errno, "%s", f->host_path);
+	return rc;
+}
+
+static int pack_pieces(struct kp_write *w, uint32_t id, int fd, uint8_t *buf, struct packed *packed)
 {
 	struct kp_witem *it = &w->items[id];
 	const struct kp_tfile *f = it->node->file;
@@ -171,8 +233,14 @@ static int pack_pieces(struct kp_write *w, uint32_t id, int fd, uint8_t *buf, st
 	uint64_t at = 0;
 	int rc = 0, sq = 0;
 
+	/* Reading a long file twice costs a fraction of compressing it twice. */
+	if (f->size > PIECE && size_seen(f->size, packed)) {
+		rc = digest_ahead(w, f, fd, buf, it->digest);
+		if (!rc && same_seen(w, id, packed))
+			return report(w, f->size);
+	}
 	crypto_generichash_init(&hash, NULL, 0, KP_DIGEST_LEN);
-	do {
+	while (!rc) {
 		size_t len = (size_t)KP_MIN((uint64_t)PIECE, f->size - at);
 
 		rc = read_piece(w, f, fd, at, buf, len);
@@ -181,7 +249,7 @@ static int pack_pieces(struct kp_write *w, uint32_t id, int fd, uint8_t *buf, st
 		crypto_generichash_update(&hash, buf, len);
 		if (at + len == f->size)
 			crypto_generichash_final(&hash, it->digest, KP_DIGEST_LEN);
-		if (f->size <= PIECE && same_seen(w, id, seen))
+		if (f->size <= PIECE && same_seen(w, id, packed))
 			return report(w, len);
 		if (at == 0)
 			sq = sqfs_block_processor_begin_file(w->proc, &it->inode, NULL, 0);
@@ -191,18 +259,22 @@ static int pack_pieces(struct kp_write *w, uint32_t id, int fd, uint8_t *buf, st
 			return kp_write_sq_fail(w, sq);
 		rc = report(w, len);
 		at += len;
-	} while (!rc && at < f->size);
-	if (!rc && f->host_path && read(fd, buf, 1) != 0)
+		if (at >= f->size)
+			break;
+	}
+	if (rc)
+		return rc;
+	if (f->host_path && read(fd, buf, 1) != 0)
 		return fail_changed(w, f);
-	if (!rc && (sq = sqfs_block_processor_end_file(w->proc)) != 0)
-		return kp_write_sq_fail(w, sq);
-	return rc;
+	remember(w, id, packed);
+	sq = sqfs_block_processor_end_file(w->proc);
+	return sq ? kp_write_sq_fail(w, sq) : 0;
 }
 
 static int pack_content(struct kp_write *w)
 {
 	kp_autofree uint8_t *buf = kp_calloc(1, PIECE);
-	struct seen *seen = NULL, *s, *next;
+	struct packed packed = {0};
 	int rc = 0;
 
 	for (uint32_t id = 0; !rc && id < w->count; id++) {
@@ -213,12 +285,9 @@ static int pack_content(struct kp_write *w)
 			continue;
 		rc = open_content(w, it->node->file, &fd);
 		if (!rc)
-			rc = pack_pieces(w, id, fd, buf, &seen);
+			rc = pack_pieces(w, id, fd, buf, &packed);
 	}
-	HASH_ITER (hh, seen, s, next) {
-		HASH_DEL(seen, s);
-		free(s);
-	}
+	forget(&packed);
 	return rc;
 }
 

@@ -334,6 +334,37 @@ START_TEST(files_that_change_while_packed_are_an_error)
 }
 END_TEST
 
+/* Random bytes: what is stored twice takes twice the room. */
+START_TEST(long_equal_files_are_stored_once)
+{
+	enum { LEN = (3 << 20) + 77 };
+	struct kp_write_options o = {.manifest = "", .level = 1, .jobs = 2, .mtime_clamp = INT64_MAX};
+	kp_autofree char *bytes = kp_calloc(1, LEN), *back = NULL;
+	int out = memfd_create("image", MFD_CLOEXEC), copy = memfd_create("copy", MFD_CLOEXEC);
+	struct kp_tree *t = kp_tree_new();
+	struct kp_image *im;
+
+	for (size_t i = 0, x = 1; i < LEN; i++, x = x * 6364136223846793005ULL + 1442695040888963407ULL)
+		bytes[i] = (char)(x >> 56);
+	ck_assert_int_eq(kp_tree_add_bytes(t, "/a", bytes, LEN, 0644, 0, &err), 0);
+	ck_assert_int_eq(kp_tree_add_bytes(t, "/b", bytes, LEN, 0644, 0, &err), 0);
+	bytes[0] ^= 1;
+	ck_assert_int_eq(kp_tree_add_bytes(t, "/c", bytes, LEN, 0644, 0, &err), 0);
+	ck_assert_int_eq(kp_tree_write(t, out, &o, &err), 0);
+	ck_assert_uint_gt(size_of(out), 2 * LEN);
+	ck_assert_uint_lt(size_of(out), 2 * LEN + LEN / 2);
+	im = fixture_open(out);
+	ck_assert_int_eq(kp_image_extract(im, kp_image_find(im, "/b"), copy, &err), 0);
+	back = bytes_of(copy);
+	bytes[0] ^= 1;
+	ck_assert_int_eq(memcmp(back, bytes, LEN), 0);
+	kp_image_free(im);
+	kp_tree_free(t);
+	close(copy);
+	close(out);
+}
+END_TEST
+
 START_TEST(cancel_stops)
 {
 	volatile int cancel = 1;
@@ -366,6 +397,7 @@ Suite *test_image(void)
 	tcase_add_test(t, flipped_bits_are_found);
 	tcase_add_test(t, truncated_under_us_is_an_error_not_a_signal);
 	tcase_add_test(t, files_that_change_while_packed_are_an_error);
+	tcase_add_test(t, long_equal_files_are_stored_once);
 	tcase_add_test(t, cancel_stops);
 	suite_add_tcase(s, t);
 	return s;
