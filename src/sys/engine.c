@@ -19,8 +19,6 @@ static void carry_out(struct kp_call *c, int rc)
 {
 	uint64_t id = c->n.id;
 
-	if (rc == -ESRCH)
-		return;
 	if (rc < 0) {
 		(void)kp_trap_answer(c->trap, id, 0, rc);
 		return;

@@ -8,6 +8,7 @@
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -50,6 +51,9 @@ static const struct condition conditions[] = {
 	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, FS_IOC_FSSETXATTR, SCMP_ACT_ERRNO(EOPNOTSUPP)},
 	/* A process that nobody can read would blind the supervisor: said yes to, not done. */
 	{"prctl", 0, SCMP_CMP_MASKED_EQ, 0xffffffff, PR_SET_DUMPABLE, SCMP_ACT_ERRNO(0)},
+	/* Other requests are for a process that is traced already. */
+	{"ptrace", 0, SCMP_CMP_EQ, PTRACE_ATTACH, 0, SCMP_ACT_NOTIFY},
+	{"ptrace", 0, SCMP_CMP_EQ, PTRACE_SEIZE, 0, SCMP_ACT_NOTIFY},
 	/* Without an address there is nothing to translate. */
 	{"sendto", 4, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
 };

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Calls that reach into another process by its number: what is no guest of this instance is not there. The supervisor is the
+ * caller's ancestor with the same user id; where Yama does not forbid it (kernel.yama.ptrace_scope=0) the kernel would allow it all.
+ */
+#include "sys/handlers.h"
+#include "sys/internal.h"
+#include "vfs/proc.h"
+
+static int guests_only(struct kp_call *c, unsigned arg)
+{
+	pid_t pid = (pid_t)c->raw[arg];
+
+	/* What is no process at all the kernel has its own words for. */
+	if (pid > 0 && !kp_proc_is_guest(c->vfs, pid))
+		return -ESRCH;
+	c->reply = KP_REPLY_KERNEL;
+	return 0;
+}
+
+int kp_sys_ptrace(struct kp_call *c)
+{
+	return guests_only(c, 1);
+}
+
+int kp_sys_process_vm(struct kp_call *c)
+{
+	return guests_only(c, 0);
+}
+
+int kp_sys_pidfd_open(struct kp_call *c)
+{
+	return guests_only(c, 0);
+}
