@@ -164,8 +164,8 @@ static void adjust_receivers(struct turn *t)
 		bring_another(e);
 	} else if (!pending && e->wanted > 1) {
 		e->wanted--;
-		e->receivers--;
-		t->handed_on = true;
+		t->handed_on = e->receivers > e->wanted; /* never the last one: it might be long over its call */
+		e->receivers -= t->handed_on;
 	}
 	pthread_mutex_unlock(&e->turn_lock);
 	t->quiet = 0;

@@ -160,6 +160,7 @@ static int executable_copy(struct kp_vfs *v, const struct kp_node *n, int flags,
 	    pread(fd, head, sizeof(head), 0) != (ssize_t)sizeof(head) || memcmp(head, ELFMAG, SELFMAG) != 0 ||
 	    (!(n->mode & 0111) && head[16] != ET_DYN))
 		return fd;
+	kp_going_slow();
 	(void)snprintf(name, sizeof(name), "%s%s", KP_MEMFD_UPPER, n->guest.s);
 	copy = strlen(name) < 249 ? kp_sealed_copy(name, fd) : -ENAMETOOLONG; /* NAME_MAX, with the kernel's "memfd:" */
 	if (copy < 0)
