@@ -59,9 +59,14 @@ done
 sh "$here/fixture.sh" "$work/model" || bail "no fixture"
 if [ -n "$(find "$work/model" -newermt @1000000001 -print -quit)" ]; then bail "times in the fixture"; fi
 
+clear_away() { # TREE: programs leave directories that their user may not write
+	chmod -R u+rwX "$1" 2> /dev/null
+	rm -rf "$1" || bail "$1: cannot be removed"
+}
+
 # The links in the fixture that are absolute must lead to the tree where it is used.
 place() { # FROM TO: a fresh copy
-	rm -rf "$2"
+	clear_away "$2"
 	cp -a "$1" "$2"
 	local link
 	for link in "$2"/s*/labs; do
@@ -118,7 +123,7 @@ one() { # NAME USER
 		timeout 120 "$work/bin/$name" "$tree" > "$out.native" 2>&1 < /dev/null
 	echo "exit status $?" >> "$out.native"
 	# What the guest sees must come out of the image.
-	rm -rf "$tree"
+	clear_away "$tree"
 	if [ -n "$runner" ]; then
 		as "$user" ${KTRACE:+KTRACE="$KTRACE"} KCWD=/ timeout 120 "$runner" "$work/guest.kapsel" \
 			"$(mktemp -u "$work/home${user:+-$user}/i.XXXXXX")" "$work/bin/$name" "$tree" > "$out.kapsel" 2>&1 < /dev/null
