@@ -173,8 +173,10 @@ static void spawned(void)
 	char *args[] = {(char *)"sh", (char *)"-c", (char *)"read line; echo got $line; exit 4", NULL};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
+	siginfo_t ended;
 	sigset_t all;
 	pid_t pid;
+	int rc;
 
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_addopen(&actions, 0, "file", O_RDONLY, 0);
@@ -183,7 +185,9 @@ static void spawned(void)
 	posix_spawnattr_setsigmask(&attr, &all);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
 	fflush(stdout);
-	showf(posix_spawn(&pid, "/bin/sh", &actions, &attr, args, env), "posix_spawn");
+	rc = posix_spawn(&pid, "/bin/sh", &actions, &attr, args, env);
+	(void)waitid(P_PID, (id_t)pid, &ended, WEXITED | WNOWAIT); /* its line comes first, always */
+	showf(rc, "posix_spawn");
 	show_wait("posix_spawn", pid);
 	printf("posix_spawn of nothing: %s\n", errno_name(posix_spawn(&pid, "nothing", NULL, NULL, args, env)));
 	pid = vfork();
