@@ -180,39 +180,89 @@ int kp_mkdir_all(int dirfd, const char *path, mode_t mode)
 	return 0;
 }
 
-static int remove_children(int dir_fd)
+/* Removes what is in a directory but for directories that hold something: the first of these is *ret_name, "" for none. */
+static int remove_entries(int dir_fd, char *ret_name, size_t size)
 {
-	kp_autoclose int fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 3);
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *e;
-	int rc = 0;
-	DIR *d;
+	int rc = d ? 0 : -errno;
 
-	if (fd < 0 || !(d = fdopendir(fd)))
-		return -errno;
-	(void)kp_take_fd(&fd);
-	while (!rc && (e = readdir(d)))
-		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-			rc = kp_remove_tree(dir_fd, e->d_name);
+	*ret_name = '\0';
+	if (!d) {
+		(void)kp_close(fd);
+		return rc;
+	}
+	while (!rc && !*ret_name && (e = readdir(d))) {
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || unlinkat(dir_fd, e->d_name, 0) == 0 || errno == ENOENT)
+			continue;
+		if (errno != EISDIR && errno != EPERM)
+			rc = -errno;
+		else if (unlinkat(dir_fd, e->d_name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+			rc = errno == ENOTEMPTY || errno == EEXIST ? 0 : -errno;
+		else
+			continue;
+		if (!rc)
+			(void)snprintf(ret_name, size, "%s", e->d_name);
+	}
 	(void)closedir(d);
+	return rc;
+}
+
+static int open_to_empty(int dirfd, const char *path)
+{
+	int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, fd = openat(dirfd, path, flags);
+
+	if (fd < 0 && errno == EACCES && fchmodat(dirfd, path, 0700, 0) == 0)
+		fd = openat(dirfd, path, flags);
+	if (fd < 0)
+		return -errno;
+	(void)fchmod(fd, 0700);
+	return fd;
+}
+
+/* Down by name and up by "..", one descriptor at a time: a tree may be deeper than there are descriptors or stack. */
+static int empty_tree(int dirfd, const char *path)
+{
+	kp_autofree struct stat *above = NULL; /* what each ".." must be: somebody may move a directory meanwhile */
+	kp_autoclose int fd = open_to_empty(dirfd, path);
+	char name[NAME_MAX + 1];
+	size_t depth = 0, room = 0;
+	struct stat st;
+	int rc = fd < 0 ? fd : 0, next;
+
+	while (!rc && !(rc = remove_entries(fd, name, sizeof(name))) && (*name || depth)) {
+		if (*name && depth == room) {
+			room = room ? 2 * room : 64;
+			above = kp_realloc(above, room * sizeof(*above));
+		}
+		if (*name && fstat(fd, &above[depth]) < 0)
+			return -errno;
+		next = *name ? open_to_empty(fd, name) : openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (next < 0)
+			return *name ? next : -errno;
+		(void)kp_close(fd);
+		fd = next;
+		if (*name) {
+			depth++;
+		} else if (fstat(fd, &st) < 0 || st.st_ino != above[depth - 1].st_ino || st.st_dev != above[depth - 1].st_dev) {
+			rc = -EBUSY;
+		} else {
+			depth--;
+		}
+	}
 	return rc;
 }
 
 int kp_remove_tree(int dirfd, const char *path)
 {
-	kp_autoclose int fd = -1;
 	int rc;
 
 	if (unlinkat(dirfd, path, 0) == 0 || errno == ENOENT)
 		return 0;
 	if (errno != EISDIR && errno != EPERM)
 		return -errno;
-	fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0 && errno == EACCES && fchmodat(dirfd, path, 0700, 0) == 0)
-		fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	(void)fchmod(fd, 0700);
-	rc = remove_children(fd);
+	rc = empty_tree(dirfd, path);
 	if (rc)
 		return rc;
 	return unlinkat(dirfd, path, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;

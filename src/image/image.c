@@ -93,7 +93,7 @@ static int check_regions(const struct kp_disk_trailer *t, const char *name, stru
 		return kp_fail(err, EINVAL, "%s: damaged: its parts do not fit together", name);
 	if (t->record_size != sizeof(struct kp_disk_record) || t->chunk_size != KP_INDEX_CHUNK ||
 	    t->chunk_count != (t->index_len + KP_INDEX_CHUNK - 1) / KP_INDEX_CHUNK ||
-	    t->count == 0 || t->count == KP_NO_ENTRY ||
+	    t->count == 0 || t->count >= KP_DAMAGED_ENTRY ||
 	    (uint64_t)t->count * sizeof(struct kp_disk_record) > t->index_len)
 		return kp_fail(err, EINVAL, "%s: damaged: the index does not fit its size", name);
 	if (t->manifest_len > KP_MANIFEST_LIMIT)

@@ -16,6 +16,7 @@
 
 #define KP_DIGEST_LEN 32      /* BLAKE2b-256 */
 #define KP_NO_ENTRY UINT32_MAX
+#define KP_DAMAGED_ENTRY (UINT32_MAX - 1) /* never an id: kp_image_entry() of it is -EIO */
 #define KP_ROOT_ENTRY 0U      /* the root directory is entry 0 */
 
 struct kp_image; /* immutable after open; all readers below are thread-safe */
@@ -56,9 +57,10 @@ void kp_image_squashfs(const struct kp_image *image, uint64_t *ret_offset, uint6
 
 /* 0, or -EIO when the record does not hold together. */
 int kp_image_entry(const struct kp_image *image, uint32_t id, struct kp_entry *ret_entry);
-/* Child of directory dir by name (len bytes, no NUL needed): its id, or KP_NO_ENTRY. Binary search. */
+/* Child of directory dir by name (len bytes, no NUL needed): its id, KP_NO_ENTRY, or
+ * KP_DAMAGED_ENTRY where what would tell is damaged. Binary search. */
 uint32_t kp_image_child(const struct kp_image *image, uint32_t dir, const char *name, size_t len);
-/* Absolute path without following symlinks ("/usr/bin/x"): its id, or KP_NO_ENTRY. */
+/* Absolute path without following symlinks ("/usr/bin/x"): its id, KP_NO_ENTRY or KP_DAMAGED_ENTRY. */
 uint32_t kp_image_find(const struct kp_image *image, const char *path);
 /* Absolute path of an entry into buf. 0, -ENAMETOOLONG or -EIO. */
 int kp_image_path(const struct kp_image *image, uint32_t id, char *buf, size_t size);

@@ -137,8 +137,9 @@ uint32_t kp_image_child(const struct kp_image *image, uint32_t dir, const char *
 	const struct kp_disk_record *d = kp_image_record(image, dir);
 	uint32_t low, high;
 
-	if (!d || !S_ISDIR(d->mode) || !children_fit(image, dir, d) || len == 0 ||
-	    len > KP_NAME_LIMIT)
+	if (!d || (S_ISDIR(d->mode) && !children_fit(image, dir, d)))
+		return KP_DAMAGED_ENTRY;
+	if (!S_ISDIR(d->mode) || len == 0 || len > KP_NAME_LIMIT)
 		return KP_NO_ENTRY;
 	low = d->first;
 	high = d->first + d->count;
@@ -149,10 +150,10 @@ uint32_t kp_image_child(const struct kp_image *image, uint32_t dir, const char *
 		int order;
 
 		if (!s)
-			return KP_NO_ENTRY;
+			return KP_DAMAGED_ENTRY;
 		order = memcmp(name, s, KP_MIN(len, (size_t)r->name_len));
 		if (order == 0 && len == r->name_len)
-			return r->parent == dir ? mid : KP_NO_ENTRY;
+			return r->parent == dir ? mid : KP_DAMAGED_ENTRY;
 		if (order < 0 || (order == 0 && len < r->name_len))
 			high = mid;
 		else
@@ -175,8 +176,8 @@ uint32_t kp_image_find(const struct kp_image *image, const char *path)
 			return id;
 		len = strcspn(path, "/");
 		id = kp_image_child(image, id, path, len);
-		if (id == KP_NO_ENTRY)
-			return KP_NO_ENTRY;
+		if (id == KP_NO_ENTRY || id == KP_DAMAGED_ENTRY)
+			return id;
 		path += len;
 	}
 }

@@ -49,6 +49,8 @@ static const struct condition conditions[] = {
 	/* Flags of a shared object belong to nobody. */
 	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, FS_IOC_SETFLAGS, SCMP_ACT_ERRNO(EOPNOTSUPP)},
 	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, FS_IOC_FSSETXATTR, SCMP_ACT_ERRNO(EOPNOTSUPP)},
+	/* Leases reach whoever opens the object: not all may be taken. */
+	{"fcntl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, F_SETLEASE, SCMP_ACT_NOTIFY},
 	/* A process that nobody can read would blind the supervisor: said yes to, not done. */
 	{"prctl", 0, SCMP_CMP_MASKED_EQ, 0xffffffff, PR_SET_DUMPABLE, SCMP_ACT_ERRNO(0)},
 	/* Other requests are for a process that is traced already. */

@@ -72,13 +72,22 @@ static void set_args(struct user_regs_struct *regs, const uint64_t args[6])
 	regs->r9 = args[5];
 }
 
+/*
+ * For any tracee of this thread, and it has one at a time. Not by its number: when another thread of the process takes that over in an
+ * exec, the kernel does not wake who waits for the number (de_thread() changes it first), but it does wake who waits for any.
+ */
+static pid_t wait_tracee(int *status)
+{
+	return waitpid(-1, status, __WALL | __WNOTHREAD);
+}
+
 /* Attaches, answers, and waits for the stop before the restart. 0, or -errno with the notification unanswered, or
  * -ESRCH when the thread died. */
 static int stop_caller(struct kp_trap *t, const struct seccomp_notif *n)
 {
 	struct seccomp_notif_resp r = {.id = n->id, .error = -ERESTARTNOINTR};
 	pid_t tid = (pid_t)n->pid;
-	int status, rc;
+	int status, answered, rc;
 
 	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) < 0)
 		return -errno;
@@ -87,21 +96,23 @@ static int stop_caller(struct kp_trap *t, const struct seccomp_notif *n)
 		(void)ptrace(PTRACE_DETACH, tid, NULL, NULL);
 		return rc;
 	}
-	rc = kp_trap_answer(t, n->id, 0, r.error);
-	if (rc)
-		return rc;
+	/* Answered or not, it is waited for: who leaves a traced thread behind keeps its group from ever ending. */
+	answered = kp_trap_answer(t, n->id, 0, r.error);
 	for (;;) {
-		pid_t got = waitpid(tid, &status, __WALL | __WNOTHREAD);
+		pid_t got = wait_tracee(&status);
 
 		if (got < 0 && errno == EINTR)
 			continue;
-		if (got < 0 || !WIFSTOPPED(status))
+		if (got < 0 || (got == tid && !WIFSTOPPED(status)))
 			return -ESRCH;
-		if (status >> 16 == PTRACE_EVENT_STOP)
-			return 0;
+		if (got == tid && status >> 16 == PTRACE_EVENT_STOP)
+			break;
 		/* Another stop came first: hand its signal on. */
-		(void)ptrace(PTRACE_CONT, tid, NULL, (void *)(long)WSTOPSIG(status));
+		(void)ptrace(PTRACE_CONT, got, NULL, (void *)(long)WSTOPSIG(status));
 	}
+	if (answered)
+		(void)ptrace(PTRACE_DETACH, tid, NULL, NULL);
+	return answered;
 }
 
 static int put_blob(pid_t tid, struct kp_rewrite *rw, uint64_t base)
@@ -278,7 +289,7 @@ static int to_syscall_stop(pid_t tid)
 	for (int tries = 0; tries < 16; tries++) {
 		if (ptrace(PTRACE_SYSCALL, tid, NULL, NULL) < 0)
 			return -errno;
-		if (waitpid(tid, &status, __WALL | __WNOTHREAD) != tid || !WIFSTOPPED(status))
+		if (wait_tracee(&status) != tid || !WIFSTOPPED(status))
 			return -ESRCH;
 		if (WSTOPSIG(status) == (SIGTRAP | 0x80))
 			return 0;

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Host paths (links of /proc/PID/fd and cwd, lines of maps) back to guest paths. Pure but for the image's index. */
+/* Host paths (links of /proc/PID/fd and cwd, lines of maps) back to guest paths. Pure but for the image's index,
+ * and a look at names that end as those of deleted objects do. */
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "vfs/internal.h"
 #include "vfs/resolve.h"
 
@@ -94,7 +98,8 @@ void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret
 	if (host[0] != '/' || len >= sizeof(text))
 		return;
 	memcpy(text, host, len + 1);
-	if (len > cut && !strcmp(text + len - cut, mark)) {
+	/* An object may be called so: then it is there under that name. */
+	if (len > cut && !strcmp(text + len - cut, mark) && faccessat(AT_FDCWD, host, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
 		text[len - cut] = '\0';
 		ret->deleted = strncmp(text, "/memfd:kapsel", 13) != 0;
 	}

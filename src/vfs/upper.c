@@ -162,24 +162,35 @@ static int copy_up_dir(struct kp_vfs *v, const struct kp_node *n)
 	return rc;
 }
 
-int kp_upper_parents(struct kp_vfs *v, const struct kp_gpath *guest)
+static int find_dir(struct kp_vfs *v, const char *guest, struct kp_node *n)
 {
-	struct kp_gpath part;
-	struct kp_node *n;
-	int rc;
+	int rc = kp_resolve_exact(v, guest, 0, n);
 
-	kp_gpath_parent(guest, &part);
-	n = kp_calloc(1, sizeof(*n));
-	rc = kp_resolve_exact(v, part.s, 0, n);
 	if (!rc && n->origin == KP_ABSENT)
 		rc = -ENOENT;
-	if (!rc && !S_ISDIR(n->mode))
-		rc = -ENOTDIR;
-	if (!rc && !n->self.upper) {
-		rc = kp_upper_parents(v, &part);
-		if (!rc)
+	return !rc && !S_ISDIR(n->mode) ? -ENOTDIR : rc;
+}
+
+/* From the top down and not by recursion: a path may have two thousand components, a worker's stack is small. */
+int kp_upper_parents(struct kp_vfs *v, const struct kp_gpath *guest)
+{
+	struct kp_node *n = kp_calloc(1, sizeof(*n));
+	struct kp_gpath up, part;
+	size_t len = 0;
+	int rc;
+
+	kp_gpath_parent(guest, &up);
+	rc = find_dir(v, up.s, n);
+	while (!rc && !n->self.upper && up.s[len]) {
+		do {
+			len += 1 + strcspn(up.s + len + 1, "/");
+			(void)snprintf(part.s, sizeof(part.s), "%.*s", (int)len, up.s);
+			rc = find_dir(v, part.s, n);
+		} while (!rc && n->self.upper && up.s[len]);
+		if (!rc && !n->self.upper) {
 			rc = copy_up_dir(v, n);
-		kp_dircache_void(v);
+			kp_dircache_void(v);
+		}
 	}
 	free(n);
 	return rc;

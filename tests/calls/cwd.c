@@ -164,6 +164,28 @@ static void with_threads(void)
 	where("the others stay");
 }
 
+/* The kernel marks links to removed objects so; a name may end so, too. */
+static void named_as_deleted(void)
+{
+	char buf[PATH_MAX];
+	int dir, fd;
+
+	CALL(mkdir("a (deleted)", 0755));
+	CALL(chdir("a (deleted)"));
+	FD(fd = open("x (deleted)", O_CREAT | O_RDWR, 0644));
+	CALL(access("x (deleted)", F_OK));
+	showf(getcwd(buf, sizeof(buf)) ? 0 : -1, "getcwd ends in (deleted): %d", !strcmp(strrchr(buf, '/'), "/a (deleted)"));
+	CALL(fchmod(fd, 0600));
+	CALL(chdir(".."));
+	dir = open("a (deleted)", O_RDONLY | O_DIRECTORY);
+	CALL(faccessat(dir, "x (deleted)", F_OK, 0));
+	CALL(unlinkat(dir, "x (deleted)", 0));
+	CALL(rmdir("a (deleted)"));
+	CALL(faccessat(dir, ".", F_OK, 0));
+	FD(openat(dir, "new", O_CREAT | O_RDWR, 0644));
+	close(dir);
+}
+
 int main(void)
 {
 	guest_start();
@@ -175,5 +197,7 @@ int main(void)
 	gone();
 	with_children();
 	with_threads();
+	if (chdir(top) == 0)
+		named_as_deleted();
 	return 0;
 }

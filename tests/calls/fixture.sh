@@ -52,3 +52,7 @@ printf '#!%s/script one word\n' "$dir" >script2
 printf '#!/nowhere/interp\n' >badinterp
 printf 'no magic\n' >nomagic
 chmod 0755 script script2 badinterp nomagic
+
+# Deeper than a recursion on a small stack goes.
+mkdir -p "down$(printf '/d%.0s' $(seq 300))"
+printf 'bottom\n' >"down$(printf '/d%.0s' $(seq 300))/leaf"

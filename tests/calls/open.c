@@ -165,9 +165,23 @@ static void bad_arguments(void)
 	FD(openat(open("dir", O_PATH), "a", O_RDONLY));
 }
 
+/* A change below three hundred directories of the image that nothing has changed before. */
+static void far_down(void)
+{
+	char path[1024] = "down";
+
+	for (int i = 0; i < 300; i++)
+		strcat(path, "/d");
+	strcat(path, "/leaf");
+	showf(open(path, O_WRONLY | O_APPEND) >= 0, "open to change, far down");
+	showf(unlink(path), "unlink far down");
+	showf(access(path, F_OK), "what is gone");
+}
+
 int main(void)
 {
 	guest_start();
+	far_down();
 	every_combination();
 	modes();
 	writing();

@@ -99,13 +99,44 @@ static void run(const char *label, void *(*fn)(void *))
 	printf("%s: mistakes %d\n", label, atomic_load(&mistakes));
 }
 
-int main(void)
+static void *becomes_another(void *arg)
+{
+	usleep((useconds_t)(uintptr_t)arg);
+	execl("/proc/self/exe", "threads", "ended", (char *)NULL);
+	return NULL;
+}
+
+/* The first thread is in calls that take a rewrite while the second takes over its number: nobody may wait for the first for ever. */
+static void exec_beside_calls(void)
+{
+	pthread_t thread;
+	int done = 0;
+
+	for (int i = 0; i < 60; i++) {
+		int status = -1;
+		pid_t pid = fork();
+
+		if (!pid) {
+			pthread_create(&thread, NULL, becomes_another, (void *)(uintptr_t)(i * 31));
+			for (;;)
+				close(open("file", O_PATH));
+		}
+		if (waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 7)
+			done++;
+	}
+	printf("exec beside calls of the first thread: %d of 60\n", done);
+}
+
+int main(int argc, char **argv)
 {
 	struct stat st;
 	long appended = 0;
 	char name[32];
 
+	if (argc > 1 && !strcmp(argv[1], "ended"))
+		return 7;
 	guest_start();
+	exec_beside_calls();
 	run("own files", own_files);
 	run("one name", one_name);
 	printf("created %d, renamed %d\n", atomic_load(&winners), atomic_load(&renamed));

@@ -50,6 +50,14 @@ expect_out line "standard input"
 try sh -c '"$0" run --rm "$1" -- /bin/sh -c "exit 0" | cat; echo done' "$KAPSEL" "$img"
 expect_out done "in a pipe"
 
+# A write lease holds up all who open the object: on one that instances share it must not be had; on a file of one's own it may.
+small_image leases /usr/bin/perl
+lease='open(F, "<", $ARGV[0]) or die; exit(defined(fcntl(F, 1024, 1)) ? 0 : 3)'
+try "$KAPSEL" run --rm "$T/leases.kapsel" -- /usr/bin/perl -e "$lease" /etc/greeting
+expect_status 3 "no write lease on a file of the image"
+try "$KAPSEL" run --rm "$T/leases.kapsel" -- /bin/sh -c 'echo >/tmp/own; exec /usr/bin/perl -e "$0" /tmp/own' "$lease"
+expect_status 0 "a write lease on a file of one's own"
+
 # shellcheck disable=SC2012 # names are our own
 try sh -c 'for i in 1 2 3 4 5; do "$0" run --rm "$1" -- /bin/cat /etc/greeting & done; wait' "$KAPSEL" "$img"
 if [ "$(grep -c 'hello from the image' "$T/out")" = 5 ]; then ok "five at once"; else not_ok "five at once" "$T/out" "$T/err"; fi

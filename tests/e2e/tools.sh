@@ -52,7 +52,7 @@ if command -v git >/dev/null; then
 fi
 if command -v make >/dev/null; then
   printf 'all: o1 o2\no%%: src/f%%\n\tcp $< $@\n' >Makefile
-  step make -s -j2; step make -q; touch src/f1; step make -n; step make -s; step make
+  step make -s -j2; step make -q; touch -d '1 hour ago' o1 o2; touch src/f1; step make -n; step make -s; step make
 fi
 if command -v sqlite3 >/dev/null; then
   step sqlite3 db 'pragma journal_mode=wal; create table t(a); insert into t values(1),(2); select sum(a) from t;'

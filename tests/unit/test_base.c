@@ -1,4 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include "base/base.h"
 #include "tests/unit/suites.h"
 
@@ -45,6 +49,30 @@ START_TEST(path_join)
 }
 END_TEST
 
+/* Deeper than there are descriptors, and longer than a path may be. */
+START_TEST(remove_tree_of_any_depth)
+{
+	char top[] = "/tmp/kapsel-test.XXXXXX";
+	int fd, next;
+
+	ck_assert_ptr_nonnull(mkdtemp(top));
+	fd = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (int i = 0; i < 3000; i++) {
+		ck_assert_int_eq(mkdirat(fd, "directory", 0700), 0);
+		ck_assert_int_eq(symlinkat("/", fd, "link"), 0);
+		next = openat(fd, "directory", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		close(fd);
+		fd = next;
+		ck_assert_int_ge(fd, 0);
+	}
+	ck_assert_int_eq(fchmod(fd, 0), 0);
+	close(fd);
+	ck_assert_int_eq(kp_remove_tree(AT_FDCWD, top), 0);
+	ck_assert_int_eq(access(top, F_OK), -1);
+	ck_assert_int_eq(kp_remove_tree(AT_FDCWD, top), 0);
+}
+END_TEST
+
 Suite *test_base(void)
 {
 	Suite *s = suite_create("base");
@@ -53,6 +81,7 @@ Suite *test_base(void)
 	tcase_add_test(t, failure_writes_text_and_returns_minus_errno);
 	tcase_add_loop_test(t, path_below, 0, KP_ARRAY_LEN(below));
 	tcase_add_test(t, path_join);
+	tcase_add_test(t, remove_tree_of_any_depth);
 	suite_add_tcase(s, t);
 	return s;
 }

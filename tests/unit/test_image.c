@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "image/internal.h"
 #include "kapsel/image.h"
 #include "tests/unit/image_fixture.h"
 #include "tests/unit/suites.h"
@@ -122,6 +123,29 @@ START_TEST(zero_blocks_become_holes)
 	ck_assert_uint_eq(size_of(out), FIXTURE_SPARSE_SIZE);
 	ck_assert(st.st_blocks * 512 <= 256 * 1024);
 	ck_assert(data[FIXTURE_SPARSE_SIZE / 2] == 'x' && data[FIXTURE_SPARSE_SIZE - 1] == 0);
+}
+END_TEST
+
+/* A byte of the last index chunk, behind the digests that open checks: names lie there. */
+START_TEST(damage_is_not_absence)
+{
+	const off_t at = (off_t)(image->t.index_off + image->t.index_len - 1);
+	const uint8_t byte = 'x';
+	struct kp_image *hurt;
+	uint32_t id;
+
+	ck_assert_int_eq(pwrite(fd, &byte, 1, at), 1);
+	hurt = fixture_open(fd);
+	for (id = 0; id < 300; id++) {
+		char path[32];
+
+		(void)snprintf(path, sizeof(path), "/many/%u.txt", id);
+		ck_assert_uint_ne(kp_image_find(hurt, path), KP_NO_ENTRY);
+	}
+	id = kp_image_find(hurt, "/usr/nothing");
+	ck_assert_uint_eq(id, KP_DAMAGED_ENTRY);
+	ck_assert_int_eq(kp_image_entry(hurt, id, &(struct kp_entry){0}), -EIO);
+	(void)kp_image_free(hurt);
 }
 END_TEST
 
@@ -385,6 +409,7 @@ Suite *test_image(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, entries_are_what_was_added);
 	tcase_add_test(t, every_path_is_found_and_no_other);
+	tcase_add_test(t, damage_is_not_absence);
 	tcase_add_test(t, contents_come_back);
 	tcase_add_test(t, zero_blocks_become_holes);
 	tcase_add_test(t, pipes_get_the_zeros);
