@@ -42,6 +42,8 @@ static void carry_out(struct kp_call *c, int rc)
 		if (rc == -EPERM)
 			rc = kp_traced_rewrite(c);
 		if (rc)
+			KP_DEBUG(TRAP, "%d: %s is not rewritten: %d", c->tid, c->row->name, rc);
+		if (rc)
 			(void)kp_trap_answer(c->trap, id, 0, rc == -EPERM ? -EPERM : -EAGAIN);
 		break;
 	case KP_REPLY_DONE:
@@ -68,6 +70,7 @@ static void serve(struct kp_call *c)
 	c->value = 0;
 	c->fd = -1;
 	c->cloexec = false;
+	kp_traced_settle(c);
 	if (c->n.data.nr == KP_NR_START) {
 		c->row = NULL;
 		carry_out(c, kp_exec_start(c));
@@ -259,6 +262,7 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	read_cred(&e->cred);
 	pthread_mutex_init(&e->exec_lock, NULL);
 	pthread_mutex_init(&e->trace_lock, NULL);
+	kp_lent_init(&e->lent);
 	pthread_mutex_init(&e->turn_lock, NULL);
 	pthread_cond_init(&e->turn, NULL);
 	(void)umask(0); /* guests' own umasks are applied by hand */

@@ -16,6 +16,14 @@ struct kp_exec; /* an execve under way: exec.c */
 struct kp_names; /* socket addresses and IPC keys given out: names.c */
 struct kp_spawner;
 
+/* Threads whose path is written over at this moment (traced.c). */
+struct kp_lent {
+	pthread_mutex_t lock;
+	pthread_cond_t returned;
+	atomic_uint count;
+	pid_t tid[16];
+};
+
 struct kp_engine {
 	struct kp_vfs *vfs;
 	struct kp_trap *trap;
@@ -36,6 +44,7 @@ struct kp_engine {
 	struct kp_spawner *spawner;
 	FILE *trace;
 	pthread_mutex_t trace_lock;
+	struct kp_lent lent;
 };
 
 /* exec.c: the loader's request. */
@@ -45,6 +54,9 @@ void kp_exec_free(struct kp_engine *e);
 
 /* traced.c: carries out c->rewrite where the caller is traced by a guest. 0: answered; -errno: not. */
 int kp_traced_rewrite(struct kp_call *c);
+/* Before anything of the caller's memory is read: its last path may still be written over. */
+void kp_traced_settle(struct kp_call *c);
+void kp_lent_init(struct kp_lent *l);
 
 /* spawn.c */
 int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err);

@@ -100,6 +100,58 @@ static void give_back(struct borrowed *b)
 		(void)!pwrite(b->mem_fd, b->saved, 2, (off_t)b->addr);
 }
 
+void kp_lent_init(struct kp_lent *l)
+{
+	pthread_mutex_init(&l->lock, NULL);
+	pthread_cond_init(&l->returned, NULL);
+}
+
+static pid_t *lent_slot(struct kp_lent *l, pid_t tid)
+{
+	for (size_t i = 0; i < sizeof(l->tid) / sizeof(l->tid[0]); i++)
+		if (l->tid[i] == tid)
+			return &l->tid[i];
+	return NULL;
+}
+
+/*
+ * The caller goes on to its next call before we have seen that it rests. That call must find its own path, and what is written
+ * over for it must not be taken back for the one before.
+ */
+void kp_traced_settle(struct kp_call *c)
+{
+	struct kp_lent *l = &c->engine->lent;
+
+	if (!atomic_load(&l->count))
+		return;
+	kp_going_slow();
+	pthread_mutex_lock(&l->lock);
+	while (lent_slot(l, c->tid))
+		pthread_cond_wait(&l->returned, &l->lock);
+	pthread_mutex_unlock(&l->lock);
+}
+
+static void lend(struct kp_lent *l, pid_t tid)
+{
+	pid_t *slot;
+
+	pthread_mutex_lock(&l->lock);
+	while (!(slot = lent_slot(l, 0)))
+		pthread_cond_wait(&l->returned, &l->lock);
+	*slot = tid;
+	atomic_fetch_add(&l->count, 1);
+	pthread_mutex_unlock(&l->lock);
+}
+
+static void take_back(struct kp_lent *l, pid_t tid)
+{
+	pthread_mutex_lock(&l->lock);
+	*lent_slot(l, tid) = 0;
+	atomic_fetch_sub(&l->count, 1);
+	pthread_cond_broadcast(&l->returned);
+	pthread_mutex_unlock(&l->lock);
+}
+
 int kp_traced_rewrite(struct kp_call *c)
 {
 	struct borrowed b = {.mem_fd = -1, .dir_fd = -1};
@@ -112,14 +164,16 @@ int kp_traced_rewrite(struct kp_call *c)
 	b.dir_fd = open_start(c);
 	rc = b.dir_fd < 0 ? b.dir_fd : place_link(&b, target);
 	if (!rc) {
+		kp_going_slow();
+		lend(&c->engine->lent, c->tid);
 		rc = write_over(c, &b);
 		if (!rc) {
-			kp_going_slow();
 			(void)kp_trap_continue(c->trap, c->n.id);
 			wait_until_read(c->tid);
 		}
 		if (b.mem_fd >= 0)
 			give_back(&b);
+		take_back(&c->engine->lent, c->tid);
 		(void)unlinkat(b.dir_fd, b.name, 0);
 	}
 	KP_DEBUG(TRAP, "%d is traced: %s by link: %d", c->tid, target, rc);
