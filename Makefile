@@ -154,6 +154,11 @@ $(O)/tests/e2e/%: TEST_LIBS := -lseccomp
 $(O)/tests/e2e/%: tests/e2e/%.c
 	$(build-test-program)
 
+$(O)/tests/property/operations: tests/property/operations.c tests/property/tree.c tests/property/tree.h
+	@mkdir -p $(@D)
+	@echo "  CC   $@"
+	$(Q)$(CC) $(filter-out -MMD -MP,$(TEST_CFLAGS)) -static -o $@ $(filter %.c,$^)
+
 test-programs: $(CALLS_BIN) $(HELPER_BIN) $(BENCH_BIN)
 
 # --- tests; KAPSEL_MUST_RUN=1 makes a skipped one a failure ---
@@ -165,6 +170,9 @@ check-guest: all ## programs whose output must be the same natively and inside (
 
 check-calls: all $(CALLS_BIN) ## the same, a family of system calls each, dynamic and static (ONLY="stat open")
 	$(Q)tests/run-calls.sh $(O) $(ONLY)
+
+check-property: all $(O)/tests/property/operations ## random operations, the same natively and inside (COUNT=100 STEPS=1000, or SEEDS="7 9")
+	$(Q)tests/run-property.sh $(O)
 
 check-docker: all $(CALLS_BIN) $(HELPER_BIN) ## the differential families and e2e under refusals like those of Docker's default filter
 	$(Q)KAPSEL_TEST_DOCKER=1 $(O)/tests/e2e/docker-shim $(MAKE) --no-print-directory check-calls check-guest check-e2e
@@ -272,7 +280,7 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z_.-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: all check check-docker check-unit check-guest check-calls check-native check-e2e check-headers check-layers check-docs \
-	asan samples bench demo deps deps-samples deps-develop fuzz replay replay-run lint format coverage \
+	asan check-property samples bench demo deps deps-samples deps-develop fuzz replay replay-run lint format coverage \
 	compile_commands.json install uninstall dist test-programs clean help
 .SECONDARY:
 .DELETE_ON_ERROR:

@@ -221,37 +221,45 @@ int kp_sys_truncate(struct kp_call *c)
 
 /* --- extended attributes: user.* of files and directories; ours is not there for the guest --- */
 
-static int check_name(const char *name, bool write)
+/* Before anything is looked up. */
+static int check_length(const char *name)
 {
 	size_t len = strlen(name);
 
-	if (!len || len > XATTR_NAME_MAX)
-		return -ERANGE;
-	if (!strcmp(name, KP_RECORD_XATTR))
+	return !len || len > XATTR_NAME_MAX ? -ERANGE : 0;
+}
+
+static int permit_xattr(struct kp_call *c, const struct kp_node *n, const char *name, bool write)
+{
+	if (!strncmp(name, "trusted.", 8) || !strcmp(name, KP_RECORD_XATTR))
 		return write ? -EPERM : -ENODATA;
+	if (!strncmp(name, "security.", 9))
+		return write ? -EPERM : -EOPNOTSUPP;
 	if (strncmp(name, "user.", 5) != 0)
-		return write && (!strncmp(name, "trusted.", 8) || !strncmp(name, "security.", 9)) ? -EPERM : -EOPNOTSUPP;
-	return 0;
+		return -EOPNOTSUPP;
+	if (!S_ISREG(n->mode) && !S_ISDIR(n->mode))
+		return write ? -EPERM : -ENODATA;
+	return kp_node_permit(c->vfs, n, kp_call_cred(c), write ? W_OK : R_OK);
 }
 
 static int set_xattr(struct kp_call *c, const struct target *t, uint64_t addr, uint64_t size, int flags)
 {
 	kp_autofree char *value = NULL;
 	char path[PATH_MAX + 32];
-	int rc = check_name(c->str, true);
+	int rc = check_length(c->str);
 
 	if (flags & ~(XATTR_CREATE | XATTR_REPLACE))
 		return -EINVAL;
-	if (size > XATTR_SIZE_MAX)
-		return -E2BIG;
 	if (rc)
 		return rc;
+	if (size > XATTR_SIZE_MAX)
+		return -E2BIG;
 	value = kp_calloc(1, size ? size : 1);
 	rc = kp_call_get(c, addr, value, size);
 	if (rc)
 		return rc;
 	return CHANGE(c, t, n, ({
-		int r = !S_ISREG(n->mode) && !S_ISDIR(n->mode) ? -EPERM : kp_node_permit(c->vfs, n, kp_call_cred(c), W_OK);
+		int r = permit_xattr(c, n, c->str, true);
 		if (!r)
 			r = kp_copy_up(c->vfs, n, KP_COPY_DATA);
 		if (!r)
@@ -282,12 +290,12 @@ int kp_sys_fsetxattr(struct kp_call *c)
 static int remove_xattr(struct kp_call *c, const struct target *t)
 {
 	char path[PATH_MAX + 32];
-	int rc = check_name(c->str, true);
+	int rc = check_length(c->str);
 
 	if (rc)
 		return rc;
 	return CHANGE(c, t, n, ({
-		int r = !S_ISREG(n->mode) && !S_ISDIR(n->mode) ? -EPERM : kp_node_permit(c->vfs, n, kp_call_cred(c), W_OK);
+		int r = permit_xattr(c, n, c->str, true);
 		if (!r)
 			r = kp_node_xattr_path(c->vfs, n, path, sizeof(path));
 		if (!r && !path[0])
@@ -327,7 +335,7 @@ static int read_xattr(struct kp_call *c, const struct target *t, const char *nam
 	if (!rc && n->origin == KP_ABSENT)
 		rc = -ENOENT;
 	if (!rc && name)
-		rc = kp_node_permit(c->vfs, n, kp_call_cred(c), R_OK);
+		rc = permit_xattr(c, n, name, false);
 	if (!rc)
 		rc = kp_node_xattr_path(c->vfs, n, path, sizeof(path));
 	if (!rc && !path[0]) {
@@ -361,7 +369,7 @@ static int get_xattr(struct kp_call *c, const struct target *t)
 {
 	kp_autofree char *buf = NULL;
 	ssize_t len = 0;
-	int rc = check_name(c->str, false);
+	int rc = check_length(c->str);
 
 	if (rc)
 		return rc;

@@ -21,7 +21,10 @@ struct kp_lent {
 	pthread_mutex_t lock;
 	pthread_cond_t returned;
 	atomic_uint count;
-	pid_t tid[16];
+	struct kp_lent_thread {
+		pid_t tid;
+		bool called; /* it makes its next call already */
+	} thread[16];
 };
 
 struct kp_engine {

@@ -76,22 +76,6 @@ static int write_over(struct kp_call *c, struct borrowed *b)
 	return 0;
 }
 
-/* After its answer the thread runs; once it rests anywhere again the kernel has the path. */
-static void wait_until_read(pid_t tid)
-{
-	char path[48], buf[16];
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/syscall", tid);
-	for (int i = 0; i < WAIT_STEPS; i++) {
-		kp_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-		if (fd < 0 || read(fd, buf, 7) != 7 || memcmp(buf, "running", 7) != 0)
-			return;
-		if (i >= BUSY_STEPS)
-			(void)usleep(5000);
-	}
-}
-
 static void give_back(struct borrowed *b)
 {
 	char now[2];
@@ -106,11 +90,11 @@ void kp_lent_init(struct kp_lent *l)
 	pthread_cond_init(&l->returned, NULL);
 }
 
-static pid_t *lent_slot(struct kp_lent *l, pid_t tid)
+static struct kp_lent_thread *lent_slot(struct kp_lent *l, pid_t tid)
 {
-	for (size_t i = 0; i < sizeof(l->tid) / sizeof(l->tid[0]); i++)
-		if (l->tid[i] == tid)
-			return &l->tid[i];
+	for (size_t i = 0; i < KP_ARRAY_LEN(l->thread); i++)
+		if (l->thread[i].tid == tid)
+			return &l->thread[i];
 	return NULL;
 }
 
@@ -121,24 +105,27 @@ static pid_t *lent_slot(struct kp_lent *l, pid_t tid)
 void kp_traced_settle(struct kp_call *c)
 {
 	struct kp_lent *l = &c->engine->lent;
+	struct kp_lent_thread *slot;
 
 	if (!atomic_load(&l->count))
 		return;
 	kp_going_slow();
 	pthread_mutex_lock(&l->lock);
-	while (lent_slot(l, c->tid))
+	while ((slot = lent_slot(l, c->tid))) {
+		slot->called = true;
 		pthread_cond_wait(&l->returned, &l->lock);
+	}
 	pthread_mutex_unlock(&l->lock);
 }
 
 static void lend(struct kp_lent *l, pid_t tid)
 {
-	pid_t *slot;
+	struct kp_lent_thread *slot;
 
 	pthread_mutex_lock(&l->lock);
 	while (!(slot = lent_slot(l, 0)))
 		pthread_cond_wait(&l->returned, &l->lock);
-	*slot = tid;
+	*slot = (struct kp_lent_thread){.tid = tid};
 	atomic_fetch_add(&l->count, 1);
 	pthread_mutex_unlock(&l->lock);
 }
@@ -146,10 +133,52 @@ static void lend(struct kp_lent *l, pid_t tid)
 static void take_back(struct kp_lent *l, pid_t tid)
 {
 	pthread_mutex_lock(&l->lock);
-	*lent_slot(l, tid) = 0;
+	*lent_slot(l, tid) = (struct kp_lent_thread){0};
 	atomic_fetch_sub(&l->count, 1);
 	pthread_cond_broadcast(&l->returned);
 	pthread_mutex_unlock(&l->lock);
+}
+
+/* R, D, S, t...; 0 when the thread is gone. */
+static char state_of(pid_t tid)
+{
+	char path[48], buf[64];
+	const char *end;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", tid);
+	kp_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
+	buf[n < 0 ? 0 : n] = '\0';
+	end = strrchr(buf, ')'); /* the name before it may hold anything */
+	return end && end[1] ? end[2] : 0;
+}
+
+/*
+ * After its answer the thread runs; once it rests, or makes another call, the kernel has the path. D is no rest: it may be fetching
+ * the path's page. Nor does /proc/PID/syscall tell: it takes a thread that is being woken on another core (TASK_WAKING) for one that
+ * still waits.
+ */
+static void wait_until_read(struct kp_lent *l, pid_t tid)
+{
+	for (int i = 0; i < WAIT_STEPS; i++) {
+		struct kp_lent_thread *slot;
+		bool called;
+		char state;
+
+		pthread_mutex_lock(&l->lock);
+		slot = lent_slot(l, tid);
+		called = !slot || slot->called;
+		pthread_mutex_unlock(&l->lock);
+		if (called)
+			return;
+		state = state_of(tid);
+		if (state != 'R' && state != 'D')
+			return;
+		if (i >= BUSY_STEPS)
+			(void)usleep(5000);
+	}
 }
 
 int kp_traced_rewrite(struct kp_call *c)
@@ -169,7 +198,7 @@ int kp_traced_rewrite(struct kp_call *c)
 		rc = write_over(c, &b);
 		if (!rc) {
 			(void)kp_trap_continue(c->trap, c->n.id);
-			wait_until_read(c->tid);
+			wait_until_read(&c->engine->lent, c->tid);
 		}
 		if (b.mem_fd >= 0)
 			give_back(&b);
