@@ -79,7 +79,7 @@ for place in $where; do
     echo "not ok $number - $place: native $native_status, inside $inside_status"
     diff "$out/native" "$out/inside" | grep '^[<>] [0-9]*/' | cut -d/ -f1 | tr -d '<> ' | sort -un | tr '\n' ' ' | sed 's/^/# seeds that differ: /'
     echo
-    diff -U3 --label native --label inside "$out/native" "$out/inside" | sed 's/^/# /' | cut -c1-300 | head -"${LINES_SHOWN:-30}"
+    diff -U3 --label native --label inside "$out/native" "$out/inside" | sed 's/^/# /' | cut -c1-900 | head -"${LINES_SHOWN:-30}"
     status=1
   fi
 done

@@ -235,8 +235,11 @@ static int permit_xattr(struct kp_call *c, const struct kp_node *n, const char *
 		return write ? -EPERM : -ENODATA;
 	if (!strncmp(name, "security.", 9))
 		return write ? -EPERM : -EOPNOTSUPP;
-	if (strncmp(name, "user.", 5) != 0)
-		return -EOPNOTSUPP;
+	if (strncmp(name, "user.", 5) != 0) {
+		int rc = kp_node_permit(c->vfs, n, kp_call_cred(c), write ? W_OK : R_OK);
+
+		return rc ? rc : -EOPNOTSUPP;
+	}
 	if (!S_ISREG(n->mode) && !S_ISDIR(n->mode))
 		return write ? -EPERM : -ENODATA;
 	return kp_node_permit(c->vfs, n, kp_call_cred(c), write ? W_OK : R_OK);

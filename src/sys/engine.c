@@ -2,9 +2,11 @@
 /* The engine: workers that take notifications, run the row's handler and carry out its reply. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
@@ -247,6 +249,18 @@ static void read_cred(struct kp_cred *cred)
 	cred->group_count = n > 0 ? (size_t)n : 0;
 }
 
+/* What root changes for a guest loses its set-id bits, as it does for everybody whom the kernel does not know to have CAP_FSETID. */
+static void give_up_fsetid(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct caps[2] = {0};
+
+	if (syscall(SYS_capget, &header, caps) == 0) {
+		caps[0].effective &= ~(1U << CAP_FSETID);
+		(void)syscall(SYS_capset, &header, caps);
+	}
+}
+
 int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_engine, struct kp_err *err)
 {
 	struct kp_engine *e = kp_calloc(1, sizeof(*e));
@@ -262,6 +276,7 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	read_cred(&e->cred);
 	pthread_mutex_init(&e->exec_lock, NULL);
 	pthread_mutex_init(&e->trace_lock, NULL);
+	give_up_fsetid();
 	kp_lent_init(&e->lent);
 	pthread_mutex_init(&e->turn_lock, NULL);
 	pthread_cond_init(&e->turn, NULL);

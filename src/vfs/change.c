@@ -15,6 +15,8 @@ static int may_create(struct kp_vfs *v, const struct kp_node *n, const struct kp
 {
 	if (n->origin != KP_ABSENT || n->last != KP_LAST_NORM)
 		return -EEXIST;
+	if (n->too_long)
+		return -ENAMETOOLONG;
 	if (n->trailing_slash && !dir)
 		return -ENOENT;
 	return kp_node_permit_parent(v, n, cred, false);
@@ -237,6 +239,8 @@ int kp_unlink(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 
 	if (n->last != KP_LAST_NORM)
 		return -EISDIR;
+	if (n->too_long)
+		return -ENAMETOOLONG;
 	if (n->trailing_slash)
 		return n->origin == KP_ABSENT ? -ENOENT : S_ISDIR(n->mode) ? -EISDIR : -ENOTDIR;
 	rc = may_remove(v, n, cred);
@@ -259,6 +263,8 @@ int kp_rmdir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 		return -ENOTEMPTY;
 	if (n->last == KP_LAST_ROOT)
 		return -EBUSY;
+	if (n->too_long)
+		return -ENAMETOOLONG;
 	rc = may_remove(v, n, cred);
 	if (rc)
 		return rc;
@@ -285,7 +291,7 @@ int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const st
 	if (from->origin == KP_ABSENT)
 		return -ENOENT;
 	rc = may_create(v, to, cred, false);
-	if (rc == -EEXIST || rc == -ENOENT)
+	if (rc == -EEXIST || rc == -ENOENT || rc == -ENAMETOOLONG)
 		return rc;
 	if (from->parent.bind != to->parent.bind || from->origin == KP_PROC || to->parent.proc)
 		return -EXDEV;

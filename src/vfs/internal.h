@@ -62,6 +62,13 @@ static inline bool kp_may_have_record(mode_t inode_mode)
 {
 	return S_ISDIR(inode_mode) || (S_ISREG(inode_mode) && inode_mode & KP_RECORD_BIT);
 }
+/* The mode that the guest sees. Set-id bits are always the inode's: the kernel takes them away when a guest writes. */
+static inline mode_t kp_guest_mode(mode_t inode_mode, const struct kp_record *r)
+{
+	mode_t kept = S_IFMT | (S_ISREG(inode_mode) ? S_ISUID | S_ISGID : 0);
+
+	return r->flags & KP_REC_MODE ? (inode_mode & kept) | (r->mode & 07777 & ~kept) : inode_mode;
+}
 /* rel is below the upper's root. A missing record reads as all zeros. */
 int kp_record_read(const struct kp_vfs *v, const char *rel, struct kp_record *ret);
 int kp_record_write_fd(int fd, const struct kp_record *r);

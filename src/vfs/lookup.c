@@ -78,9 +78,7 @@ static int lookup_upper(struct kp_vfs *v, const struct kp_dir *dir, struct kp_no
 			return rc;
 	}
 	child->origin = KP_UPPER;
-	child->mode = child->st.st_mode;
-	if (rec.flags & KP_REC_MODE)
-		child->mode = (child->mode & S_IFMT) | (rec.mode & 07777);
+	child->mode = kp_guest_mode(child->st.st_mode, &rec);
 	child->ino = rec.flags & KP_REC_INO ? rec.ino : 0;
 	take_owner(child, child->st.st_uid, child->st.st_gid);
 	if (!S_ISDIR(child->mode) && !child->ino)
@@ -243,7 +241,7 @@ void kp_lookup_root(struct kp_vfs *v, struct kp_node *node)
 	static _Thread_local struct kp_vfs *whose;
 	unsigned now = atomic_load(&v->generation);
 	enum kp_last last = node->last;
-	bool slash = node->trailing_slash;
+	bool slash = node->trailing_slash, too_long = node->too_long;
 
 	if (!known || whose != v || generation != now) {
 		if (!known)
@@ -257,4 +255,5 @@ void kp_lookup_root(struct kp_vfs *v, struct kp_node *node)
 	memcpy(&node->lower, &known->lower, sizeof(*node) - offsetof(struct kp_node, lower));
 	node->last = last;
 	node->trailing_slash = slash;
+	node->too_long = too_long;
 }

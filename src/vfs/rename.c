@@ -76,7 +76,9 @@ static int check_names(const struct kp_node *from, const struct kp_node *to, uns
 	if (to->last != KP_LAST_NORM)
 		return flags & RENAME_NOREPLACE ? -EEXIST : -EBUSY;
 	if (from->origin == KP_ABSENT)
-		return -ENOENT;
+		return from->too_long ? -ENAMETOOLONG : -ENOENT;
+	if (to->too_long)
+		return -ENAMETOOLONG;
 	if (flags & RENAME_NOREPLACE && to->origin != KP_ABSENT)
 		return -EEXIST;
 	if (exchange && to->origin == KP_ABSENT)

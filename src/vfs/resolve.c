@@ -146,7 +146,7 @@ int kp_resolve_exact(struct kp_vfs *v, const char *guest, pid_t tid, struct kp_n
 
 	(void)snprintf(at.s, sizeof(at.s), "%s", guest);
 	ret_node->last = KP_LAST_NORM;
-	ret_node->trailing_slash = false;
+	ret_node->trailing_slash = ret_node->too_long = false;
 	return walk_exact(v, at.s, tid, ret_node, NULL);
 }
 
@@ -216,8 +216,7 @@ static void take_record(struct kp_node *n)
 	if (!kp_may_have_record(n->st.st_mode) ||
 	    getxattr(n->host.s, KP_RECORD_XATTR, &rec, sizeof(rec)) != (ssize_t)sizeof(rec))
 		return;
-	if (rec.flags & KP_REC_MODE)
-		n->mode = (n->mode & S_IFMT) | (rec.mode & 07777);
+	n->mode = kp_guest_mode(n->st.st_mode, &rec);
 	if (rec.flags & KP_REC_INO)
 		n->ino = rec.ino;
 }
@@ -227,7 +226,7 @@ int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struc
 	struct kp_entry e;
 
 	n->last = KP_LAST_NORM;
-	n->lower = n->whiteout = n->opaque = false;
+	n->lower = n->whiteout = n->opaque = n->too_long = false;
 	n->entry = KP_NO_ENTRY;
 	n->ino = 0;
 	n->host = *link;
@@ -348,7 +347,8 @@ static int step(struct walk *w, const char *name, size_t len, bool last)
 	if (last && w->in->create && n->trailing_slash)
 		return -EISDIR;
 	dir = n->self;
-	rc = kp_gpath_push(&n->guest, name, len);
+	n->too_long = last && w->in->name_only && len > NAME_MAX;
+	rc = kp_gpath_push(&n->guest, name, n->too_long ? NAME_MAX : len);
 	if (rc)
 		return rc;
 	hit = last ? NULL : kp_dircache_get(w->v, n->guest.s, &ino);
@@ -359,7 +359,12 @@ static int step(struct walk *w, const char *name, size_t len, bool last)
 		return 0;
 	}
 	w->partial = false;
-	rc = kp_lookup_child(w->v, &dir, name, len, w->in->tid, n);
+	rc = kp_lookup_child(w->v, &dir, name, n->too_long ? NAME_MAX : len, w->in->tid, n);
+	if (n->too_long) {
+		n->origin = KP_ABSENT;
+		n->mode = 0;
+		return 0;
+	}
 	if (rc)
 		return rc;
 	if (w->in->resolve & RESOLVE_NO_XDEV && n->origin != KP_ABSENT &&
@@ -390,6 +395,7 @@ static int begin(struct walk *w)
 		return rc;
 	w->node->trailing_slash = path[len - 1] == '/';
 	w->node->last = KP_LAST_ROOT;
+	w->node->too_long = false;
 	if (w->in->resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT))
 		w->root_len = strlen(w->in->start);
 	if (path[0] == '/')

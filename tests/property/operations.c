@@ -183,7 +183,7 @@ static void op_open_dir(void)
 
 static void op_openat2(void)
 {
-	static const uint64_t resolve[] = {RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV};
+	static const uint64_t resolve[] = {RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS};
 	int start = a_start();
 	const char *path = a_path();
 	struct open_how how = {.flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | (one_in(3) ? O_PATH : 0), .resolve = PICK(resolve)};
