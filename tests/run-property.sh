@@ -51,7 +51,7 @@ fresh() {
 }
 
 pack() { # the tree as it is
-  tar -C / --owner=0 --group=0 -cf "$out/tree.tar" "${work#/}/t" || return 1
+  tar -C / --owner=0 --group=0 -cf "$out/tree.tar" "${work#/}" || return 1
   printf 'kapsel: 1\nname: property\nentry: {command: [/operations]}\ncontents:\n  - tar: %s\n  - copy: {from: %s, to: /operations}\n' \
     "$out/tree.tar" "$build/tests/property/operations" >"$out/manifest.yaml"
   "$build/kapsel" pack --quiet "$out/manifest.yaml" -o "$out/image.kapsel"

@@ -80,27 +80,42 @@ int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start)
 }
 
 /* From a directory that was removed "." and ".." still lead somewhere, and nothing else does. */
-static int walk_from_removed(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node *ret_node)
+static int walk_from_removed(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node *n)
 {
 	const char *p = c->path[i];
 	struct kp_gpath up;
 	int rc;
 
-	while (p[0] == '.' && (p[1] == '/' || !p[1]))
-		p += 1 + strspn(p + 1, "/");
-	if (!*p) {
-		rc = kp_call_fd_node(c, c->dirfd[i], ret_node);
-		ret_node->last = KP_LAST_DOT;
-		return rc;
-	}
-	if (strcspn(p, "/") != 2 || strncmp(p, "..", 2) != 0)
-		return -ENOENT;
 	(void)snprintf(up.s, sizeof(up.s), "%s", w->start);
 	kp_gpath_parent(&up, &up);
+	rc = kp_call_fd_node(c, c->dirfd[i], n);
+	if (!rc)
+		rc = kp_permit(w->cred, n->st.st_mode, n->st.st_uid, n->st.st_gid, X_OK);
+	if (rc)
+		return rc;
+	while (p[0] == '.' && (p[1] == '/' || !p[1]))
+		p += 1 + strspn(p + 1, "/");
+	n->last = KP_LAST_DOT;
+	if (!*p)
+		return 0;
+	if (w->resolve)
+		return -ENOENT;
+	if (strcspn(p, "/") != 2 || strncmp(p, "..", 2) != 0) {
+		n->origin = KP_ABSENT;
+		n->mode = 0;
+		n->last = KP_LAST_NORM;
+		n->last_error = -ENOENT;
+		return w->name_only && !strchr(p, '/') ? 0 : -ENOENT;
+	}
 	p += 2 + strspn(p + 2, "/");
+	if (!*p) {
+		rc = kp_resolve_exact(c->vfs, up.s, c->tid, n);
+		n->last = KP_LAST_DOTDOT;
+		return rc;
+	}
 	w->start = up.s;
-	w->path = *p ? p : ".";
-	rc = kp_resolve(c->vfs, w, ret_node);
+	w->path = p;
+	rc = kp_resolve(c->vfs, w, n);
 	w->start = NULL;
 	return rc;
 }
@@ -118,7 +133,7 @@ int kp_call_walk(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node 
 		return -ENOENT;
 	if (c->path[i][0] != '/' || w->resolve & RESOLVE_IN_ROOT) {
 		rc = kp_call_start(c, c->dirfd[i], &start);
-		if (rc == -ENOENT && start.s[1] && !w->resolve)
+		if (rc == -ENOENT && start.s[1])
 			return walk_from_removed(c, i, w, ret_node);
 		if (rc)
 			return rc;

@@ -15,8 +15,8 @@ static int may_create(struct kp_vfs *v, const struct kp_node *n, const struct kp
 {
 	if (n->origin != KP_ABSENT || n->last != KP_LAST_NORM)
 		return -EEXIST;
-	if (n->too_long)
-		return -ENAMETOOLONG;
+	if (n->last_error)
+		return n->last_error;
 	if (n->trailing_slash && !dir)
 		return -ENOENT;
 	return kp_node_permit_parent(v, n, cred, false);
@@ -181,7 +181,7 @@ int kp_make_dir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred,
 		rc = finish(v, &p, n, cred);
 	if (rc)
 		(void)unlinkat(p.dirfd, place_name(&p), AT_REMOVEDIR);
-	kp_standin_remove(v, &n->guest);
+	kp_standin_remove(v, n);
 	kp_dircache_void(v);
 	return rc;
 }
@@ -239,8 +239,8 @@ int kp_unlink(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 
 	if (n->last != KP_LAST_NORM)
 		return -EISDIR;
-	if (n->too_long)
-		return -ENAMETOOLONG;
+	if (n->last_error)
+		return n->last_error;
 	if (n->trailing_slash)
 		return n->origin == KP_ABSENT ? -ENOENT : S_ISDIR(n->mode) ? -EISDIR : -ENOTDIR;
 	rc = may_remove(v, n, cred);
@@ -263,8 +263,8 @@ int kp_rmdir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 		return -ENOTEMPTY;
 	if (n->last == KP_LAST_ROOT)
 		return -EBUSY;
-	if (n->too_long)
-		return -ENAMETOOLONG;
+	if (n->last_error)
+		return n->last_error;
 	rc = may_remove(v, n, cred);
 	if (rc)
 		return rc;
@@ -278,7 +278,7 @@ int kp_rmdir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 	if (n->origin == KP_UPPER || n->lower)
 		rc = kp_upper_remove(v, n);
 	if (!rc)
-		kp_standin_remove(v, &n->guest);
+		kp_standin_remove(v, n);
 	kp_dircache_void(v);
 	return rc;
 }
@@ -291,7 +291,7 @@ int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const st
 	if (from->origin == KP_ABSENT)
 		return -ENOENT;
 	rc = may_create(v, to, cred, false);
-	if (rc == -EEXIST || rc == -ENOENT || rc == -ENAMETOOLONG)
+	if (rc == -EEXIST || rc == -ENOENT || (rc && rc == to->last_error))
 		return rc;
 	if (from->parent.bind != to->parent.bind || from->origin == KP_PROC || to->parent.proc)
 		return -EXDEV;

@@ -241,7 +241,8 @@ void kp_lookup_root(struct kp_vfs *v, struct kp_node *node)
 	static _Thread_local struct kp_vfs *whose;
 	unsigned now = atomic_load(&v->generation);
 	enum kp_last last = node->last;
-	bool slash = node->trailing_slash, too_long = node->too_long;
+	bool slash = node->trailing_slash;
+	int last_error = node->last_error;
 
 	if (!known || whose != v || generation != now) {
 		if (!known)
@@ -255,5 +256,5 @@ void kp_lookup_root(struct kp_vfs *v, struct kp_node *node)
 	memcpy(&node->lower, &known->lower, sizeof(*node) - offsetof(struct kp_node, lower));
 	node->last = last;
 	node->trailing_slash = slash;
-	node->too_long = too_long;
+	node->last_error = last_error;
 }

@@ -74,7 +74,7 @@ struct kp_node {
 	bool whiteout;      /* absent because the upper hides it */
 	bool nameless;      /* KP_IMAGE, reached through a descriptor: it cannot be changed (there is no name to copy it up to) */
 	bool opaque;        /* a directory of the upper that hides what is below */
-	bool too_long;      /* absent because the name is longer than names are: said when the kernel would look it up */
+	int last_error;     /* absent, and this is why: said when the kernel would look the last name up, after other checks */
 	bool trailing_slash; /* the caller wrote one: must be a directory */
 	enum kp_last last;
 	struct kp_dir parent; /* the directory that holds the name */

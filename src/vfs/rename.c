@@ -76,9 +76,9 @@ static int check_names(const struct kp_node *from, const struct kp_node *to, uns
 	if (to->last != KP_LAST_NORM)
 		return flags & RENAME_NOREPLACE ? -EEXIST : -EBUSY;
 	if (from->origin == KP_ABSENT)
-		return from->too_long ? -ENAMETOOLONG : -ENOENT;
-	if (to->too_long)
-		return -ENAMETOOLONG;
+		return from->last_error ? from->last_error : -ENOENT;
+	if (to->last_error)
+		return to->last_error;
 	if (flags & RENAME_NOREPLACE && to->origin != KP_ABSENT)
 		return -EEXIST;
 	if (exchange && to->origin == KP_ABSENT)
@@ -208,6 +208,8 @@ static int move(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
 		rc = renameat2(v->upper_fd, from->guest.s + 1, v->upper_fd, to->guest.s + 1,
 			       from_lower ? RENAME_WHITEOUT : 0) < 0 ? -errno : 0;
 	}
+	if (!rc && dir && S_ISDIR(to->mode))
+		kp_standin_remove(v, to);
 	if (!rc && dir)
 		kp_standin_rename(v, &from->guest, &to->guest);
 	if (dir)
@@ -238,5 +240,7 @@ int kp_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const 
 	rc = kp_copy_up_tree(v, from);
 	if (!rc)
 		rc = kp_upper_parents(v, &to->guest);
+	if (!rc && to->origin == KP_IMAGE)
+		rc = kp_keep_other_names(v, to);
 	return rc ? rc : move(v, from, to);
 }

@@ -146,7 +146,8 @@ int kp_resolve_exact(struct kp_vfs *v, const char *guest, pid_t tid, struct kp_n
 
 	(void)snprintf(at.s, sizeof(at.s), "%s", guest);
 	ret_node->last = KP_LAST_NORM;
-	ret_node->trailing_slash = ret_node->too_long = false;
+	ret_node->trailing_slash = false;
+	ret_node->last_error = 0;
 	return walk_exact(v, at.s, tid, ret_node, NULL);
 }
 
@@ -226,7 +227,8 @@ int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struc
 	struct kp_entry e;
 
 	n->last = KP_LAST_NORM;
-	n->lower = n->whiteout = n->opaque = n->too_long = false;
+	n->lower = n->whiteout = n->opaque = false;
+	n->last_error = 0;
 	n->entry = KP_NO_ENTRY;
 	n->ino = 0;
 	n->host = *link;
@@ -347,8 +349,9 @@ static int step(struct walk *w, const char *name, size_t len, bool last)
 	if (last && w->in->create && n->trailing_slash)
 		return -EISDIR;
 	dir = n->self;
-	n->too_long = last && w->in->name_only && len > NAME_MAX;
-	rc = kp_gpath_push(&n->guest, name, n->too_long ? NAME_MAX : len);
+	n->last_error = last && w->in->name_only && len > NAME_MAX ? -ENAMETOOLONG : 0;
+	len = n->last_error ? NAME_MAX : len;
+	rc = kp_gpath_push(&n->guest, name, len);
 	if (rc)
 		return rc;
 	hit = last ? NULL : kp_dircache_get(w->v, n->guest.s, &ino);
@@ -359,8 +362,8 @@ static int step(struct walk *w, const char *name, size_t len, bool last)
 		return 0;
 	}
 	w->partial = false;
-	rc = kp_lookup_child(w->v, &dir, name, n->too_long ? NAME_MAX : len, w->in->tid, n);
-	if (n->too_long) {
+	rc = kp_lookup_child(w->v, &dir, name, len, w->in->tid, n);
+	if (n->last_error) {
 		n->origin = KP_ABSENT;
 		n->mode = 0;
 		return 0;
@@ -395,7 +398,7 @@ static int begin(struct walk *w)
 		return rc;
 	w->node->trailing_slash = path[len - 1] == '/';
 	w->node->last = KP_LAST_ROOT;
-	w->node->too_long = false;
+	w->node->last_error = 0;
 	if (w->in->resolve & (RESOLVE_BENEATH | RESOLVE_IN_ROOT))
 		w->root_len = strlen(w->in->start);
 	if (path[0] == '/')

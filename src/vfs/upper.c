@@ -357,8 +357,7 @@ static int put_whiteout(struct kp_vfs *v, const struct kp_node *n)
 	return rc;
 }
 
-/* A file of an image that has more names: they go on counting right when all are in the upper. */
-static int keep_other_names(struct kp_vfs *v, const struct kp_node *n)
+int kp_keep_other_names(struct kp_vfs *v, const struct kp_node *n)
 {
 	struct kp_node *copy;
 	struct kp_entry e;
@@ -383,7 +382,7 @@ int kp_upper_remove(struct kp_vfs *v, const struct kp_node *n)
 	int rc;
 
 	if (n->lower) {
-		rc = keep_other_names(v, n);
+		rc = kp_keep_other_names(v, n);
 		if (!rc)
 			rc = kp_upper_parents(v, &n->guest);
 		return rc ? rc : put_whiteout(v, n);
@@ -418,16 +417,22 @@ int kp_standin(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *ret)
 	return rc;
 }
 
-void kp_standin_remove(struct kp_vfs *v, const struct kp_gpath *guest)
+void kp_standin_remove(struct kp_vfs *v, const struct kp_node *n)
 {
-	(void)kp_remove_tree(v->dirs_fd, guest->s + 1);
+	const char *rel = n->guest.s + 1;
+
+	/* Who is still in it sees the mode it had. */
+	if (n->mode && fchmodat(v->dirs_fd, rel, n->mode & 07777, 0) == 0 &&
+	    (unlinkat(v->dirs_fd, rel, AT_REMOVEDIR) == 0 || fchmodat(v->dirs_fd, rel, 0700, 0) < 0))
+		return;
+	(void)kp_remove_tree(v->dirs_fd, rel);
 }
 
 void kp_standin_rename(struct kp_vfs *v, const struct kp_gpath *from, const struct kp_gpath *to)
 {
 	struct kp_gpath up;
 
-	kp_standin_remove(v, to);
+	(void)kp_remove_tree(v->dirs_fd, to->s + 1);
 	kp_gpath_parent(to, &up);
 	(void)kp_mkdir_all(v->dirs_fd, kp_gpath_rel(&up), 0700);
 	(void)renameat(v->dirs_fd, from->s + 1, v->dirs_fd, to->s + 1);

@@ -22,7 +22,9 @@ int kp_upper_add_flags(struct kp_vfs *v, const char *rel, uint8_t flags);
 int kp_upper_note_number(struct kp_vfs *v, const struct kp_gpath *file);
 /* Owner of something just made for cred (only root has others than itself). */
 int kp_upper_give(int dirfd, const char *name, const struct kp_node *n, const struct kp_cred *cred);
-void kp_standin_remove(struct kp_vfs *v, const struct kp_gpath *guest);
+/* A file of an image that has more names: they go on counting right when all are in the upper. */
+int kp_keep_other_names(struct kp_vfs *v, const struct kp_node *n);
+void kp_standin_remove(struct kp_vfs *v, const struct kp_node *n);
 void kp_standin_rename(struct kp_vfs *v, const struct kp_gpath *from, const struct kp_gpath *to);
 int kp_copy_up_tree(struct kp_vfs *v, struct kp_node *n);
 /* The node may have changed: looks it up again by its path. */
