@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Random operations on a plain directory and, the same ones, inside a layered one: every result and the trees must be equal. TAP.
-#   run-property.sh BUILD-DIR     SEEDS="1 2 3" or COUNT=100, STEPS=1000, WHERE="image ..."
+#   run-property.sh BUILD-DIR     SEEDS="1 2 3" or COUNT=100, ROOT_COUNT=20 of them as root, STEPS=1000, WHERE="image writecopy merged half-writecopy"
 # A difference is seen again with SEEDS=N alone: seeds do not touch each other's trees.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -9,7 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 [ "${1-}" != --inner ] || { inner=1 && shift; }
 build=$(cd "${1:?BUILD-DIR}" && pwd)
-steps=${STEPS:-1000} seeds=${SEEDS:-$(seq 1 "${COUNT:-100}" | tr '\n' ' ')} where=${WHERE:-image}
+steps=${STEPS:-1000} seeds=${SEEDS:-$(seq 1 "${COUNT:-100}" | tr '\n' ' ')} where=${WHERE:-image writecopy merged half-writecopy}
 
 stage_and_run() { # copies what is needed to where any user can read it, then runs for each user
   stage=$(public_dir kapsel-property)
@@ -20,7 +20,10 @@ stage_and_run() { # copies what is needed to where any user can read it, then ru
   cp "$build/kapsel" "$build/kapsel-pack" "$stage/"
   status=0
   echo "# as uid $(id -u)"
-  SEEDS=$seeds STEPS=$steps WHERE=$where sh "$stage/tests/run-property.sh" --inner "$stage" || status=1
+  mine=$seeds
+  # Root's guests have no more rights than others: a sample of them will do.
+  [ "$(id -u)" != 0 ] || mine=$(echo "$seeds" | tr ' ' '\n' | grep . | head -"${ROOT_COUNT:-20}" | tr '\n' ' ')
+  SEEDS=$mine STEPS=$steps WHERE=$where sh "$stage/tests/run-property.sh" --inner "$stage" || status=1
   if [ "$(id -u)" = 0 ] && can_become_user; then
     echo "# as uid $TEST_UID"
     as_user env SEEDS="$seeds" STEPS="$steps" WHERE="$where" sh "$stage/tests/run-property.sh" --inner "$stage" || status=1
@@ -50,38 +53,75 @@ fresh() {
   sh "$build/tests/property/fixture.sh" "$work/t" $seeds
 }
 
-pack() { # the tree as it is
-  tar -C / --owner=0 --group=0 -cf "$out/tree.tar" "${work#/}" || return 1
+pack() { # TREE: as $work/t
+  rm -rf "$out/stage" && mkdir -p "$out/stage/${work#/}" || return 1
+  chmod 0755 "$out/stage/${work#/}"
+  [ ! -e "$1" ] || cp -a "$1" "$out/stage/${work#/}/t" || return 1
+  tar -C "$out/stage" --owner=0 --group=0 -cf "$out/tree.tar" "${work#/}" || return 1
   printf 'kapsel: 1\nname: property\nentry: {command: [/operations]}\ncontents:\n  - tar: %s\n  - copy: {from: %s, to: /operations}\n' \
     "$out/tree.tar" "$build/tests/property/operations" >"$out/manifest.yaml"
   "$build/kapsel" pack --quiet "$out/manifest.yaml" -o "$out/image.kapsel"
 }
 
-begun=$(date +%s)
-fresh
-# shellcheck disable=SC2086 # words
-plain env -i "$build/tests/property/operations" "$work/t" "$steps" $seeds >"$out/native" 2>&1
-native_status=$?
+# What a host program sees of the tree, but for times of this run.
+listing() {
+  (cd "$work/t" && find . -printf '%P %y %m %n %l ' \( -type f -printf '%s' -o -true \) -printf '\n' | sort)
+}
+
+natively() { # LINKS MINUS: once for each fixture
+  [ "${native_of-}" != "$1$2" ] || return 0
+  native_of=$1$2
+  LINKS=$1 fresh
+  # shellcheck disable=SC2086 # words
+  plain env -i "$build/tests/property/operations" "$work/t" "$2$steps" $seeds >"$out/native" 2>&1
+  native_status=$?
+  chmod -R u+rwx "$work/t"
+  listing >"$out/native.listing"
+}
+
+# Each seed's tree in two halves: the image has some of it, the host the rest, a directory both.
+split() {
+  cp -a "$work/t" "$out/image-half" && rm -rf "$out/image-half"/*/w/a "$out/image-half"/*/w/c "$out/image-half"/*/w/m "$out/image-half"/*/w/d/h
+  for seed in $seeds; do
+    (cd "$work/t/$seed/w" && rm -rf b l y d/e d/a d/x)
+    touch -d @1000000000 "$work/t/$seed/w" "$work/t/$seed/w/d" "$out/image-half/$seed/w" "$out/image-half/$seed/w/d"
+  done
+}
+
 number=0 status=0
 for place in $where; do
   number=$((number + 1))
-  fresh
+  begun=$(date +%s)
+  case $place in image | merged) links=yes ;; *) links=no ;; esac
+  case $place in merged) minus=- ;; *) minus= ;; esac
+  natively $links "$minus"
+  LINKS=$links fresh
+  options='' after=
   case $place in
-    image) pack && rm -rf "$work/t" || status=1 ;;
+    image) pack "$work/t" && rm -rf "$work/t" ;;
+    writecopy | merged) pack /nothing && options="--mode $work/t=$place" ;;
+    half-writecopy) split && pack "$out/image-half" && options="--mode $work/t=writecopy" ;;
     *) echo "Bail out! WHERE=$place" && exit 1 ;;
-  esac
+  esac || status=1
+  case $place in *writecopy) listing >"$out/before" ;; esac
   # shellcheck disable=SC2086 # words
-  (cd / && "$build/kapsel" run --quiet --rm "$out/image.kapsel" -- /operations "$work/t" "$steps" $seeds) >"$out/inside" 2>&1 </dev/null
+  (cd / && "$build/kapsel" run --quiet --rm $options "$out/image.kapsel" -- /operations "$work/t" "$minus$steps" $seeds) >"$out/inside" 2>&1 </dev/null
   inside_status=$?
-  if [ $native_status = 0 ] && [ $inside_status = 0 ] && cmp -s "$out/native" "$out/inside"; then
+  case $place in *merged) chmod -R u+rwx "$work/t" ;; esac
+  case $place in
+    *writecopy) listing | cmp -s - "$out/before" || after=', and the host was changed' ;;
+    merged) listing | cmp -s - "$out/native.listing" || after=', and the host has another tree' ;;
+  esac
+  if [ $native_status = 0 ] && [ $inside_status = 0 ] && [ -z "$after" ] && cmp -s "$out/native" "$out/inside"; then
     echo "ok $number - $place: $(grep -c '^[0-9]*/[0-9]* ' "$out/native") operations, $(wc -l <"$out/native") lines, $(($(date +%s) - begun)) s"
   else
-    echo "not ok $number - $place: native $native_status, inside $inside_status"
+    echo "not ok $number - $place: native $native_status, inside $inside_status$after"
     diff "$out/native" "$out/inside" | grep '^[<>] [0-9]*/' | cut -d/ -f1 | tr -d '<> ' | sort -un | tr '\n' ' ' | sed 's/^/# seeds that differ: /'
     echo
     diff -U3 --label native --label inside "$out/native" "$out/inside" | sed 's/^/# /' | cut -c1-900 | head -"${LINES_SHOWN:-30}"
     status=1
   fi
+  rm -rf "$out/image-half"
 done
 echo "1..$number"
 exit $status

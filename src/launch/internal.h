@@ -69,4 +69,12 @@ bool kp_relay_to_guest(struct kp_relay *t);
 bool kp_relay_from_guest(struct kp_relay *t);
 void kp_relay_close(struct kp_relay *t); /* shows what is left, restores the terminal */
 
+/* modes.c: the rules of the manifest and of --mode, into plan->rules. */
+int kp_plan_modes(struct kp_plan *plan, const char *const *options, size_t count, struct kp_err *err);
+/* Where a rule shows the host directory: a guest path, allocated; NULL: nowhere. */
+char *kp_rules_show(const struct kp_plan *plan, const char *host);
+/* Kapsel's own directories, which no mode shows. */
+char **kp_private_dirs(const char *instance_dir, const char *run_dir, const char *store_root, size_t *ret_count);
+void kp_private_dirs_free(char **dirs, size_t count);
+
 #endif

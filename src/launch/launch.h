@@ -19,6 +19,8 @@ struct kp_plan {
 	bool throw_away;
 	struct kp_bind *binds;
 	size_t bind_count;
+	struct kp_rule *rules;
+	size_t rule_count;
 	char *home, *user, *hostname;
 	char *trace; /* absolute host path or NULL */
 	char **argv, **envp; /* of the guest */
@@ -34,8 +36,8 @@ struct kp_request {
 	const char *instance; /* name or NULL */
 	const char *cwd, *trace;
 	bool throw_away;
-	const char *const *binds, *const *env, *const *unset; /* option values */
-	size_t bind_count, env_count, unset_count;
+	const char *const *binds, *const *modes, *const *env, *const *unset; /* option values */
+	size_t bind_count, mode_count, env_count, unset_count;
 	const char *start_as; /* name of a manifest command, or NULL */
 	char *const *command; /* what follows `--`, or NULL: the entry point */
 	size_t command_count;

@@ -6,6 +6,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include "launch/internal.h"
 #include "launch/launch.h"
 
 extern char **environ;
@@ -142,7 +143,7 @@ static int plan_command(struct kp_plan *plan, const struct kp_request *q, struct
 	return 0;
 }
 
-/* --cwd, else the host's directory where a bind shows it, else the manifest's, else the root. */
+/* --cwd, else the host's directory where a bind or a mode shows it, else the manifest's, else the root. */
 static int plan_cwd(struct kp_plan *plan, const struct kp_request *q, struct kp_err *err)
 {
 	char here[PATH_MAX];
@@ -162,6 +163,8 @@ static int plan_cwd(struct kp_plan *plan, const struct kp_request *q, struct kp_
 			}
 		}
 	}
+	if (getcwd(here, sizeof(here)) && (plan->cwd = kp_rules_show(plan, here)))
+		return 0;
 	plan->cwd = kp_strdup(plan->manifest->cwd ? plan->manifest->cwd : "/");
 	return 0;
 }
@@ -233,6 +236,8 @@ int kp_plan_make(struct kp_plan *plan, const struct kp_request *q, struct kp_err
 		r = kp_bind_parse(q->binds[i], &plan->binds[i], err);
 		plan->bind_count += !r;
 	}
+	if (!r)
+		r = kp_plan_modes(plan, q->modes, q->mode_count, err);
 	if (!r && q->trace) {
 		/* Checked here, where an error can still be told; the supervisor leaves this directory. */
 		kp_autoclose int fd = open(q->trace, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -262,6 +267,11 @@ void kp_plan_free(struct kp_plan *plan)
 		free((void *)(uintptr_t)plan->binds[i].guest);
 	}
 	free(plan->binds);
+	for (size_t i = 0; i < plan->rule_count; i++) {
+		free((void *)(uintptr_t)plan->rules[i].host);
+		free((void *)(uintptr_t)plan->rules[i].guest);
+	}
+	free(plan->rules);
 	free(plan->home);
 	free(plan->user);
 	free(plan->hostname);

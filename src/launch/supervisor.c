@@ -61,8 +61,9 @@ static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 	struct kp_vfs_options vo = {
 		.instance_dir = plan->instance->dir, .run_dir = s->run_dir, .layers = &layer, .layer_count = 1,
 		.binds = plan->binds, .bind_count = plan->bind_count, .hostname = plan->hostname,
-		.home = plan->home, .user = plan->user,
+		.home = plan->home, .user = plan->user, .rules = plan->rules, .rule_count = plan->rule_count,
 	};
+	char **private_dirs = NULL;
 	struct kp_engine_options eo = {
 		.run_dir = s->run_dir, .trace_path = plan->trace, .instance = plan->instance->name,
 	};
@@ -71,8 +72,12 @@ static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 	if (!r)
 		r = kp_store_attach(s->store, plan->image, &s->store_image, err);
 	layer.store = s->store_image;
-	if (!r)
+	if (!r) {
+		private_dirs = kp_private_dirs(vo.instance_dir, vo.run_dir, kp_store_root(s->store), &vo.private_count);
+		vo.private_dirs = (const char *const *)private_dirs;
 		r = kp_vfs_open(&vo, &s->vfs, err);
+		kp_private_dirs_free(private_dirs, vo.private_count);
+	}
 	eo.vfs = s->vfs;
 	if (!r)
 		r = kp_engine_start(&eo, &s->engine, err);

@@ -147,20 +147,21 @@ static int read_mode(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 {
 	struct kp_manifest *m = ctx;
 	kp_autofree char *text = NULL;
+	static const char *const names[] = {"full", "writecopy", "merged"};
 	char *path = NULL;
+	size_t mode = 0;
 	int rc = kp_yaml_text(y, at, &text, NULL);
 
 	if (rc)
 		return rc;
-	if (strcmp(text, "full") != 0) {
-		if (!strcmp(text, "writecopy") || !strcmp(text, "merged"))
-			return kp_yaml_fail(y, at, "mode `%s` is not supported by this version", text);
+	while (mode < KP_ARRAY_LEN(names) && strcmp(text, names[mode]) != 0)
+		mode++;
+	if (mode == KP_ARRAY_LEN(names))
 		return kp_yaml_fail(y, at, "`%s` is no mode: full, writecopy or merged", text);
-	}
 	if (kp_path_normalise(at->key, &path) < 0)
 		return kp_yaml_fail(y, at, "an absolute path without `..` was expected");
 	m->modes = kp_realloc(m->modes, (m->mode_count + 1) * sizeof(*m->modes));
-	m->modes[m->mode_count++] = (struct kp_mode_rule){path, KP_MODE_FULL, kp_yaml_mark(at)};
+	m->modes[m->mode_count++] = (struct kp_mode_rule){path, (enum kp_mode)mode, kp_yaml_mark(at)};
 	return 0;
 }
 

@@ -177,20 +177,22 @@ int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *n)
 	struct kp_hpath link;
 	struct kp_mapped m;
 	struct kp_entry e;
+	struct stat held;
 	int rc = fd == AT_FDCWD ? kp_task_cwd(c->tid, host, sizeof(host)) : kp_task_fd(c->tid, fd, host, sizeof(host));
 
 	if (rc)
 		return rc;
-	kp_map_host(c->vfs, host, &m);
-	if (m.kind == KP_MAP_GUEST && !m.deleted) {
-		rc = kp_resolve_exact(c->vfs, m.guest.s, c->tid, n);
-		if (!rc && n->origin != KP_ABSENT && n->origin != KP_MAGIC)
-			return 0;
-	}
 	if (fd == AT_FDCWD)
 		(void)snprintf(link.s, sizeof(link.s), "/proc/%d/cwd", c->tid);
 	else
 		(void)snprintf(link.s, sizeof(link.s), "/proc/%d/fd/%d", c->tid, fd);
+	kp_map_host(c->vfs, host, &m);
+	if (m.kind == KP_MAP_GUEST && !m.deleted) {
+		rc = kp_resolve_exact(c->vfs, m.guest.s, c->tid, n);
+		if (!rc && n->origin != KP_ABSENT && n->origin != KP_MAGIC &&
+		    (!m.rule || (stat(link.s, &held) == 0 && kp_same_object(c->vfs, n, &m, &held))))
+			return 0;
+	}
 	/* Copied up since: what is true of the file now is in the upper. */
 	if (m.kind == KP_MAP_IMAGE && !kp_resolve_exact(c->vfs, m.guest.s, c->tid, n) && n->origin == KP_UPPER &&
 	    !kp_image_entry(c->vfs->layers[m.layer].image, m.entry, &e) && n->ino == kp_ino_image(m.layer, e.ino))

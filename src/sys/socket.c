@@ -181,7 +181,7 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa, bool *ret_boun
 	if (!rc)
 		rc = kp_node_permit_parent(c->vfs, n, kp_call_cred(c), false);
 	kp_gpath_parent(&n->guest, &up);
-	if (!rc && n->parent.bind) {
+	if (!rc && kp_node_on_host(n)) {
 		char *slash = strrchr(n->host.s, '/');
 
 		*slash = '\0';

@@ -73,13 +73,15 @@ int kp_node_statx(struct kp_vfs *v, const struct kp_node *n, struct statx *x)
 		if (fstatat(AT_FDCWD, n->host.s, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			return -errno;
 		from_stat(&st, x);
-		return 0;
+		if (!n->ino)
+			return 0;
+		break; /* shown by a mode: part of the tree */
 	}
 	case KP_MAGIC:
 		from_stat(&n->st, x);
 		if (!n->ino)
 			return 0;
-		break; /* an open file of the upper */
+		break; /* an open file of the upper, or of the host */
 	case KP_ABSENT:
 	default:
 		return -ENOENT;
@@ -121,6 +123,10 @@ int kp_node_host_path(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath
 			return kp_standin(v, n, ret);
 		return snprintf(ret->s, sizeof(ret->s), "%s/%u", v->store_dir[n->layer].s, n->entry) < 0 ? -EIO : 0;
 	case KP_HOST:
+		if (S_ISDIR(n->mode))
+			return kp_standin(v, n, ret);
+		*ret = n->host;
+		return 0;
 	case KP_PROC:
 	case KP_MAGIC:
 		*ret = n->host;
@@ -135,6 +141,10 @@ int kp_node_watch_path(struct kp_vfs *v, const struct kp_node *n, struct kp_hpat
 {
 	if (n->origin == KP_UPPER)
 		return kp_path_join(ret->s, sizeof(ret->s), v->upper.s, n->guest.s);
+	if (n->origin == KP_HOST) {
+		*ret = n->host;
+		return 0;
+	}
 	return kp_node_host_path(v, n, ret);
 }
 
@@ -287,7 +297,7 @@ int kp_chmod(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, mo
 	rc = kp_copy_up(v, n, KP_COPY_DATA);
 	if (rc)
 		return rc;
-	if (n->origin == KP_MAGIC && n->ino)
+	if (n->origin == KP_MAGIC && n->ino && !n->self.rule)
 		return chmod_open_file(n, mode);
 	if (n->origin != KP_UPPER)
 		return chmod(n->host.s, mode & 07777) < 0 ? -errno : 0;

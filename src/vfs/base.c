@@ -67,28 +67,45 @@ static int put_dirs(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp_
 	return 0;
 }
 
-/* Each bind point, and every directory above it, exists in the tree even if no image has it. */
+/* In merged what the host does not have yet can come. */
+static int put_point(struct kp_vfs *v, const char *rel, const char *host, bool dir, struct kp_err *err)
+{
+	kp_autofree char *parent = kp_strdup(rel);
+	char *slash = strrchr(parent, '/');
+	struct stat st;
+	int rc = 0;
+
+	if (slash) {
+		*slash = '\0';
+		rc = kp_mkdir_all(v->base_fd, parent, 0755);
+	}
+	if (rc)
+		return rc;
+	if (stat(host, &st) == 0)
+		dir = S_ISDIR(st.st_mode);
+	else if (!dir)
+		return 0;
+	if (dir)
+		return mkdirat(v->base_fd, rel, 0755) < 0 && errno != EEXIST ? -errno : 0;
+	return faccessat(v->base_fd, rel, F_OK, 0) < 0 ? put_file(v, rel, "", 0, err) : 0;
+}
+
+/* Each bind point, where a mode begins, and every directory above, exists in the tree even if no image has it. */
 static int put_bind_points(struct kp_vfs *v, struct kp_err *err)
 {
 	for (size_t i = 0; i < v->bind_count; i++) {
-		const char *rel = v->binds[i].guest + 1;
-		kp_autofree char *parent = kp_strdup(rel);
-		char *slash = strrchr(parent, '/');
-		struct stat st;
-		int rc = 0;
+		int rc = put_point(v, v->binds[i].guest + 1, v->binds[i].host, false, err);
 
-		if (slash) {
-			*slash = '\0';
-			rc = kp_mkdir_all(v->base_fd, parent, 0755);
-		}
-		if (!rc && stat(v->binds[i].host, &st) == 0) {
-			if (S_ISDIR(st.st_mode))
-				rc = mkdirat(v->base_fd, rel, 0755) < 0 && errno != EEXIST ? -errno : 0;
-			else if (faccessat(v->base_fd, rel, F_OK, 0) < 0)
-				rc = put_file(v, rel, "", 0, err);
-		}
 		if (rc)
 			return kp_fail_errno(err, -rc, "%s: cannot make the bind point", v->binds[i].guest);
+	}
+	for (size_t i = 0; i < v->rule_count; i++) {
+		const struct kp_rule *r = &v->rules[i];
+		int rc = r->mode == KP_MODE_FULL || !r->guest[1]
+				 ? 0 : put_point(v, r->guest + 1, r->host, r->mode == KP_MODE_MERGED, err);
+
+		if (rc)
+			return kp_fail_errno(err, -rc, "%s: cannot make the directories above", r->guest);
 	}
 	return 0;
 }

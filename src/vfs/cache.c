@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Directory look-ups, remembered per thread. Only the supervisor changes the upper, and images never change, so an entry
- * holds until the generation moves. Directories of the host (binds, /proc) are never kept.
+ * holds until the generation moves. Directories of the host (binds, /proc, what a rule shows) are never kept.
  */
 #include "vfs/internal.h"
 
@@ -62,7 +62,7 @@ void kp_dircache_put(struct kp_vfs *v, const char *guest, const struct kp_dir *d
 	size_t size = strlen(guest) + 1;
 	struct slot *s;
 
-	if (dir->bind || dir->proc)
+	if (dir->bind || dir->proc || (dir->rule && dir->rule->mode != KP_MODE_FULL))
 		return;
 	if (!sets)
 		sets = kp_calloc(SETS, sizeof(*sets));

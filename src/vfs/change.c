@@ -22,6 +22,12 @@ static int may_create(struct kp_vfs *v, const struct kp_node *n, const struct kp
 	return kp_node_permit_parent(v, n, cred, false);
 }
 
+bool kp_is_mount_point(const struct kp_node *n)
+{
+	return (n->self.bind && !strcmp(n->self.bind->guest, n->guest.s)) ||
+	       (n->self.rule && !strcmp(n->self.rule->guest, n->guest.s)) || !strcmp(n->guest.s, "/proc");
+}
+
 static int may_remove(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred)
 {
 	if (n->origin == KP_ABSENT)
@@ -29,22 +35,15 @@ static int may_remove(struct kp_vfs *v, const struct kp_node *n, const struct kp
 	if (n->origin == KP_MAGIC)
 		return -EPERM;
 	/* A mount point, or what stands in for one. */
-	if (n->self.bind && !strcmp(n->self.bind->guest, n->guest.s))
-		return -EBUSY;
-	if (!strcmp(n->guest.s, "/proc"))
+	if (kp_is_mount_point(n))
 		return -EBUSY;
 	return kp_node_permit_parent(v, n, cred, true);
 }
 
-static bool on_host(const struct kp_node *n)
-{
-	return n->parent.bind && (n->origin == KP_HOST || n->origin == KP_ABSENT);
-}
-
-/* Absent names below a bind have their host path from the look-up. */
+/* Absent names on the host have their path from the look-up. */
 static int prepare(struct kp_vfs *v, const struct kp_node *n)
 {
-	return on_host(n) ? 0 : kp_upper_parents(v, &n->guest);
+	return kp_node_on_host(n) ? kp_shown_parents(n) : kp_upper_parents(v, &n->guest);
 }
 
 /* Where to make it: straight at its name, or under work/ when a whiteout stands there. */
@@ -59,7 +58,7 @@ static struct place place_for(struct kp_vfs *v, const struct kp_node *n)
 {
 	struct place p = {.dirfd = v->upper_fd, .name = n->guest.s + 1};
 
-	if (on_host(n)) {
+	if (kp_node_on_host(n)) {
 		p.dirfd = AT_FDCWD;
 		p.name = n->host.s;
 	} else if (n->whiteout) {
@@ -95,14 +94,14 @@ int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cr
 	if (rc)
 		return rc;
 	p = place_for(v, n);
-	if (on_host(n))
+	if (kp_node_on_host(n))
 		real = mode & 07777;
 	else if (record)
 		real |= KP_RECORD_BIT;
 	fd = kp_open_exact(p.dirfd, place_name(&p), (flags & ~(O_TRUNC | O_DIRECTORY)) | O_CREAT | O_EXCL | O_NOCTTY, real);
 	if (fd < 0)
 		return -errno;
-	if (!on_host(n) && record) {
+	if (!kp_node_on_host(n) && record) {
 		struct kp_record rec = {.flags = KP_REC_MODE, .mode = guest_mode & 07777};
 		kp_autoclose int rec_fd = openat(p.dirfd, place_name(&p), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 
@@ -131,7 +130,9 @@ int kp_create_unnamed(struct kp_vfs *v, struct kp_node *n, const struct kp_cred 
 		return -EOPNOTSUPP;
 	if (n->self.bind && n->self.bind->read_only)
 		return -EROFS;
-	if (n->origin == KP_HOST) {
+	if (n->self.host && n->self.rule->mode == KP_MODE_MERGED && kp_shown_path(n->self.rule, n->guest.s, &n->host))
+		return -ENAMETOOLONG;
+	if (n->self.bind || (n->self.host && n->self.rule->mode == KP_MODE_MERGED)) {
 		fd = open(n->host.s, flags | O_CLOEXEC, mode & 07777);
 	} else {
 		/* Any directory of the upper's file system serves: the file has no name yet. */
@@ -153,7 +154,7 @@ int kp_make_dir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred,
 		rc = prepare(v, n);
 	if (rc)
 		return rc;
-	if (on_host(n))
+	if (kp_node_on_host(n))
 		return mkdirat(AT_FDCWD, n->host.s, mode & 01777) < 0 ? -errno : 0;
 	p = place_for(v, n);
 	if (n->parent.mode & S_ISGID) {
@@ -248,7 +249,7 @@ int kp_unlink(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 		return rc;
 	if (S_ISDIR(n->mode))
 		return -EISDIR;
-	if (on_host(n))
+	if (kp_node_on_host(n))
 		return unlink(n->host.s) < 0 ? -errno : 0;
 	return kp_upper_remove(v, n);
 }
@@ -270,12 +271,15 @@ int kp_rmdir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 		return rc;
 	if (!S_ISDIR(n->mode))
 		return -ENOTDIR;
-	if (on_host(n))
-		return rmdir(n->host.s) < 0 ? -errno : 0;
-	rc = kp_list_is_empty(v, n);
+	if (!kp_node_on_host(n) || n->self.upper)
+		rc = kp_list_is_empty(v, n);
+	if (!rc && kp_node_on_host(n) && rmdir(n->host.s) < 0)
+		rc = -errno;
 	if (rc)
 		return rc;
-	if (n->origin == KP_UPPER || n->lower)
+	if (kp_node_on_host(n))
+		rc = n->self.upper ? kp_upper_drop(v, n) : 0;
+	else if (n->origin == KP_UPPER || n->lower)
 		rc = kp_upper_remove(v, n);
 	if (!rc)
 		kp_standin_remove(v, n);
@@ -293,14 +297,17 @@ int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const st
 	rc = may_create(v, to, cred, false);
 	if (rc == -EEXIST || rc == -ENOENT || (rc && rc == to->last_error))
 		return rc;
-	if (from->parent.bind != to->parent.bind || from->origin == KP_PROC || to->parent.proc)
+	if (from->parent.bind != to->parent.bind || from->origin == KP_PROC || to->parent.proc || kp_crosses_zones(from, to))
 		return -EXDEV;
 	if (rc)
 		return rc;
 	if (S_ISDIR(from->mode))
 		return -EPERM;
-	if (from->origin == KP_HOST)
-		return linkat(AT_FDCWD, from->host.s, AT_FDCWD, to->host.s, 0) < 0 ? -errno : 0;
+	if (kp_node_on_host(from)) {
+		rc = kp_shown_parents(to);
+		return rc ? rc : linkat(AT_FDCWD, from->host.s, AT_FDCWD, to->host.s, 0) < 0 ? -errno : 0;
+	}
+	to->through = false; /* a new name of an instance's file is the instance's */
 	rc = kp_copy_up(v, from, KP_COPY_DATA);
 	if (!rc)
 		rc = kp_upper_parents(v, &to->guest);

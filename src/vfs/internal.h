@@ -18,6 +18,13 @@ struct kp_vfs {
 	size_t layer_count;
 	struct kp_bind *binds; /* built-in ones (/dev/null, ...) and the user's; later wins */
 	size_t bind_count;
+	struct kp_rule *rules;
+	size_t rule_count;
+	struct { /* directories that are hidden wherever a rule would show them */
+		dev_t dev;
+		ino_t ino;
+	} *private;
+	size_t private_count;
 	int upper_fd, work_fd, base_fd, dirs_fd;
 	bool upper_noexec; /* its file system does not allow exec */
 	struct kp_hpath upper, base, dirs; /* host paths of the same */
@@ -36,6 +43,13 @@ struct kp_vfs {
 /* Guest-visible inode numbers: disjoint ranges per layer kind. */
 #define KP_INO_UPPER (1ULL << 56)
 #define KP_INO_BASE (1ULL << 55)
+/* Several file systems may be shown: a number that holds as long as the device keeps its own. */
+static inline uint64_t kp_ino_host(dev_t dev, ino_t ino)
+{
+	uint64_t fs = (uint64_t)dev * 0x9e3779b97f4a7c15ULL >> 50;
+
+	return 1ULL << 62 | fs << 48 | (((uint64_t)ino ^ (uint64_t)ino >> 48) & 0xffffffffffffULL);
+}
 static inline uint64_t kp_ino_image(size_t layer, uint32_t ino)
 {
 	return ((uint64_t)(layer + 1) << 33) + ino + 1;
@@ -46,6 +60,7 @@ enum {
 	KP_REC_OPAQUE = 1, /* directory: hides the layers below */
 	KP_REC_MODE = 2,   /* guest mode differs from the inode's */
 	KP_REC_INO = 4,    /* guest inode number, kept over copy-up */
+	KP_REC_OWNER = 16, /* owner and group that the inode could not get */
 	KP_REC_NUMBERED = 8, /* directory: a file in it has (or had) KP_REC_INO, so a listing must look */
 };
 struct kp_record {
@@ -53,7 +68,9 @@ struct kp_record {
 	uint16_t reserved;
 	uint32_t mode;
 	uint64_t ino;
+	uint32_t uid, gid; /* records without KP_REC_OWNER may end before these */
 };
+#define KP_RECORD_SHORT offsetof(struct kp_record, uid)
 #define KP_RECORD_XATTR "user.kapsel"
 /* A regular file that has a record carries this bit, which means nothing to Linux on files: so a look-up knows from the stat alone
  * that there is none to read. Its record always has KP_REC_MODE. */
@@ -69,6 +86,15 @@ static inline mode_t kp_guest_mode(mode_t inode_mode, const struct kp_record *r)
 
 	return r->flags & KP_REC_MODE ? (inode_mode & kept) | (r->mode & 07777 & ~kept) : inode_mode;
 }
+static inline void kp_record_owner(const struct kp_record *r, struct stat *st)
+{
+	if (r->flags & KP_REC_OWNER) {
+		st->st_uid = r->uid;
+		st->st_gid = r->gid;
+	}
+}
+/* Of len bytes as the attribute gave them: all zeros, and false, if it is none. */
+bool kp_record_check(struct kp_record *r, ssize_t len);
 /* rel is below the upper's root. A missing record reads as all zeros. */
 int kp_record_read(const struct kp_vfs *v, const char *rel, struct kp_record *ret);
 int kp_record_write_fd(int fd, const struct kp_record *r);
@@ -85,6 +111,17 @@ int kp_lookup_child(struct kp_vfs *v, const struct kp_dir *dir, const char *name
 		    struct kp_node *child);
 /* The layers' roots. */
 void kp_lookup_root(struct kp_vfs *v, struct kp_node *node);
+
+/* --- shown.c: the host's part --- */
+/* The rule for a path: its own, or the one that it inherits. */
+const struct kp_rule *kp_rule_at(const struct kp_vfs *v, const char *guest, const struct kp_rule *inherited);
+/* Where the host has what a rule shows at guest. */
+int kp_shown_path(const struct kp_rule *r, const char *guest, struct kp_hpath *ret);
+/* After the images, before the generated layer; child->self.rule is set. hidden: the upper hides what lies below. */
+int kp_shown_lookup(struct kp_vfs *v, const struct kp_dir *dir, bool hidden, struct kp_node *child);
+bool kp_shown_is_private(const struct kp_vfs *v, int dirfd, const char *name);
+/* Before something is made on the host: the directories above it, which only an image may have had. */
+int kp_shown_parents(const struct kp_node *n);
 
 /* --- cache.c: per-thread cache of directory look-ups --- */
 const struct kp_dir *kp_dircache_get(struct kp_vfs *v, const char *guest, uint64_t *ret_ino);

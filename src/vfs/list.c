@@ -193,14 +193,19 @@ static int read_images(struct reading *r, struct item *hidden)
 	return 0;
 }
 
-static int read_host(struct reading *r, int dirfd, const char *path, uint64_t ino_bits, struct item *hidden)
+enum real { ALONE, SHOWN, GENERATED }; /* a bind or /proc; the host's part of a layered directory; ours */
+
+static int read_real(struct reading *r, int dirfd, const char *path, enum real how, struct item *hidden)
 {
 	kp_autoclose int fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	bool proc = r->n->origin == KP_PROC;
+	bool proc = r->n->origin == KP_PROC, shown = how == SHOWN;
+	uint64_t ino, ino_bits = how == GENERATED ? KP_INO_BASE : 0;
+	int fd_of = fd;
 	struct dirent *e;
+	struct stat st;
 	DIR *d;
 
-	if (fd < 0 || !(d = fdopendir(fd)))
+	if (fd < 0 || fstat(fd, &st) < 0 || !(d = fdopendir(fd)))
 		return -errno;
 	(void)kp_take_fd(&fd);
 	while ((e = readdir(d))) {
@@ -212,8 +217,12 @@ static int read_host(struct reading *r, int dirfd, const char *path, uint64_t in
 		    !kp_proc_is_guest(r->v, (pid_t)strtol(e->d_name, NULL, 10)))
 			continue;
 		HASH_FIND_STR(hidden, e->d_name, i);
-		if (!i)
-			put(r->l, e->d_name, e->d_type, ino_bits | e->d_ino);
+		if (i || (shown && kp_shown_is_private(r->v, fd_of, e->d_name)))
+			continue;
+		ino = shown ? kp_ino_host(st.st_dev, e->d_ino) : ino_bits | e->d_ino;
+		i = put(r->l, e->d_name, e->d_type, ino);
+		if (!i->ino)
+			i->ino = ino;
 	}
 	(void)closedir(d);
 	return 0;
@@ -223,6 +232,7 @@ static int read_host(struct reading *r, int dirfd, const char *path, uint64_t in
 static int read_directory(struct reading *r)
 {
 	struct item *hidden = NULL, *i, *next;
+	struct kp_hpath host;
 	struct kp_gpath up;
 	struct kp_node *parent = kp_calloc(1, sizeof(*parent));
 	int rc = 0;
@@ -233,15 +243,19 @@ static int read_directory(struct reading *r)
 	r->l->ino = r->n->ino;
 	r->l->parent_ino = kp_resolve_exact(r->v, up.s, 0, parent) ? r->n->ino : parent->ino;
 	free(parent);
-	if (r->n->origin == KP_PROC || r->n->origin == KP_HOST || r->n->origin == KP_MAGIC) {
-		rc = read_host(r, AT_FDCWD, r->n->host.s, 0, NULL);
+	if (r->n->origin == KP_PROC || r->n->self.bind || r->n->origin == KP_MAGIC) {
+		rc = read_real(r, AT_FDCWD, r->n->host.s, ALONE, NULL);
 	} else {
 		if (r->n->self.upper)
 			rc = read_upper(r, &hidden);
 		if (!rc)
 			rc = read_images(r, hidden);
+		if (!rc && r->n->self.host)
+			rc = kp_shown_path(r->n->self.rule, r->n->guest.s, &host);
+		if (!rc && r->n->self.host)
+			rc = read_real(r, AT_FDCWD, host.s, SHOWN, hidden);
 		if (!rc && r->n->self.base)
-			rc = read_host(r, r->v->base_fd, kp_gpath_rel(&r->n->guest), KP_INO_BASE, hidden);
+			rc = read_real(r, r->v->base_fd, kp_gpath_rel(&r->n->guest), GENERATED, hidden);
 	}
 	HASH_ITER (hh, hidden, i, next) {
 		HASH_DEL(hidden, i);

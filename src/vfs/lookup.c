@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One name in one directory: upper, then images top down, then the generated layer. */
+/* One name in one directory: upper, images top down, what is shown of the host, the generated layer. */
 #include <fcntl.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -20,10 +20,19 @@ int kp_record_read(const struct kp_vfs *v, const char *rel, struct kp_record *re
 	*ret = (struct kp_record){0};
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", v->upper_fd, rel);
 	n = lgetxattr(path, KP_RECORD_XATTR, ret, sizeof(*ret));
-	if (n == (ssize_t)sizeof(*ret) && ret->version == 1)
+	if (kp_record_check(ret, n))
 		return 0;
-	*ret = (struct kp_record){0};
 	return n < 0 && errno != ENODATA && errno != EOPNOTSUPP && errno != ERANGE ? -errno : 0;
+}
+
+bool kp_record_check(struct kp_record *r, ssize_t len)
+{
+	bool good = len >= (ssize_t)KP_RECORD_SHORT && r->version == 1 &&
+		    (len == (ssize_t)sizeof(*r) || !(r->flags & KP_REC_OWNER));
+
+	if (!good)
+		*r = (struct kp_record){0};
+	return good;
 }
 
 static void dir_clear(struct kp_dir *d)
@@ -80,6 +89,7 @@ static int lookup_upper(struct kp_vfs *v, const struct kp_dir *dir, struct kp_no
 	child->origin = KP_UPPER;
 	child->mode = kp_guest_mode(child->st.st_mode, &rec);
 	child->ino = rec.flags & KP_REC_INO ? rec.ino : 0;
+	kp_record_owner(&rec, &child->st);
 	take_owner(child, child->st.st_uid, child->st.st_gid);
 	if (!S_ISDIR(child->mode) && !child->ino)
 		child->ino = KP_INO_UPPER | child->st.st_ino;
@@ -153,6 +163,7 @@ static int lookup_base(struct kp_vfs *v, const struct kp_dir *dir, bool hidden, 
 		child->mode = st.st_mode;
 		child->st = st;
 		child->ino = KP_INO_BASE | st.st_ino;
+		child->through = false;
 		take_owner(child, v->uid, v->gid);
 	}
 	child->self.base = S_ISDIR(st.st_mode);
@@ -169,9 +180,10 @@ int kp_lookup_child(struct kp_vfs *v, const struct kp_dir *dir, const char *name
 	child->mode = 0;
 	child->ino = 0;
 	child->entry = KP_NO_ENTRY;
-	child->lower = child->whiteout = child->opaque = child->nameless = false;
+	child->lower = child->through = child->whiteout = child->opaque = child->nameless = false;
 	child->parent = *dir;
 	dir_clear(&child->self);
+	child->self.rule = kp_rule_at(v, child->guest.s, dir->rule);
 	if (len > NAME_MAX)
 		return -ENAMETOOLONG;
 	if (dir->proc)
@@ -186,6 +198,8 @@ int kp_lookup_child(struct kp_vfs *v, const struct kp_dir *dir, const char *name
 		return rc;
 	hidden = done; /* what lies below still tells whether a whiteout is needed */
 	rc = lookup_images(v, dir, name, len, hidden, child, &done);
+	if (!rc && !done)
+		rc = kp_shown_lookup(v, dir, hidden, child);
 	if (!rc && !done)
 		rc = lookup_base(v, dir, hidden, child);
 	if (rc)
@@ -219,8 +233,10 @@ static void read_root(struct kp_vfs *v, struct kp_node *node)
 	node->ino = 1;
 	node->entry = KP_NO_ENTRY;
 	node->lower = true;
-	node->whiteout = node->opaque = node->nameless = false;
+	node->through = node->whiteout = node->opaque = node->nameless = false;
 	dir_clear(&node->self);
+	node->self.rule = kp_rule_at(v, "/", NULL);
+	node->self.host = node->self.host_open = node->self.rule && node->self.rule->mode != KP_MODE_FULL;
 	node->self.upper = node->self.base = true;
 	for (size_t i = 0; i < v->layer_count; i++) {
 		node->self.entry[i] = KP_ROOT_ENTRY;

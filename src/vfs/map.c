@@ -80,11 +80,25 @@ static bool map_text(const struct kp_vfs *v, const char *host, struct kp_mapped 
 			best_len = strlen(best->host);
 		}
 	}
-	if (best)
-		return take_guest(m, KP_MAP_GUEST, best->guest, kp_path_below(host, best->host));
 	if (kp_path_below(host, "/proc"))
 		return take_guest(m, KP_MAP_GUEST, "", host);
-	return false;
+	if (!strncmp(host, "/memfd:", 7) || !strncmp(host, "/SYSV", 5))
+		return false;
+	for (size_t i = 0; i < v->rule_count; i++) {
+		const char *below = kp_path_below(host, v->rules[i].host);
+		size_t len = strlen(v->rules[i].host);
+
+		if (below && (len > best_len || (len == best_len && !best))) {
+			best = NULL;
+			m->rule = &v->rules[i];
+			best_len = len;
+		}
+	}
+	if (best)
+		return take_guest(m, KP_MAP_GUEST, best->guest, kp_path_below(host, best->host));
+	if (!m->rule || m->rule->mode == KP_MODE_FULL)
+		return false;
+	return take_guest(m, KP_MAP_GUEST, m->rule->guest, kp_path_below(host, m->rule->host));
 }
 
 void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret)
@@ -95,6 +109,7 @@ void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret
 
 	ret->kind = KP_MAP_FOREIGN;
 	ret->deleted = ret->copy = false;
+	ret->rule = NULL;
 	if (host[0] != '/' || len >= sizeof(text))
 		return;
 	memcpy(text, host, len + 1);
@@ -103,6 +118,8 @@ void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret
 		text[len - cut] = '\0';
 		ret->deleted = strncmp(text, "/memfd:kapsel", 13) != 0;
 	}
-	if (!map_text(v, text, ret))
+	if (!map_text(v, text, ret)) {
 		ret->kind = KP_MAP_FOREIGN;
+		ret->rule = NULL;
+	}
 }

@@ -41,7 +41,7 @@ enum kp_origin {
 	KP_UPPER,  /* the instance */
 	KP_IMAGE,  /* an image: layer and entry */
 	KP_BASE,   /* generated for this run (run_dir/base) */
-	KP_HOST,   /* shown by a bind */
+	KP_HOST,   /* shown by a bind, or by the modes writecopy and merged */
 	KP_PROC,   /* /proc: the host's, filtered and translated */
 	KP_MAGIC,  /* reached through a /proc/PID/fd link that has no guest path: node.host is that link */
 };
@@ -52,6 +52,9 @@ struct kp_dir {
 	bool base;                     /* the generated layer has it */
 	bool proc;                     /* at or below /proc */
 	const struct kp_bind *bind;    /* inside a bind: no other layer counts */
+	const struct kp_rule *rule;    /* its isolation mode; NULL: full */
+	bool host;                     /* shown by the rule: the host has it */
+	bool host_open;                /* nothing above hides the host's part, if there is one */
 	uint32_t entry[KP_MAX_LAYERS]; /* per image, KP_NO_ENTRY where it has none */
 	mode_t mode;                   /* guest-visible */
 	uid_t uid;
@@ -69,10 +72,11 @@ struct kp_node {
 	uint32_t entry;     /* KP_IMAGE */
 	uint64_t ino;       /* guest-visible; 0 for host and proc (the kernel's own) */
 	struct stat st;     /* KP_UPPER, KP_BASE, KP_HOST: lstat of the host file */
-	struct kp_hpath host; /* KP_HOST, KP_PROC, KP_MAGIC: host path */
+	struct kp_hpath host; /* KP_HOST, KP_PROC, KP_MAGIC: host path; KP_ABSENT: where the host would have it, if kp_node_on_host */
 	bool lower;         /* a layer below the upper has this name: deleting needs a whiteout */
+	bool through;       /* mode merged: changes of it go to node.host */
 	bool whiteout;      /* absent because the upper hides it */
-	bool nameless;      /* KP_IMAGE, reached through a descriptor: it cannot be changed (there is no name to copy it up to) */
+	bool nameless;      /* reached through a descriptor: it cannot be changed (there is no name to copy it up to) */
 	bool opaque;        /* a directory of the upper that hides what is below */
 	int last_error;     /* absent, and this is why: said when the kernel would look the last name up, after other checks */
 	bool trailing_slash; /* the caller wrote one: must be a directory */
@@ -80,6 +84,12 @@ struct kp_node {
 	struct kp_dir parent; /* the directory that holds the name */
 	struct kp_dir self;   /* directories: itself */
 };
+
+/* Changes of this name are made at node.host: no upper. */
+static inline bool kp_node_on_host(const struct kp_node *n)
+{
+	return n->through || (n->parent.bind && (n->origin == KP_HOST || n->origin == KP_ABSENT));
+}
 
 static inline bool kp_node_is_dir(const struct kp_node *n)
 {

@@ -64,6 +64,25 @@ int kp_copy_up_tree(struct kp_vfs *v, struct kp_node *n)
 	return rc ? rc : kp_refresh(v, n);
 }
 
+/* More than the host's own part of a directory is there. */
+static bool has_more(const struct kp_node *n)
+{
+	bool more = n->self.upper;
+
+	for (size_t i = 0; i < KP_MAX_LAYERS; i++)
+		more |= n->self.entry[i] != KP_NO_ENTRY;
+	return S_ISDIR(n->mode) && more;
+}
+
+bool kp_crosses_zones(const struct kp_node *from, const struct kp_node *to)
+{
+	if (from->through && to->through)
+		return has_more(from) || has_more(to);
+	if (from->through == to->through)
+		return false;
+	return from->self.rule != to->self.rule || S_ISDIR(from->mode) || (to->through && to->origin == KP_HOST);
+}
+
 /* The kernel's order: what the names are, then slashes, then who lies in whom. */
 static int check_names(const struct kp_node *from, const struct kp_node *to, unsigned flags)
 {
@@ -87,6 +106,8 @@ static int check_names(const struct kp_node *from, const struct kp_node *to, uns
 		return -ENOTDIR;
 	if (!from_dir && (from->trailing_slash || (to->trailing_slash && !exchange)))
 		return -ENOTDIR;
+	if (kp_crosses_zones(from, to) || (exchange && from->through != to->through))
+		return -EXDEV;
 	if (!strcmp(from->guest.s, to->guest.s))
 		return 0;
 	if (kp_path_below(to->guest.s, from->guest.s))
@@ -94,11 +115,6 @@ static int check_names(const struct kp_node *from, const struct kp_node *to, uns
 	if (kp_path_below(from->guest.s, to->guest.s))
 		return exchange ? -EINVAL : -ENOTEMPTY;
 	return 0;
-}
-
-static bool is_mount_point(const struct kp_node *n)
-{
-	return (n->self.bind && !strcmp(n->self.bind->guest, n->guest.s)) || !strcmp(n->guest.s, "/proc");
 }
 
 static int check_permissions(struct kp_vfs *v, const struct kp_node *from, const struct kp_node *to,
@@ -123,7 +139,7 @@ static int check_permissions(struct kp_vfs *v, const struct kp_node *from, const
 		if (!rc && exchange && to_dir)
 			rc = kp_node_permit(v, to, cred, W_OK);
 	}
-	if (!rc && (is_mount_point(from) || is_mount_point(to)))
+	if (!rc && (kp_is_mount_point(from) || kp_is_mount_point(to)))
 		rc = -EBUSY;
 	if (!rc && to_dir && !exchange && !to->self.bind)
 		rc = kp_list_is_empty(v, to);
@@ -134,6 +150,7 @@ static bool same_file(const struct kp_node *a, const struct kp_node *b)
 {
 	return !strcmp(a->guest.s, b->guest.s) ||
 	       (a->origin == KP_IMAGE && b->origin == KP_IMAGE && !S_ISDIR(a->mode) && a->ino == b->ino) ||
+	       (a->origin == KP_HOST && b->origin == KP_HOST && !S_ISDIR(a->mode) && a->ino && a->ino == b->ino) ||
 	       (a->origin == KP_UPPER && b->origin == KP_UPPER && !S_ISDIR(a->mode) && a->st.st_ino == b->st.st_ino);
 }
 
@@ -217,6 +234,28 @@ static int move(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
 	return rc;
 }
 
+static int on_host(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, unsigned flags)
+{
+	int rc = kp_shown_parents(to);
+
+	if (!rc && renameat2(AT_FDCWD, from->host.s, AT_FDCWD, to->host.s, flags) < 0)
+		rc = -errno;
+	if (!rc && S_ISDIR(from->mode) && !flags)
+		kp_standin_rename(v, &from->guest, &to->guest);
+	return rc;
+}
+
+/* A file of the host over one that the instance has, in one merged directory (a program saves to a new file and renames it): it
+ * becomes the instance's. A kill in between leaves both names, never none. */
+static int into_instance(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
+{
+	int rc = to->origin == KP_IMAGE ? kp_keep_other_names(v, to) : 0;
+
+	if (!rc)
+		rc = kp_copy_up_as(v, from, to);
+	return rc ? rc : unlink(from->host.s) < 0 ? -errno : 0;
+}
+
 int kp_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const struct kp_cred *cred, unsigned flags)
 {
 	int rc;
@@ -231,10 +270,12 @@ int kp_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const 
 	rc = check_permissions(v, from, to, cred, flags);
 	if (rc)
 		return rc;
-	if (from->parent.bind)
-		return renameat2(AT_FDCWD, from->host.s, AT_FDCWD, to->host.s, flags) < 0 ? -errno : 0;
 	if (from->parent.proc)
 		return -EPERM;
+	if (from->parent.bind || (from->through && to->through))
+		return on_host(v, from, to, flags);
+	if (from->through)
+		return into_instance(v, from, to);
 	if (flags & RENAME_EXCHANGE)
 		return exchange(v, from, to);
 	rc = kp_copy_up_tree(v, from);

@@ -45,7 +45,7 @@ int kp_permit(const struct kp_cred *cred, mode_t mode, uid_t uid, gid_t gid, int
 
 void kp_node_owner(const struct kp_vfs *v, const struct kp_node *n, uid_t *ret_uid, gid_t *ret_gid)
 {
-	bool own = n->origin == KP_UPPER || n->origin == KP_HOST || n->origin == KP_PROC;
+	bool own = n->origin == KP_UPPER || n->origin == KP_HOST || n->origin == KP_PROC || (n->origin == KP_MAGIC && n->self.rule);
 
 	*ret_uid = own ? n->st.st_uid : v->uid;
 	*ret_gid = own ? n->st.st_gid : v->gid;
@@ -215,8 +215,9 @@ static void take_record(struct kp_node *n)
 
 	n->ino = KP_INO_UPPER | n->st.st_ino;
 	if (!kp_may_have_record(n->st.st_mode) ||
-	    getxattr(n->host.s, KP_RECORD_XATTR, &rec, sizeof(rec)) != (ssize_t)sizeof(rec))
+	    !kp_record_check(&rec, getxattr(n->host.s, KP_RECORD_XATTR, &rec, sizeof(rec))))
 		return;
+	kp_record_owner(&rec, &n->st);
 	n->mode = kp_guest_mode(n->st.st_mode, &rec);
 	if (rec.flags & KP_REC_INO)
 		n->ino = rec.ino;
@@ -227,7 +228,7 @@ int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struc
 	struct kp_entry e;
 
 	n->last = KP_LAST_NORM;
-	n->lower = n->whiteout = n->opaque = false;
+	n->lower = n->through = n->whiteout = n->opaque = n->nameless = false;
 	n->last_error = 0;
 	n->entry = KP_NO_ENTRY;
 	n->ino = 0;
@@ -249,13 +250,18 @@ int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struc
 	n->origin = KP_MAGIC;
 	n->mode = n->st.st_mode;
 	n->self.mode = n->mode;
+	n->self.rule = m->rule;
 	if (m->kind == KP_MAP_UPPER)
 		take_record(n);
+	if (m->rule) { /* a file of the host that has no name here any more; in writecopy nothing can be changed about it */
+		n->ino = kp_ino_host(n->st.st_dev, n->st.st_ino);
+		n->nameless = m->rule->mode != KP_MODE_MERGED;
+	}
 	return 0;
 }
 
 /* Is the node that a link's text leads to still the object that the link holds? */
-static bool same_object(const struct kp_vfs *v, const struct kp_node *n, const struct kp_mapped *m, const struct stat *held)
+bool kp_same_object(const struct kp_vfs *v, const struct kp_node *n, const struct kp_mapped *m, const struct stat *held)
 {
 	struct kp_entry e;
 
@@ -264,6 +270,8 @@ static bool same_object(const struct kp_vfs *v, const struct kp_node *n, const s
 		       n->ino == kp_ino_image(m->layer, e.ino); /* copied up since */
 	if (m->kind == KP_MAP_IMAGE)
 		return n->origin == KP_IMAGE && n->layer == m->layer && n->entry == m->entry;
+	if (m->rule && n->origin == KP_UPPER && !S_ISDIR(n->mode))
+		return n->ino == kp_ino_host(held->st_dev, held->st_ino); /* copied up since */
 	if (S_ISDIR(n->mode) || n->origin == KP_PROC || m->copy)
 		return n->origin != KP_ABSENT;
 	return n->st.st_ino == held->st_ino && n->st.st_dev == held->st_dev;
@@ -296,7 +304,7 @@ static int follow_magic(struct walk *w)
 		bool by_name = kp_proc_link_by_name(&link);
 
 		rc = go_to(w, target);
-		if (!rc && n->origin != KP_ABSENT && (by_name || same_object(w->v, n, &m, &held)))
+		if (!rc && n->origin != KP_ABSENT && (by_name || kp_same_object(w->v, n, &m, &held)))
 			return 0;
 	}
 	return kp_node_from_link(w->v, &link, &m, n);

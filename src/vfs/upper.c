@@ -129,6 +129,42 @@ static void lower_times(struct kp_vfs *v, const struct kp_node *n, struct timesp
 		ts[0] = ts[1] = n->st.st_mtim;
 }
 
+/* user.* attributes of a file of the host; what cannot be read or kept is left out, as cp -a does. */
+static void copy_xattrs(const struct kp_node *n, int fd)
+{
+	kp_autofree char *names = NULL, *value = NULL;
+	ssize_t len;
+
+	if (n->origin != KP_HOST)
+		return;
+	len = llistxattr(n->host.s, NULL, 0);
+	if (len <= 0)
+		return;
+	names = kp_calloc(1, XATTR_LIST_MAX);
+	value = kp_calloc(1, XATTR_SIZE_MAX);
+	len = llistxattr(n->host.s, names, XATTR_LIST_MAX);
+	for (ssize_t at = 0; at < len; at += (ssize_t)strlen(names + at) + 1) {
+		ssize_t size;
+
+		if (strncmp(names + at, "user.", 5) != 0 || !strcmp(names + at, KP_RECORD_XATTR))
+			continue;
+		size = lgetxattr(n->host.s, names + at, value, XATTR_SIZE_MAX);
+		if (size >= 0 && fsetxattr(fd, names + at, value, (size_t)size, 0) < 0)
+			KP_DEBUG(VFS, "%s: %s is not kept: %s", n->guest.s, names + at, strerror(errno));
+	}
+}
+
+/* The host's owner: the inode gets it where we may give it, else the record says it. */
+static void copy_owner(const struct kp_node *n, int fd, struct kp_record *rec)
+{
+	if (n->origin != KP_HOST || (n->st.st_uid == geteuid() && n->st.st_gid == getegid()) ||
+	    fchown(fd, n->st.st_uid, n->st.st_gid) == 0)
+		return;
+	rec->flags |= KP_REC_OWNER;
+	rec->uid = n->st.st_uid;
+	rec->gid = n->st.st_gid;
+}
+
 /* One lower directory gets its counterpart in the upper. */
 static int copy_up_dir(struct kp_vfs *v, const struct kp_node *n)
 {
@@ -144,11 +180,13 @@ static int copy_up_dir(struct kp_vfs *v, const struct kp_node *n)
 
 	if (fd < 0)
 		return -errno;
+	copy_owner(n, fd, &rec);
+	copy_xattrs(n, fd);
 	rc = fchmod(fd, kp_real_mode(n->mode)) < 0 ? -errno : 0;
-	if (!rc && kp_real_mode(n->mode) != (n->mode & 07777)) {
-		rec.flags = KP_REC_MODE;
+	if (!rc && kp_real_mode(n->mode) != (n->mode & 07777))
+		rec.flags |= KP_REC_MODE;
+	if (!rc && rec.flags)
 		rc = kp_record_write_fd(fd, &rec);
-	}
 	lower_times(v, n, ts);
 	keep_times(v, &n->guest, &kept);
 	if (!rc)
@@ -227,8 +265,11 @@ static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy 
 		if (!rc)
 			rc = kp_copy_data(in_fd, out_fd, UINT64_MAX);
 	}
-	if (!rc)
+	if (!rc) {
+		copy_owner(n, out_fd, &rec);
+		copy_xattrs(n, out_fd);
 		rc = kp_record_write_fd(out_fd, &rec);
+	}
 	if (!rc && fchmod(out_fd, kp_real_mode(n->mode) | KP_RECORD_BIT) < 0)
 		rc = -errno;
 	lower_times(v, n, ts);
@@ -308,29 +349,64 @@ static int copy_up_names(struct kp_vfs *v, const struct kp_node *n, uint32_t ino
 	return rc;
 }
 
+static int copy_up_special(struct kp_vfs *v, const struct kp_node *n)
+{
+	struct kp_temp t = kp_temp_name(v);
+	struct times_kept kept;
+	int rc;
+
+	if (mknodat(v->work_fd, t.name, n->mode & (S_IFMT | 07777), 0) < 0)
+		return -errno;
+	keep_times(v, &n->guest, &kept);
+	rc = kp_upper_publish(v, &t, n);
+	if (!rc)
+		restore_times(v, &kept);
+	return rc;
+}
+
+static int copy_up_other(struct kp_vfs *v, const struct kp_node *n, enum kp_copy how)
+{
+	if (S_ISLNK(n->mode))
+		return copy_up_link(v, n);
+	return S_ISREG(n->mode) ? copy_up_file(v, n, how) : copy_up_special(v, n);
+}
+
+int kp_copy_up_as(struct kp_vfs *v, const struct kp_node *from, const struct kp_node *to)
+{
+	struct kp_node *n = kp_calloc(1, sizeof(*n));
+	int rc;
+
+	*n = *from;
+	n->guest = to->guest;
+	n->whiteout = to->whiteout;
+	rc = kp_upper_parents(v, &n->guest);
+	if (!rc)
+		rc = copy_up_other(v, n, KP_COPY_DATA);
+	free(n);
+	return rc;
+}
+
 int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how)
 {
 	struct kp_entry e;
 	int rc;
 
-	if (n->origin == KP_HOST)
-		return n->self.bind && n->self.bind->read_only ? -EROFS : 0;
-	if (n->origin == KP_PROC || n->origin == KP_MAGIC)
-		return 0;
-	if (n->origin == KP_UPPER)
-		return 0;
 	if (n->nameless)
 		return -EROFS;
+	if (n->self.bind)
+		return n->self.bind->read_only ? -EROFS : 0;
+	if (n->through || n->origin == KP_PROC || n->origin == KP_MAGIC || n->origin == KP_UPPER)
+		return 0;
+	if (S_ISCHR(n->mode) || S_ISBLK(n->mode))
+		return -EPERM;
 	rc = kp_upper_parents(v, &n->guest);
 	if (rc)
 		return rc;
 	KP_DEBUG(VFS, "copy-up %s", n->guest.s);
 	if (S_ISDIR(n->mode))
 		rc = copy_up_dir(v, n);
-	else if (S_ISLNK(n->mode))
-		rc = copy_up_link(v, n);
 	else
-		rc = copy_up_file(v, n, how);
+		rc = copy_up_other(v, n, how);
 	if (!rc && S_ISREG(n->mode) && n->origin == KP_IMAGE && n->entry != KP_NO_ENTRY &&
 	    !kp_image_entry(v->layers[n->layer].image, n->entry, &e) && e.nlink > 1)
 		rc = copy_up_names(v, n, e.ino);
@@ -378,7 +454,6 @@ int kp_keep_other_names(struct kp_vfs *v, const struct kp_node *n)
 
 int kp_upper_remove(struct kp_vfs *v, const struct kp_node *n)
 {
-	struct kp_temp t;
 	int rc;
 
 	if (n->lower) {
@@ -389,6 +464,13 @@ int kp_upper_remove(struct kp_vfs *v, const struct kp_node *n)
 	}
 	if (!S_ISDIR(n->st.st_mode))
 		return unlinkat(v->upper_fd, n->guest.s + 1, 0) < 0 ? -errno : 0;
+	return kp_upper_drop(v, n);
+}
+
+int kp_upper_drop(struct kp_vfs *v, const struct kp_node *n)
+{
+	struct kp_temp t;
+
 	/* Moved away whole first: it may hold whiteouts. */
 	t = kp_temp_name(v);
 	if (renameat(v->upper_fd, n->guest.s + 1, v->work_fd, t.name) < 0)
@@ -398,13 +480,24 @@ int kp_upper_remove(struct kp_vfs *v, const struct kp_node *n)
 
 /* --- stand-ins --- */
 
+/* A directory of the host stands for itself where its path tells what it is here: who is in it moves with it. */
+static bool is_its_own(const struct kp_vfs *v, const struct kp_node *n)
+{
+	struct kp_mapped m;
+
+	if (!n->through)
+		return n->self.bind != NULL;
+	kp_map_host(v, n->host.s, &m);
+	return m.kind == KP_MAP_GUEST && !m.deleted && !strcmp(m.guest.s, n->guest.s);
+}
+
 int kp_standin(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *ret)
 {
 	const char *rel = kp_gpath_rel(&n->guest);
 	struct stat st;
 	int rc = 0;
 
-	if (n->origin == KP_HOST || n->origin == KP_PROC || n->origin == KP_MAGIC) {
+	if (n->origin == KP_PROC || n->origin == KP_MAGIC || (n->origin == KP_HOST && is_its_own(v, n))) {
 		*ret = n->host;
 		return 0;
 	}

@@ -11,11 +11,15 @@ struct kp_temp {
 struct kp_temp kp_temp_name(struct kp_vfs *v);
 /* Every directory above (and with) guest exists in the upper, with the attributes that the guest sees. */
 int kp_upper_parents(struct kp_vfs *v, const struct kp_gpath *guest);
+/* A file of the host comes into the upper under another name. */
+int kp_copy_up_as(struct kp_vfs *v, const struct kp_node *from, const struct kp_node *to);
 /* Moves a finished work/temp to its name, over a whiteout or an old file. */
 int kp_upper_publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n);
 /* The name is gone for the guest: whiteout where something lies below, else nothing. A directory of the upper goes
  * with all that is in it. */
 int kp_upper_remove(struct kp_vfs *v, const struct kp_node *n);
+/* What the upper has of it goes, and nothing takes its place. */
+int kp_upper_drop(struct kp_vfs *v, const struct kp_node *n);
 int kp_upper_set_mode(struct kp_vfs *v, const char *rel, mode_t mode);
 int kp_upper_add_flags(struct kp_vfs *v, const char *rel, uint8_t flags);
 /* A file that carries its number comes into this directory: before it does. */
@@ -26,6 +30,10 @@ int kp_upper_give(int dirfd, const char *name, const struct kp_node *n, const st
 int kp_keep_other_names(struct kp_vfs *v, const struct kp_node *n);
 void kp_standin_remove(struct kp_vfs *v, const struct kp_node *n);
 void kp_standin_rename(struct kp_vfs *v, const struct kp_gpath *from, const struct kp_gpath *to);
+/* A name that is the beginning of something (a bind, a mode, /proc) cannot be moved or removed. */
+bool kp_is_mount_point(const struct kp_node *n);
+/* One is changed on the host and one in the instance, and a name of the one cannot become one of the other (rename.c). */
+bool kp_crosses_zones(const struct kp_node *from, const struct kp_node *to);
 int kp_copy_up_tree(struct kp_vfs *v, struct kp_node *n);
 /* The node may have changed: looks it up again by its path. */
 int kp_refresh(struct kp_vfs *v, struct kp_node *n);

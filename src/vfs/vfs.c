@@ -90,6 +90,22 @@ static void add_builtin_binds(struct kp_vfs *v, const struct kp_vfs_options *o)
 	}
 }
 
+static void take_rules(struct kp_vfs *v, const struct kp_vfs_options *o)
+{
+	struct stat st;
+
+	v->rules = kp_calloc(o->rule_count + 1, sizeof(*v->rules));
+	for (size_t i = 0; i < o->rule_count; i++)
+		v->rules[v->rule_count++] =
+			(struct kp_rule){kp_strdup(o->rules[i].guest), kp_strdup(o->rules[i].host), o->rules[i].mode};
+	v->private = kp_calloc(o->private_count + 1, sizeof(*v->private));
+	for (size_t i = 0; i < o->private_count; i++)
+		if (stat(o->private_dirs[i], &st) == 0) {
+			v->private[v->private_count].dev = st.st_dev;
+			v->private[v->private_count++].ino = st.st_ino;
+		}
+}
+
 int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct kp_err *err)
 {
 	struct kp_vfs *v;
@@ -113,6 +129,7 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 	rc = open_dirs(v, o, err);
 	if (!rc) {
 		add_builtin_binds(v, o);
+		take_rules(v, o);
 		for (size_t i = 0; i < o->bind_count; i++)
 			add_bind(v, o->binds[i].host, o->binds[i].guest, o->binds[i].read_only);
 		rc = kp_base_make(v, o, err);
@@ -134,6 +151,12 @@ struct kp_vfs *kp_vfs_free(struct kp_vfs *v)
 		free((char *)v->binds[i].guest);
 	}
 	free(v->binds);
+	for (size_t i = 0; i < v->rule_count; i++) {
+		free((char *)v->rules[i].guest);
+		free((char *)v->rules[i].host);
+	}
+	free(v->rules);
+	free(v->private);
 	kp_close(v->upper_fd);
 	kp_close(v->work_fd);
 	kp_close(v->base_fd);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "image/image.h"
+#include "manifest/manifest.h"
 #include "store/store.h"
 
 struct kp_vfs;
@@ -21,6 +22,13 @@ struct kp_bind {
 	bool read_only;
 };
 
+/* An isolation mode of a directory and all below it, up to deeper rules. */
+struct kp_rule {
+	const char *guest; /* absolute guest path, normalised */
+	const char *host;  /* absolute host path that is shown there, symlinks resolved as far as it exists */
+	enum kp_mode mode;
+};
+
 struct kp_vfs_options {
 	const char *instance_dir; /* host: holds upper/ and work/ (made here when missing); absolute, resolved */
 	const char *run_dir;      /* host: private to this run, on tmpfs where possible, 0700, empty; stand-in
@@ -29,6 +37,10 @@ struct kp_vfs_options {
 	size_t layer_count;
 	const struct kp_bind *binds;
 	size_t bind_count;
+	const struct kp_rule *rules; /* at most one a path */
+	size_t rule_count;
+	const char *const *private_dirs; /* host directories that no rule shows; those that do not exist count for nothing */
+	size_t private_count;
 	const char *hostname; /* for the generated /etc/hostname and /etc/hosts */
 	const char *home;     /* guest path of the home directory (made in the generated layer) */
 	const char *user;     /* login name for the generated passwd and group */

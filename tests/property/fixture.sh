@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# fixture.sh DIR SEED...: makes DIR/SEED/w for each seed, the tree that the operations begin with.
+# fixture.sh DIR SEED...: makes DIR/SEED/w for each seed, the tree that the operations begin with. LINKS=no: without a file that
+# has two names (a copy-up from the host parts them, as overlayfs does).
 set -eu
 root=$1
 shift
@@ -14,7 +15,7 @@ seq 1 20000 >c
 seq 1 900 >d/a
 echo inner >d/e/b
 echo one file with two names >d/h
-ln d/h d/e/h
+if [ "${LINKS-}" = no ]; then cp d/h d/e/h; else ln d/h d/e/h; fi
 truncate -s 100000 d/e/f/a
 echo read only >m/a
 chmod 0444 m/a

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * operations ROOT STEPS SEED...: STEPS random operations in ROOT/SEED/w for each seed, each printed with its result, and the whole
+ * operations ROOT [-]STEPS SEED...: STEPS random operations in ROOT/SEED/w for each seed, each printed with its result, and the whole
  * tree every 200 steps. The same numbers come out wherever it runs, so two runs in two equal trees must print the same.
+ *
+ * With a minus directories stay searchable: in mode merged the host is asked by absolute paths, so who takes the right to search a
+ * directory from himself loses what he still had below it through a descriptor or the current directory.
  *
  * Kept out: descriptors that were opened for reading only and outlive a copy-up (overlayfs shows them the old file too).
  */
@@ -26,6 +29,7 @@
 #define HELD 4
 
 static uint64_t state;
+static bool searchable; /* no directory becomes one that its owner cannot search */
 static const char *tree; /* ROOT/SEED/w */
 static int held_dir[HELD], held_file[HELD];
 
@@ -343,6 +347,8 @@ static void op_chmod(void)
 
 	if (!(mode & 0200) && !one_in(4))
 		mode |= 0700;
+	if (searchable)
+		mode |= 0100;
 	printf("chmod(%s, %o)", path, mode);
 	said(fchmodat(a_start(), path, mode, 0));
 }
@@ -512,6 +518,9 @@ int main(int argc, char **argv)
 {
 	long steps = argc > 2 ? atol(argv[2]) : 0;
 	int status, bad = 0;
+
+	searchable = steps < 0;
+	steps = labs(steps);
 
 	for (int i = 3; i < argc; i++) {
 		pid_t pid;

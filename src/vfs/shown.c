@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The host's part of the tree: what the isolation modes writecopy and merged show of it. It lies below the images; in merged,
+ * changes of what only the host has, and everything new, go to the host itself. The host changes while we run, so nothing here
+ * is remembered.
+ */
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "vfs/internal.h"
+#include "vfs/upper.h"
+
+const struct kp_rule *kp_rule_at(const struct kp_vfs *v, const char *guest, const struct kp_rule *inherited)
+{
+	for (size_t i = 0; i < v->rule_count; i++)
+		if (!strcmp(v->rules[i].guest, guest))
+			return &v->rules[i];
+	return inherited;
+}
+
+int kp_shown_path(const struct kp_rule *r, const char *guest, struct kp_hpath *ret)
+{
+	const char *below = kp_path_below(guest, r->guest);
+
+	return below ? kp_path_join(ret->s, sizeof(ret->s), r->host, below) : -EIO;
+}
+
+/* Kapsel's own directories are not there for a guest, whatever shows them. */
+static bool is_private(const struct kp_vfs *v, const struct stat *st)
+{
+	for (size_t i = 0; i < v->private_count; i++)
+		if (v->private[i].ino == st->st_ino && v->private[i].dev == st->st_dev)
+			return true;
+	return false;
+}
+
+bool kp_shown_is_private(const struct kp_vfs *v, int dirfd, const char *name)
+{
+	struct stat st;
+
+	return v->private_count && fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) && is_private(v, &st);
+}
+
+static void become_host(struct kp_node *child, const struct stat *st, bool merged)
+{
+	child->origin = KP_HOST;
+	child->mode = st->st_mode;
+	child->st = *st;
+	child->ino = kp_ino_host(st->st_dev, st->st_ino);
+	child->through = merged;
+	child->self.mode = st->st_mode;
+	child->self.uid = st->st_uid;
+	child->self.gid = st->st_gid;
+}
+
+/* What is there on the host goes below what child already is. */
+static void take_host(struct kp_node *child, const struct stat *st, bool merged, bool hidden)
+{
+	bool dirs = S_ISDIR(child->mode) && S_ISDIR(st->st_mode);
+
+	if (hidden || (child->origin != KP_ABSENT && !dirs)) {
+		child->lower = true;
+		return;
+	}
+	child->self.host = S_ISDIR(st->st_mode);
+	/* In merged a directory of the upper that no image has only carries what lies below it: the host's is the directory. */
+	if (child->origin == KP_ABSENT || (merged && child->origin == KP_UPPER && child->entry == KP_NO_ENTRY))
+		become_host(child, st, merged);
+	else if (child->entry == KP_NO_ENTRY && !child->ino)
+		child->ino = kp_ino_host(st->st_dev, st->st_ino);
+	if (!merged)
+		child->lower = true;
+}
+
+int kp_shown_lookup(struct kp_vfs *v, const struct kp_dir *dir, bool hidden, struct kp_node *child)
+{
+	const struct kp_rule *r = child->self.rule;
+	bool begins = r != dir->rule, merged;
+	struct kp_hpath host;
+	struct stat st;
+
+	if (!r || r->mode == KP_MODE_FULL)
+		return 0;
+	merged = r->mode == KP_MODE_MERGED;
+	child->self.host_open = (begins || dir->host_open) && !hidden;
+	if (!begins && !dir->host_open)
+		return 0;
+	if (kp_shown_path(r, child->guest.s, &host))
+		return -ENAMETOOLONG;
+	if ((begins || dir->host) && fstatat(AT_FDCWD, host.s, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		if (S_ISDIR(st.st_mode) && is_private(v, &st))
+			child->self.host_open = false;
+		else
+			take_host(child, &st, merged, hidden);
+	} else if ((begins || dir->host) && errno != ENOENT && errno != ENOTDIR && child->origin == KP_ABSENT && !hidden) {
+		return -errno;
+	}
+	if (child->origin == KP_HOST || child->origin == KP_ABSENT)
+		child->host = host;
+	if (child->origin == KP_ABSENT)
+		child->through = merged && !child->whiteout && child->self.host_open;
+	return 0;
+}
+
+int kp_shown_parents(const struct kp_node *n)
+{
+	struct kp_hpath up;
+	char *slash;
+
+	if (n->parent.host || n->parent.bind)
+		return 0;
+	up = n->host;
+	slash = strrchr(up.s, '/');
+	*slash = '\0';
+	return up.s[0] ? kp_mkdir_all(AT_FDCWD, up.s, 0755) : 0;
+}
