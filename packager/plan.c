@@ -111,6 +111,8 @@ static int check_entry(const struct pack *p, struct kp_err *err)
 	const struct kp_manifest *m = p->manifest;
 	int rc;
 
+	if (m->layers.count) /* any of them may bring it */
+		return 0;
 	rc = m->entry.count ? check_program(p, m->entry.items[0]) : 0;
 	if (rc) {
 		(void)kp_fail(err, -rc, "%s:%d:%d: entry.command[0]: %s: %s", p->file, m->entry_mark.line,

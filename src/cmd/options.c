@@ -8,6 +8,7 @@ static const struct kp_option run_options[] = {
 	{"rm",        0,  NULL,                0,              "run in a throw-away instance"},
 	{"bind",     'b', "HOST[:GUEST[:ro]]", KP_OPT_REPEAT,  "show a host directory or file in the guest"},
 	{"mode",      0,  "PATH=MODE",         KP_OPT_REPEAT,  "show the host's PATH below the image's: full (not), writecopy (changes stay in the instance), merged (they reach the host)"},
+	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT,  "put an image underneath, below those that the manifest names"},
 	{"env",      'e', "NAME=VALUE",        KP_OPT_REPEAT,  "set a variable of the guest"},
 	{"unset",     0,  "NAME",              KP_OPT_REPEAT,  "remove a variable of the guest"},
 	{"cwd",      'w', "PATH",              0,              "start in this directory of the guest"},
@@ -17,7 +18,6 @@ static const struct kp_option run_options[] = {
 	{"level",     0,  "portable|strict",   KP_OPT_LATER,   "confinement level"},
 	{"profile",   0,  "NAME|FILE",         KP_OPT_LATER,   "confinement profile"},
 	{"net",       0,  "MODE",              KP_OPT_LATER,   "network access"},
-	{"layer",     0,  "IMAGE",             KP_OPT_LATER | KP_OPT_REPEAT, "an image underneath"},
 	{"publish",   0,  "HOST:GUEST",        KP_OPT_LATER | KP_OPT_REPEAT, "forward a port"},
 	{"limit",     0,  "KEY=VALUE",         KP_OPT_LATER | KP_OPT_REPEAT, "resource limit"},
 	{"record",    0,  NULL,                KP_OPT_LATER,   "record what the program does"},
@@ -26,6 +26,7 @@ static const struct kp_option run_options[] = {
 
 static const struct kp_option exec_options[] = {
 	{"mode",      0,  "PATH=MODE",         KP_OPT_REPEAT,  "show the host's PATH below the image's: full (not), writecopy (changes stay in the instance), merged (they reach the host)"},
+	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT,  "put an image underneath, below those that the manifest names"},
 	{"env",      'e', "NAME=VALUE",        KP_OPT_REPEAT,  "set a variable of the guest"},
 	{"unset",     0,  "NAME",              KP_OPT_REPEAT,  "remove a variable of the guest"},
 	{"cwd",      'w', "PATH",              0,              "start in this directory of the guest"},

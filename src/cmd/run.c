@@ -58,6 +58,7 @@ static int failed(const struct kp_args *args, const struct kp_plan *plan, int r,
 static int make_and_run(const struct kp_args *args, struct kp_request *q, struct kp_plan *plan, struct kp_err *err)
 {
 	kp_autofree const char **binds = values_of(args, "bind", &q->bind_count);
+	kp_autofree const char **layers = values_of(args, "layer", &q->layer_count);
 	kp_autofree const char **modes = values_of(args, "mode", &q->mode_count);
 	kp_autofree const char **env = values_of(args, "env", &q->env_count);
 	kp_autofree const char **unset = values_of(args, "unset", &q->unset_count);
@@ -67,6 +68,7 @@ static int make_and_run(const struct kp_args *args, struct kp_request *q, struct
 		return kp_fail(err, EPERM, "run: refused: already inside an instance");
 	q->binds = binds;
 	q->modes = modes;
+	q->layers = layers;
 	q->env = env;
 	q->unset = unset;
 	q->instance = kp_args_get(args, "instance");

@@ -45,8 +45,7 @@ void kp_buf_quoted(struct kp_buf *out, const char *text)
 	kp_buf_puts(out, "\"");
 }
 
-/* The scalar of a key in the top mapping, or of the first item where it is a list; NULL when absent. */
-static const char *scalar(yaml_document_t *doc, const yaml_node_t *root, const char *key)
+static const yaml_node_t *value_of(yaml_document_t *doc, const yaml_node_t *root, const char *key)
 {
 	for (yaml_node_pair_t *p = root->data.mapping.pairs.start; p < root->data.mapping.pairs.top; p++) {
 		const yaml_node_t *k = yaml_document_get_node(doc, p->key);
@@ -54,17 +53,47 @@ static const char *scalar(yaml_document_t *doc, const yaml_node_t *root, const c
 
 		if (k->type != YAML_SCALAR_NODE || strcmp((char *)k->data.scalar.value, key))
 			continue;
-		if (v->type == YAML_SEQUENCE_NODE && v->data.sequence.items.start < v->data.sequence.items.top)
-			v = yaml_document_get_node(doc, *v->data.sequence.items.start);
-		return v->type == YAML_SCALAR_NODE ? (char *)v->data.scalar.value : NULL;
+		return v;
 	}
 	return NULL;
+}
+
+static const char *text_of(const yaml_node_t *v)
+{
+	return v && v->type == YAML_SCALAR_NODE ? (char *)v->data.scalar.value : NULL;
+}
+
+/* The scalar of a key in the top mapping; NULL when absent. */
+static const char *scalar(yaml_document_t *doc, const yaml_node_t *root, const char *key)
+{
+	return text_of(value_of(doc, root, key));
+}
+
+/* "DIGEST, DIGEST", allocated; NULL when absent or not digests. */
+static char *digests_of(yaml_document_t *doc, const yaml_node_t *root)
+{
+	const yaml_node_t *v = value_of(doc, root, "digests");
+	struct kp_buf all = {0};
+
+	if (!v || v->type != YAML_SEQUENCE_NODE)
+		return NULL;
+	for (yaml_node_item_t *i = v->data.sequence.items.start; i < v->data.sequence.items.top; i++) {
+		const char *one = text_of(yaml_document_get_node(doc, *i));
+
+		if (!one || strlen(one) != 2 * KP_DIGEST_LEN) {
+			kp_buf_free(&all);
+			return NULL;
+		}
+		kp_buf_printf(&all, "%s%s", all.len ? ", " : "", one);
+	}
+	return all.data;
 }
 
 static int fill(struct kp_instance *i, yaml_document_t *doc, const char *path, struct kp_err *err)
 {
 	const yaml_node_t *root = yaml_document_get_root_node(doc);
-	const char *format, *image, *digest, *created;
+	const char *format, *image, *created;
+	char *digests;
 
 	if (!root || root->type != YAML_MAPPING_NODE)
 		return kp_fail(err, EINVAL, "%s: damaged: not a mapping", path);
@@ -74,16 +103,17 @@ static int fill(struct kp_instance *i, yaml_document_t *doc, const char *path, s
 		return kp_hint(err, "use the newer kapsel that made it");
 	}
 	image = scalar(doc, root, "image");
-	digest = scalar(doc, root, "digests");
 	created = scalar(doc, root, "created");
-	if (!format || atol(format) < 1 || !image || !digest || strlen(digest) != 2 * KP_DIGEST_LEN) {
+	digests = digests_of(doc, root);
+	if (!format || atol(format) < 1 || !image || !digests) {
+		free(digests);
 		(void)kp_fail(err, EINVAL, "%s: damaged: keys missing", path);
 		return kp_hint(err, "kapsel rm %s removes the instance", i->name);
 	}
 	free(i->image);
 	free(i->digest);
 	i->image = kp_strdup(image);
-	i->digest = kp_strdup(digest);
+	i->digest = digests;
 	i->created = created ? atoll(created) : 0;
 	return 0;
 }

@@ -147,37 +147,40 @@ static void set_config(struct kp_instance *i, const char *host_image, const char
 	i->created = (long long)time(NULL);
 }
 
-static int check_digest(const struct kp_instance *i, const char *hex, struct kp_err *err)
+static int check_digests(const struct kp_instance *i, const char *digests, struct kp_err *err)
 {
-	if (!strcmp(i->digest, hex))
+	size_t one = 2 * KP_DIGEST_LEN;
+
+	if (!strcmp(i->digest, digests))
 		return 0;
-	(void)kp_fail(err, EEXIST, "%s: made from another image: digest %.16s, this image has %.16s", i->name,
-		      i->digest, hex);
+	if (!strncmp(i->digest, digests, one))
+		(void)kp_fail(err, EEXIST, "%s: made with other layers below the image", i->name);
+	else
+		(void)kp_fail(err, EEXIST, "%s: made from another image: digest %.16s, this image has %.16s", i->name, i->digest, digests);
 	return kp_hint(err, "--instance NAME runs this image in an instance of its own; kapsel rm %s drops the old one",
 		       i->name);
 }
 
-int kp_instance_create(const char *name, const char *host_image, const uint8_t *digest,
+int kp_instance_create(const char *name, const char *host_image, const char *digests,
 		       struct kp_instance **ret_instance, struct kp_err *err)
 {
 	struct kp_instance *i;
-	char hex[2 * KP_DIGEST_LEN + 1], *dir;
+	char *dir;
 	int r = open_dir(name, true, &dir, err);
 
 	if (r < 0)
 		return r;
-	kp_hex(hex, digest, KP_DIGEST_LEN);
 	i = new_instance(name, dir);
 	r = kp_instance_config_read(i, err);
 	if (r == -ENOENT) {
-		set_config(i, host_image, hex);
+		set_config(i, host_image, digests);
 		r = kp_instance_config_write(i, err);
 		/* Two may make it at once: what is on disk counts. */
 		if (!r)
 			r = kp_instance_config_read(i, err);
 	}
 	if (!r)
-		r = check_digest(i, hex, err);
+		r = check_digests(i, digests, err);
 	if (r < 0) {
 		(void)kp_instance_free(i);
 		return r;
@@ -186,12 +189,12 @@ int kp_instance_create(const char *name, const char *host_image, const uint8_t *
 	return 0;
 }
 
-int kp_instance_create_throw_away(const char *prefix, const char *host_image, const uint8_t *digest,
+int kp_instance_create_throw_away(const char *prefix, const char *host_image, const char *digests,
 				  struct kp_instance **ret_instance, struct kp_err *err)
 {
 	kp_autofree char *base = NULL;
 	struct kp_instance *i;
-	char hex[2 * KP_DIGEST_LEN + 1], *dir;
+	char *dir;
 	int r = kp_instance_base(&base, err), marker;
 
 	if (r < 0)
@@ -202,10 +205,9 @@ int kp_instance_create_throw_away(const char *prefix, const char *host_image, co
 		free(dir);
 		return r;
 	}
-	kp_hex(hex, digest, KP_DIGEST_LEN);
 	i = new_instance(strrchr(dir, '/') + 1, dir);
 	i->throw_away = true;
-	set_config(i, host_image, hex);
+	set_config(i, host_image, digests);
 	/* Locked before it is marked, so that nobody sweeps it while it is being made. */
 	r = kp_instance_lock(i);
 	if (!r) {

@@ -14,7 +14,7 @@ struct kp_instance {
 	int lock_fd;     /* instances/NAME/lock; held while the instance runs, -1: not held */
 	bool throw_away; /* --rm */
 	char *image;     /* from config.yaml: host path of the image */
-	char *digest;    /* hex */
+	char *digest;    /* of each image, in hex, top down: "DIGEST, DIGEST" */
 	long long created;
 };
 
@@ -27,11 +27,11 @@ int kp_dir_private(const char *host_dir, struct kp_err *err);
 
 /* Opens an instance that exists (-ENOENT otherwise) and reads its configuration; takes no lock. */
 int kp_instance_open(const char *name, struct kp_instance **ret_instance, struct kp_err *err);
-/* The same, made when missing for this image. Another digest: -EEXIST with a hint. */
-int kp_instance_create(const char *name, const char *host_image, const uint8_t *digest,
+/* The same, made when missing for these images (digests as in struct kp_instance). Others: -EEXIST with a hint. */
+int kp_instance_create(const char *name, const char *host_image, const char *digests,
 		       struct kp_instance **ret_instance, struct kp_err *err);
 /* A new instance under a unique name that starts with prefix, locked from birth; see kp_instance_sweep. */
-int kp_instance_create_throw_away(const char *prefix, const char *host_image, const uint8_t *digest,
+int kp_instance_create_throw_away(const char *prefix, const char *host_image, const char *digests,
 				  struct kp_instance **ret_instance, struct kp_err *err);
 struct kp_instance *kp_instance_free(struct kp_instance *instance); /* NULL is fine; drops the lock */
 

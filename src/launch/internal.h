@@ -23,7 +23,7 @@ struct kp_supervisor {
 	struct kp_plan *plan;
 	char *run_dir;
 	struct kp_store *store;
-	struct kp_store_image *store_image;
+	struct kp_store_image **store_images; /* of each image, top down */
 	struct kp_vfs *vfs;
 	struct kp_engine *engine;
 	int epoll_fd, listen_fd, signal_fd;
@@ -68,6 +68,11 @@ void kp_relay_resize(const struct kp_relay *t);
 bool kp_relay_to_guest(struct kp_relay *t);
 bool kp_relay_from_guest(struct kp_relay *t);
 void kp_relay_close(struct kp_relay *t); /* shows what is left, restores the terminal */
+
+/* layers.c: opens what the manifest and --layer name into plan->under. */
+int kp_plan_layers(struct kp_plan *plan, const char *const *options, size_t count, struct kp_err *err);
+/* Of all images, as an instance records them. Allocated. */
+char *kp_plan_digests(const struct kp_plan *plan);
 
 /* modes.c: the rules of the manifest and of --mode, into plan->rules. */
 int kp_plan_modes(struct kp_plan *plan, const char *const *options, size_t count, struct kp_err *err);

@@ -13,6 +13,8 @@
 /* Everything a run needs, decided before anything is started. */
 struct kp_plan {
 	struct kp_image *image;
+	struct kp_image **under; /* the images below it, top down */
+	size_t under_count;
 	struct kp_manifest *manifest;
 	char *host_image; /* absolute, symlinks resolved */
 	struct kp_instance *instance;
@@ -36,8 +38,8 @@ struct kp_request {
 	const char *instance; /* name or NULL */
 	const char *cwd, *trace;
 	bool throw_away;
-	const char *const *binds, *const *modes, *const *env, *const *unset; /* option values */
-	size_t bind_count, mode_count, env_count, unset_count;
+	const char *const *binds, *const *modes, *const *layers, *const *env, *const *unset; /* option values */
+	size_t bind_count, mode_count, layer_count, env_count, unset_count;
 	const char *start_as; /* name of a manifest command, or NULL */
 	char *const *command; /* what follows `--`, or NULL: the entry point */
 	size_t command_count;

@@ -206,8 +206,7 @@ int kp_plan_make_guest(struct kp_plan *plan, const struct kp_request *q, struct 
 
 static int plan_instance(struct kp_plan *plan, const struct kp_request *q, struct kp_err *err)
 {
-	const uint8_t *digest = kp_image_digest(plan->image);
-	kp_autofree char *name = NULL;
+	kp_autofree char *name = NULL, *digests = kp_plan_digests(plan);
 
 	plan->throw_away = q->throw_away;
 	if (q->instance)
@@ -221,8 +220,8 @@ static int plan_instance(struct kp_plan *plan, const struct kp_request *q, struc
 			*p = '_';
 	kp_instance_sweep();
 	if (plan->throw_away)
-		return kp_instance_create_throw_away(name, plan->host_image, digest, &plan->instance, err);
-	return kp_instance_create(name, plan->host_image, digest, &plan->instance, err);
+		return kp_instance_create_throw_away(name, plan->host_image, digests, &plan->instance, err);
+	return kp_instance_create(name, plan->host_image, digests, &plan->instance, err);
 }
 
 int kp_plan_make(struct kp_plan *plan, const struct kp_request *q, struct kp_err *err)
@@ -236,6 +235,8 @@ int kp_plan_make(struct kp_plan *plan, const struct kp_request *q, struct kp_err
 		r = kp_bind_parse(q->binds[i], &plan->binds[i], err);
 		plan->bind_count += !r;
 	}
+	if (!r)
+		r = kp_plan_layers(plan, q->layers, q->layer_count, err);
 	if (!r)
 		r = kp_plan_modes(plan, q->modes, q->mode_count, err);
 	if (!r && q->trace) {
@@ -280,6 +281,9 @@ void kp_plan_free(struct kp_plan *plan)
 	free(plan->host_image);
 	(void)kp_instance_free(plan->instance);
 	(void)kp_manifest_free(plan->manifest);
+	for (size_t i = 0; i < plan->under_count; i++)
+		(void)kp_image_free(plan->under[i]);
+	free(plan->under);
 	(void)kp_image_free(plan->image);
 	*plan = (struct kp_plan){0};
 }

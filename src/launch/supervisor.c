@@ -57,9 +57,9 @@ static void let_go(void)
 static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 {
 	struct kp_plan *plan = s->plan;
-	struct kp_layer layer = {.image = plan->image};
+	kp_autofree struct kp_layer *layers = kp_calloc(plan->under_count + 1, sizeof(*layers));
 	struct kp_vfs_options vo = {
-		.instance_dir = plan->instance->dir, .run_dir = s->run_dir, .layers = &layer, .layer_count = 1,
+		.instance_dir = plan->instance->dir, .run_dir = s->run_dir, .layers = layers, .layer_count = plan->under_count + 1,
 		.binds = plan->binds, .bind_count = plan->bind_count, .hostname = plan->hostname,
 		.home = plan->home, .user = plan->user, .rules = plan->rules, .rule_count = plan->rule_count,
 	};
@@ -69,9 +69,12 @@ static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 	};
 	int r = kp_store_open(&s->store, err);
 
-	if (!r)
-		r = kp_store_attach(s->store, plan->image, &s->store_image, err);
-	layer.store = s->store_image;
+	s->store_images = kp_calloc(vo.layer_count, sizeof(struct kp_store_image *));
+	for (size_t i = 0; i < vo.layer_count && !r; i++) {
+		layers[i].image = i ? plan->under[i - 1] : plan->image;
+		r = kp_store_attach(s->store, layers[i].image, &s->store_images[i], err);
+		layers[i].store = s->store_images[i];
+	}
 	if (!r) {
 		private_dirs = kp_private_dirs(vo.instance_dir, vo.run_dir, kp_store_root(s->store), &vo.private_count);
 		vo.private_dirs = (const char *const *)private_dirs;
@@ -157,7 +160,9 @@ static void tear_down(struct kp_supervisor *s)
 	s->listen_fd = kp_close(s->listen_fd);
 	s->engine = kp_engine_free(s->engine);
 	s->vfs = kp_vfs_free(s->vfs);
-	s->store_image = kp_store_detach(s->store_image);
+	for (size_t i = 0; s->store_images && i <= s->plan->under_count; i++)
+		(void)kp_store_detach(s->store_images[i]);
+	free(s->store_images);
 	s->store = kp_store_free(s->store);
 	if (s->run_dir)
 		kp_run_dir_remove(instance, s->run_dir);

@@ -170,6 +170,18 @@ static int read_modes(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	return kp_yaml_each(y, at, YAML_MAPPING_NODE, read_mode, ctx);
 }
 
+/* Names of files beside the image, or digests. */
+static int read_layers(struct kp_yaml *y, const struct kp_at *at, void *ctx)
+{
+	struct kp_manifest *m = ctx;
+	int rc = kp_yaml_texts(y, at, &m->layers, NULL);
+
+	for (size_t i = 0; !rc && i < m->layers.count; i++)
+		if (!m->layers.items[i][0] || strchr(m->layers.items[i], '/'))
+			return kp_yaml_fail(y, at, "the name of an image beside this one was expected, without directories");
+	return rc;
+}
+
 static int read_contents(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 {
 	return kp_yaml_each(y, at, YAML_SEQUENCE_NODE, kp_read_source, ctx);
@@ -189,7 +201,7 @@ static const struct kp_yaml_key top_keys[] = {
 	{"entry", read_entry, false},
 	{"commands", read_commands, false},
 	{"contents", read_contents, false},
-	{"layers", refuse, false},
+	{"layers", read_layers, false},
 	{"modes", read_modes, false},
 	{"registry", refuse, false},
 	{"requests", refuse, false},

@@ -85,7 +85,7 @@ struct kp_manifest {
 
 /* Parses text (len bytes). file is used in errors: "FILE:LINE:COLUMN: key.path: what". Unknown keys, wrong types,
  * duplicate keys, bad names, paths with "..": -EINVAL. Keys of the format that this version does not act on yet
- * (registry, requests, oci, layers) are refused with a text that says so. */
+ * (registry, requests, oci) are refused with a text that says so. */
 int kp_manifest_parse(const char *text, size_t len, const char *file, struct kp_manifest **ret_manifest,
 		      struct kp_err *err);
 struct kp_manifest *kp_manifest_free(struct kp_manifest *m); /* NULL is fine; returns NULL */

@@ -82,6 +82,10 @@ char *kp_manifest_normalised(const struct kp_manifest *m, size_t *ret_len)
 		kp_buf_puts(&b, ": ");
 		put_list(&b, &m->commands[i].argv);
 	}
+	if (m->layers.count) {
+		kp_buf_puts(&b, "layers: ");
+		put_list(&b, &m->layers);
+	}
 	if (m->mode_count)
 		kp_buf_puts(&b, "modes:\n");
 	for (size_t i = 0; i < m->mode_count; i++) {

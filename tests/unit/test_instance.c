@@ -10,7 +10,9 @@
 #include "tests/unit/suites.h"
 
 static char root[] = "/tmp/kapsel-test-XXXXXX";
-static const uint8_t digest_a[KP_DIGEST_LEN] = {1}, digest_b[KP_DIGEST_LEN] = {2};
+#define SIXTEEN "0123456789abcdef"
+static const char digest_a[] = "a" SIXTEEN SIXTEEN SIXTEEN "0123456789abcde", digest_b[] = "b" SIXTEEN SIXTEEN SIXTEEN "0123456789abcde",
+		  digest_ab[] = "a" SIXTEEN SIXTEEN SIXTEEN "0123456789abcde, b" SIXTEEN SIXTEEN SIXTEEN "0123456789abcde";
 
 static void set_up(void)
 {
@@ -62,6 +64,14 @@ START_TEST(another_digest_is_refused)
 	ck_assert_str_eq(i->image, "/a \"b\"\n\\.kapsel"); /* what is on disk counts */
 	i = kp_instance_free(i);
 	ck_assert_int_eq(kp_instance_create("x", "/a", digest_b, &other, &err), -EEXIST);
+	ck_assert_ptr_nonnull(strstr(err.text, "another image"));
+	ck_assert_int_eq(kp_instance_create("x", "/a", digest_ab, &other, &err), -EEXIST);
+	ck_assert_ptr_nonnull(strstr(err.text, "other layers"));
+	ck_assert_int_eq(kp_instance_create("layered", "/a", digest_ab, &other, &err), 0);
+	other = kp_instance_free(other);
+	ck_assert_int_eq(kp_instance_create("layered", "/a", digest_ab, &other, &err), 0);
+	ck_assert_str_eq(other->digest, digest_ab);
+	(void)kp_instance_free(other);
 	ck_assert_str_ne(err.hint, "");
 }
 END_TEST
