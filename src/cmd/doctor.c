@@ -206,8 +206,8 @@ static size_t probe(struct answer *a)
 	set(&a[n++], "seccomp-addfd", NEEDED, in_child(try_addfd), "descriptors put into a stopped call");
 	set(&a[n++], "wait-killable", STRICT, in_child(try_wait_killable), "calls under way are not interrupted");
 	set(&a[n++], "sync-wake-up", USEFUL, in_child(try_sync_wake), "fast answers");
-	(void)snprintf(text, sizeof(text), "ABI %d", abi > 0 ? abi : 0);
-	set(&a[n++], "landlock", NEEDED, abi >= 1, text);
+	(void)snprintf(text, sizeof(text), "ABI %d, for confinement; this version does not use it", abi > 0 ? abi : 0);
+	set(&a[n++], "landlock", USEFUL, abi >= 1, text);
 	if (kp_read_file(AT_FDCWD, "/proc/sys/kernel/yama/ptrace_scope", 16, &yama, &len) < 0)
 		yama = kp_strdup("none\n");
 	yama[strcspn(yama, "\n")] = '\0';

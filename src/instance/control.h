@@ -34,6 +34,7 @@ struct kp_ctl_head {
 
 enum kp_ctl_run_flags {
 	KP_CTL_NEW_SESSION = 1 << 0,
+	KP_CTL_CWD_ASKED = 1 << 1, /* the user named the directory: without it there is no run */
 };
 
 struct kp_ctl_run {

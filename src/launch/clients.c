@@ -88,7 +88,7 @@ static int spawn(struct kp_supervisor *s, struct kp_client *c, const struct kp_c
 		.argv = (char *const *)(uintptr_t)run->argv, .envp = (char *const *)(uintptr_t)run->envp,
 		.cwd = run->cwd, .fds = {c->conn.fds[0], c->conn.fds[1], c->conn.fds[2]},
 		.pass_fds = c->conn.fds + 3, .pass_numbers = numbers, .pass_fd_count = run->pass_count,
-		.new_session = run->flags & KP_CTL_NEW_SESSION, .umask = (mode_t)run->umask,
+		.new_session = run->flags & KP_CTL_NEW_SESSION, .cwd_asked = run->flags & KP_CTL_CWD_ASKED, .umask = (mode_t)run->umask,
 	};
 	int r;
 

@@ -27,6 +27,7 @@ struct kp_plan {
 	char *trace; /* absolute host path or NULL */
 	char **argv, **envp; /* of the guest */
 	char *cwd;
+	bool cwd_asked; /* by the user */
 	int pass_fds[KP_CTL_FDS_MAX];
 	size_t pass_fd_count;
 	int fail_exit; /* exit status that goes with a failed start (126, 127), 0: 125 */

@@ -150,6 +150,7 @@ static int plan_cwd(struct kp_plan *plan, const struct kp_request *q, struct kp_
 
 	if (q->cwd) {
 		plan->cwd = normal_guest(q->cwd);
+		plan->cwd_asked = true;
 		return plan->cwd ? 0 : kp_fail(err, EINVAL, "--cwd: '%s': not an absolute path without ..", q->cwd);
 	}
 	if (plan->bind_count && getcwd(here, sizeof(here))) {

@@ -29,7 +29,8 @@ struct kp_engine *kp_engine_free(struct kp_engine *engine);
 struct kp_spawn {
 	char *const *argv;    /* argv[0]: guest path, or a name searched in envp's PATH inside the guest */
 	char *const *envp;
-	const char *cwd;      /* guest path */
+	const char *cwd;      /* guest path; where it cannot be entered: */
+	bool cwd_asked;       /* that is an error, -EINVAL; else the root serves */
 	int fds[3];           /* become 0, 1, 2; not closed here */
 	const int *pass_fds;  /* further descriptors; not closed here */
 	const int *pass_numbers; /* their numbers in the guest, all above 2 and different */

@@ -169,8 +169,8 @@ static void child(const struct kp_spawn *s, int status_fd)
 	reset_signals();
 	drop_capabilities();
 	(void)umask(s->umask);
-	if (chdir(s->cwd) < 0 && chdir("/") < 0)
-		report(status_fd, errno);
+	if (chdir(s->cwd) < 0 && (s->cwd_asked || chdir("/") < 0))
+		report(status_fd, -errno); /* negative: about the directory */
 	report(status_fd, exec_search(s));
 }
 
@@ -309,5 +309,7 @@ int kp_engine_spawn(struct kp_engine *e, const struct kp_spawn *s, pid_t *ret_pi
 	}
 	while (!kp_engine_reap(pid, &status))
 		(void)usleep(1000);
-	return kp_fail_errno(err, code > 0 ? code : EIO, "%s", s->argv[0]);
+	if (code < 0)
+		return kp_fail(err, EINVAL, "%s: cannot be the working directory: %s", s->cwd, strerror(-code));
+	return kp_fail_errno(err, code ? code : EIO, "%s", s->argv[0]);
 }

@@ -21,6 +21,9 @@ try "$KAPSEL" run --rm --quiet "$img" -- /bin/nothing
 if [ "$(wc -l <"$T/err")" = 1 ]; then ok "none with --quiet"; else not_ok "none with --quiet" "$T/err"; fi
 try "$KAPSEL" run --rm "$img" -- /etc/greeting
 expect_status 126 "not a program"
+try "$KAPSEL" run --rm --cwd /nowhere "$img"
+expect_status 125 "a directory that is not there"
+expect_err_line '^kapsel: /nowhere: cannot be the working directory: No such file' "is named"
 try "$KAPSEL" run --rm "$T/nothing.kapsel"
 expect_status 125 "no such image"
 expect_err_line 'nothing\.kapsel' "and one line names it"
