@@ -1,49 +1,218 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kapsel explain: which layer answers for a path, and why. */
+/* kapsel explain: which layer answers for a path, by which rule, and where a change would go. */
+#include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "launch/internal.h"
+#include "vfs/explain.h"
+#include "vfs/resolve.h"
 
-static void say(const struct kp_entry *e, const char *path, const char *image)
+/* An image or an instance, looked at without running anything. */
+struct view {
+	struct kp_plan plan;
+	struct kp_vfs *vfs;
+	char *scratch; /* temporary directory */
+};
+
+static void view_close(struct view *w)
 {
-	kp_autofree char *shown = kp_shown(path), *from = kp_shown(image);
-	char mode[11], hex[2 * KP_DIGEST_LEN + 1];
-
-	kp_mode_text(e->mode, mode);
-	printf("%s: entry %u of image %s\n  %s, %" PRIu64 " bytes\n", shown, (unsigned)e->id, from, mode, e->size);
-	if (e->target) {
-		kp_autofree char *target = kp_shown(e->target);
-
-		printf("  link to %s\n", target);
-	}
-	if (e->digest) {
-		kp_digest_text(e->digest, hex);
-		printf("  digest %s\n", hex);
-	}
+	w->vfs = kp_vfs_free(w->vfs);
+	if (w->scratch)
+		(void)kp_remove_tree(AT_FDCWD, w->scratch);
+	free(w->scratch);
+	kp_plan_free(&w->plan);
 }
 
-int kp_cmd_explain(const struct kp_args *args, struct kp_err *err)
+static int open_vfs(struct view *w, struct kp_err *err)
 {
-	const char *what = args->operands[0], *path = args->operands[1];
-	struct kp_instance *instance = NULL;
-	struct kp_look kp_autolook look = {0};
-	struct kp_entry e;
+	const char *tmp = getenv("TMPDIR"), *home = getenv("HOME");
+	struct kp_plan *plan = &w->plan;
+	kp_autofree struct kp_layer *layers = kp_calloc(plan->under_count + 1, sizeof(*layers));
+	struct kp_vfs_options vo = {
+		.look_only = true, .instance_dir = plan->instance ? plan->instance->dir : NULL, .layers = layers,
+		.layer_count = plan->under_count + 1, .rules = plan->rules, .rule_count = plan->rule_count, .home = home,
+	};
+	char **private_dirs;
+	int r;
+
+	w->scratch = kp_asprintf("%s/kapsel-explain-XXXXXX", tmp && tmp[0] == '/' ? tmp : "/tmp");
+	if (!mkdtemp(w->scratch)) {
+		r = kp_fail_errno(err, errno, "%s: cannot be made", w->scratch);
+		free(w->scratch);
+		w->scratch = NULL;
+		return r;
+	}
+	vo.run_dir = w->scratch;
+	for (size_t i = 0; i < vo.layer_count; i++)
+		layers[i].image = i ? plan->under[i - 1] : plan->image;
+	private_dirs = kp_private_dirs(plan->instance ? plan->instance->dir : "", w->scratch, "", &vo.private_count);
+	vo.private_dirs = (const char *const *)private_dirs;
+	r = kp_vfs_open(&vo, &w->vfs, err);
+	kp_private_dirs_free(private_dirs, vo.private_count);
+	return r;
+}
+
+static int view_open(struct view *w, const struct kp_args *args, struct kp_err *err)
+{
+	size_t layer_count, mode_count;
+	kp_autofree const char **layers = kp_args_values(args, "layer", &layer_count);
+	kp_autofree const char **modes = kp_args_values(args, "mode", &mode_count);
+	kp_autofree char *digests = NULL;
+	const char *what = args->operands[0];
+	struct kp_plan *plan = &w->plan;
 	int r;
 
 	/* A name without a slash is an instance where there is one. */
 	if (!strchr(what, '/') && kp_instance_name_ok(what))
-		(void)kp_instance_open(what, &instance, NULL);
-	r = kp_look_open(&look, instance ? instance->image : what, err);
+		(void)kp_instance_open(what, &plan->instance, NULL);
+	r = kp_plan_open_image(plan, plan->instance ? plan->instance->image : what, err);
 	if (!r)
-		r = kp_look_find(&look, path, &e, err);
+		r = kp_plan_layers(plan, layers, layer_count, err);
+	if (!r)
+		r = kp_plan_modes(plan, modes, mode_count, err);
+	if (r < 0)
+		return r;
+	digests = kp_plan_digests(plan);
+	if (plan->instance && strcmp(plan->instance->digest, digests) != 0) {
+		(void)kp_fail(err, EEXIST, "%s: made with other images", what);
+		return kp_hint(err, "give the --layer options that it runs with");
+	}
+	return open_vfs(w, err);
+}
+
+static const char *kind(mode_t mode)
+{
+	return S_ISDIR(mode) ? "directory" : S_ISREG(mode) ? "file" : S_ISLNK(mode) ? "link" : S_ISFIFO(mode) ? "FIFO"
+	       : S_ISSOCK(mode) ? "socket" : "device";
+}
+
+static const char *image_name(const struct view *w, size_t i)
+{
+	const char *path = kp_image_name(i ? w->plan.under[i - 1] : w->plan.image), *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+static void print_verdict(const struct view *w, const struct kp_explained *x, const char *shown)
+{
+	const struct kp_node *n = &x->node;
+	char mode[11];
+
+	if (n->origin == KP_ABSENT) {
+		printf("%s: not there: %s\n", shown, n->whiteout ? "the instance has deleted it" : "no layer has it");
+		return;
+	}
+	kp_mode_text(n->mode, mode);
+	printf("%s: %s %s, ", shown, kind(n->mode), mode);
+	switch (n->origin) {
+	case KP_UPPER:
+		puts("from the instance");
+		break;
+	case KP_IMAGE:
+		printf("from the image %s\n", image_name(w, n->layer));
+		break;
+	case KP_HOST:
+		puts(n->self.bind ? "from the host, as in every run" : "from the host");
+		break;
+	case KP_BASE:
+		puts("made by Kapsel for each run");
+		break;
+	case KP_PROC:
+	case KP_MAGIC:
+	case KP_ABSENT:
+	default:
+		puts("made by Kapsel from the host's /proc");
+		break;
+	}
+}
+
+static void print_rule(const struct kp_explained *x)
+{
+	static const char *const modes[] = {"full", "writecopy", "merged"};
+	const struct kp_rule *r = x->rule;
+	kp_autofree char *at = r ? kp_shown(r->guest) : NULL;
+
+	if (x->node.self.bind)
+		printf("  bind       of the host's in the place of all layers%s\n", x->node.self.bind->read_only ? ", read-only" : "");
+	else if (r)
+		printf("  mode       %s, by the rule for %s\n", modes[r->mode], at);
+	else
+		printf("  mode       full: no rule shows the host here\n");
+	if (x->node.origin == KP_ABSENT && (!r || r->mode == KP_MODE_FULL) && access(x->node.guest.s, F_OK) == 0)
+		printf("             the host has it: --mode PATH=writecopy or PATH=merged would show it\n");
+	if (kp_node_on_host(&x->node) || x->node.self.bind) {
+		kp_autofree char *shown = kp_shown(x->node.host.s);
+
+		printf("  a change   goes to the host: %s\n", shown);
+		return;
+	}
+	printf("  a change   goes to the instance%s\n",
+	       x->node.origin == KP_UPPER || x->node.origin == KP_ABSENT ? "" : ", which takes a copy first");
+}
+
+static void print_said(const struct view *w, const struct kp_said *s)
+{
+	kp_autofree char *host = kp_shown(s->host.s);
+	const char *name = s->layer == KP_UPPER ? "instance" : s->layer == KP_HOST ? "host" : "generated";
+	char hex[2 * KP_DIGEST_LEN + 1] = "";
+	struct kp_entry e;
+
+	printf("  %-10s ", s->layer == KP_IMAGE ? "image" : name);
+	if (s->whiteout)
+		printf("whiteout: hides what lies below");
+	else if (!s->mode)
+		printf("nothing");
+	else
+		printf("%s%s%s", kind(s->mode), s->opaque ? ", hides what lies below" : "",
+		       s->answers ? "" : s->merges ? ", its names are seen too" : ", hidden");
+	if (s->layer == KP_IMAGE) {
+		kp_autofree char *shown = kp_shown(image_name(w, s->image));
+
+		printf("  (%s", shown);
+		if (s->mode && !kp_image_entry(s->image ? w->plan.under[s->image - 1] : w->plan.image, s->entry, &e) && e.digest) {
+			kp_digest_text(e.digest, hex);
+			printf(", %" PRIu64 " bytes, digest %s", e.size, hex);
+		}
+		putchar(')');
+	} else if (s->mode && host[0]) {
+		printf("  %s", host);
+	}
+	putchar('\n');
+}
+
+int kp_cmd_explain(const struct kp_args *args, struct kp_err *err)
+{
+	kp_autofree char *path = kp_asprintf("/%s", args->operands[1] + strspn(args->operands[1], "/"));
+	kp_autofree struct kp_explained *x = kp_calloc(1, sizeof(*x));
+	kp_autofree char *shown = kp_shown(path), *real = NULL;
+	char target[PATH_MAX];
+	struct view w = {0};
+	int r = view_open(&w, args, err);
+
 	if (!r) {
-		say(&e, path, look.path);
-		if (instance)
-			printf("  as in the image: what instance %s changed is not looked at in this version\n",
-			       instance->name);
+		r = kp_vfs_explain(w.vfs, path, false, x);
+		if (r < 0)
+			(void)kp_fail_errno(err, -r, "%s", shown);
+	}
+	if (!r) {
+		print_verdict(&w, x, shown);
+		real = kp_shown(x->node.guest.s);
+		if (strcmp(real, shown) != 0)
+			printf("  path       %s\n", real);
+		if (S_ISLNK(x->node.mode) && !kp_node_readlink(w.vfs, &x->node, target, sizeof(target))) {
+			kp_autofree char *to = kp_shown(target);
+
+			printf("  link to    %s\n", to);
+		}
+		print_rule(x);
+		for (size_t i = 0; i < x->count; i++)
+			print_said(&w, &x->said[i]);
 		r = kp_flush(err);
 	}
-	(void)kp_instance_free(instance);
+	view_close(&w);
 	return r;
 }

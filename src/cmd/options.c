@@ -85,6 +85,12 @@ static const struct kp_option pack_options[] = {
 	{0}
 };
 
+static const struct kp_option explain_options[] = {
+	{"mode",      0,  "PATH=MODE",         KP_OPT_REPEAT,  "as for run"},
+	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT,  "as for run"},
+	{0}
+};
+
 #define C KP_VERB_COMMAND
 #define P KP_VERB_PACK
 #define L KP_VERB_LATER
@@ -96,7 +102,7 @@ const struct kp_verb kp_verbs[] = {
 	{"cat",      kp_cmd_cat,      0, 2, -1, "IMAGE PATH...",                         "print files of an image",                    NULL},
 	{"extract",  kp_cmd_extract,  0, 1, -1, "[--force] IMAGE -C HOSTDIR [PATH...]",  "unpack an image, or parts of it",            extract_options},
 	{"verify",   kp_cmd_verify,   0, 1,  1, "[--quiet] IMAGE",                       "check every digest of an image",             quiet_options},
-	{"explain",  kp_cmd_explain,  0, 2,  2, "IMAGE|INSTANCE PATH",                   "which layer answers for PATH, and why",      NULL},
+	{"explain",  kp_cmd_explain,  0, 2,  2, "[OPTIONS] IMAGE|INSTANCE PATH",         "which layer answers for PATH, and why",      explain_options},
 	{"ps",       kp_cmd_ps,       0, 0,  0, "[--all] [--json]",                      "list instances",                             ps_options},
 	{"exec",     kp_cmd_exec,     C, 1,  1, "[OPTIONS] INSTANCE -- CMD ARG...",      "run a command in a running instance",        exec_options},
 	{"stop",     kp_cmd_stop,     0, 1,  1, "[--time SECONDS] INSTANCE",             "end all processes of an instance",           stop_options},

@@ -10,17 +10,6 @@
 extern char **environ;
 
 /* The values of a repeatable option; free the array. */
-static const char **values_of(const struct kp_args *args, const char *name, size_t *ret_count)
-{
-	const char **values = kp_calloc(args->given_count + 1, sizeof(*values));
-
-	*ret_count = 0;
-	for (size_t i = 0; i < args->given_count; i++)
-		if (!strcmp(args->given[i].option->name, name))
-			values[(*ret_count)++] = args->given[i].value;
-	return values;
-}
-
 static int take_pass_fds(const struct kp_args *args, struct kp_request *q, struct kp_err *err)
 {
 	for (size_t i = 0; i < args->given_count; i++) {
@@ -57,11 +46,11 @@ static int failed(const struct kp_args *args, const struct kp_plan *plan, int r,
 
 static int make_and_run(const struct kp_args *args, struct kp_request *q, struct kp_plan *plan, struct kp_err *err)
 {
-	kp_autofree const char **binds = values_of(args, "bind", &q->bind_count);
-	kp_autofree const char **layers = values_of(args, "layer", &q->layer_count);
-	kp_autofree const char **modes = values_of(args, "mode", &q->mode_count);
-	kp_autofree const char **env = values_of(args, "env", &q->env_count);
-	kp_autofree const char **unset = values_of(args, "unset", &q->unset_count);
+	kp_autofree const char **binds = kp_args_values(args, "bind", &q->bind_count);
+	kp_autofree const char **layers = kp_args_values(args, "layer", &q->layer_count);
+	kp_autofree const char **modes = kp_args_values(args, "mode", &q->mode_count);
+	kp_autofree const char **env = kp_args_values(args, "env", &q->env_count);
+	kp_autofree const char **unset = kp_args_values(args, "unset", &q->unset_count);
 	int r;
 
 	if (kp_environ_get(environ, "KAPSEL_INSTANCE"))
@@ -96,8 +85,8 @@ int kp_cmd_run(const struct kp_args *args, struct kp_err *err)
 int kp_cmd_exec(const struct kp_args *args, struct kp_err *err)
 {
 	struct kp_request q = {.command = args->command, .command_count = args->command_count};
-	kp_autofree const char **env = values_of(args, "env", &q.env_count);
-	kp_autofree const char **unset = values_of(args, "unset", &q.unset_count);
+	kp_autofree const char **env = kp_args_values(args, "env", &q.env_count);
+	kp_autofree const char **unset = kp_args_values(args, "unset", &q.unset_count);
 	struct kp_plan kp_autoplan plan = {0};
 	struct kp_instance *instance;
 	int r;

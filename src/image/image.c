@@ -229,6 +229,11 @@ struct kp_image *kp_image_free(struct kp_image *image)
 	return NULL;
 }
 
+const char *kp_image_name(const struct kp_image *image)
+{
+	return image->name;
+}
+
 const uint8_t *kp_image_digest(const struct kp_image *image)
 {
 	return image->digest;

@@ -152,6 +152,17 @@ const char *kp_args_get(const struct kp_args *args, const char *name)
 	return NULL;
 }
 
+const char **kp_args_values(const struct kp_args *args, const char *name, size_t *ret_count)
+{
+	const char **values = kp_calloc(args->given_count + 1, sizeof(*values));
+
+	*ret_count = 0;
+	for (size_t i = 0; i < args->given_count; i++)
+		if (!strcmp(args->given[i].option->name, name))
+			values[(*ret_count)++] = args->given[i].value;
+	return values;
+}
+
 bool kp_args_has(const struct kp_args *args, const char *name)
 {
 	return kp_args_get(args, name) != NULL;

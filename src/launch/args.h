@@ -58,6 +58,8 @@ void kp_args_free(struct kp_args *args);
 #define kp_autoargs __attribute__((cleanup(kp_args_free)))
 /* The last value given for an option; NULL when absent (a flag that was given: ""). */
 const char *kp_args_get(const struct kp_args *args, const char *name);
+/* All values given for it, in order: an array to free, of borrowed strings. */
+const char **kp_args_values(const struct kp_args *args, const char *name, size_t *ret_count);
 bool kp_args_has(const struct kp_args *args, const char *name);
 /* A decimal number from min to max. 0 or -EINVAL naming the option. */
 int kp_args_number(const char *name, const char *text, long min, long max, long *ret_value, struct kp_err *err);

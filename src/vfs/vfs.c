@@ -37,12 +37,30 @@ static int check_upper(struct kp_vfs *v, struct kp_err *err)
 	return 0;
 }
 
+static int open_run_dirs(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp_err *err)
+{
+	int rc = open_dir(o->run_dir, "dirs", 0700, &v->dirs, &v->dirs_fd, err);
+
+	return rc ? rc : open_dir(o->run_dir, "base", 0755, &v->base, &v->base_fd, err);
+}
+
+static int open_to_look(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp_err *err)
+{
+	struct kp_hpath upper;
+	bool has = o->instance_dir && !kp_path_join(upper.s, sizeof(upper.s), o->instance_dir, "upper") && access(upper.s, F_OK) == 0;
+	int rc = open_dir(has ? o->instance_dir : o->run_dir, "upper", 0755, &v->upper, &v->upper_fd, err);
+
+	return rc ? rc : open_run_dirs(v, o, err);
+}
+
 static int open_dirs(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp_err *err)
 {
 	struct kp_hpath work;
 	struct statvfs fs;
 	int rc;
 
+	if (o->look_only)
+		return open_to_look(v, o, err);
 	rc = open_dir(o->instance_dir, "upper", 0755, &v->upper, &v->upper_fd, err);
 	if (rc)
 		return rc;
@@ -53,11 +71,7 @@ static int open_dirs(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp
 	if (!rc)
 		rc = check_upper(v, err);
 	v->upper_noexec = fstatvfs(v->upper_fd, &fs) == 0 && fs.f_flag & ST_NOEXEC;
-	if (!rc)
-		rc = open_dir(o->run_dir, "dirs", 0700, &v->dirs, &v->dirs_fd, err);
-	if (!rc)
-		rc = open_dir(o->run_dir, "base", 0755, &v->base, &v->base_fd, err);
-	return rc;
+	return rc ? rc : open_run_dirs(v, o, err);
 }
 
 static void add_bind(struct kp_vfs *v, const char *host, const char *guest, bool read_only)
@@ -124,7 +138,7 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 	v->layer_count = o->layer_count;
 	for (size_t i = 0; i < o->layer_count; i++) {
 		v->layers[i] = o->layers[i];
-		(void)snprintf(v->store_dir[i].s, PATH_MAX, "%s", kp_store_image_dir(o->layers[i].store));
+		(void)snprintf(v->store_dir[i].s, PATH_MAX, "%s", o->look_only ? "-" : kp_store_image_dir(o->layers[i].store));
 	}
 	rc = open_dirs(v, o, err);
 	if (!rc) {

@@ -31,6 +31,7 @@ struct kp_rule {
 
 struct kp_vfs_options {
 	const char *instance_dir; /* host: holds upper/ and work/ (made here when missing); absolute, resolved */
+	bool look_only;           /* for explaining: nothing is changed but in run_dir; instance_dir may be NULL; stores are not needed */
 	const char *run_dir;      /* host: private to this run, on tmpfs where possible, 0700, empty; stand-in
 	                           * directories (run_dir/dirs) and generated files (run_dir/base) live below it */
 	const struct kp_layer *layers; /* top down */

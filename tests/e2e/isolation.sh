@@ -188,4 +188,20 @@ else
   not_ok "an image's merged for the root" "$T/out" "$T/err"
 fi
 
+# Which layer answers, and why.
+fresh
+try "$KAPSEL" run --instance told --mode "$host=merged" "$T/modes.kapsel" -- /bin/sh -c "cd $host && rm image && echo x >>both"
+explained() { # PATH REGEX WHAT: in all lines joined
+  try "$KAPSEL" explain --mode "$host=merged" told "$host/$1"
+  if [ "$status" = 0 ] && tr '\n' ' ' <"$T/out" | grep -qE -- "$2"; then ok "explain: $3"; else not_ok "explain: $3" "$T/out" "$T/err"; fi
+}
+explained both "both: file .*, from the instance .*mode +merged, by the rule for $host .*goes to the instance .*instance +file +/.*/upper.*/both.*image +file, hidden .*host +file, hidden +$host/both" "a changed file of the image"
+explained image "not there: the instance has deleted it .*whiteout.*image +file, hidden" "a deleted one"
+explained mine "from the host .*goes to the host: $host/mine .*instance +nothing.*host +file +$host/mine" "a file of the host"
+explained nothing "not there: no layer has it .*goes to the host: $host/nothing" "a name that nobody has"
+explained dir "directory .*image modes\\.kapsel .*image +directory .*host +directory, its names are seen too" "a directory of both"
+try "$KAPSEL" explain "$T/modes.kapsel" "$host/mine"
+if grep -q 'the host has it: --mode' "$T/out"; then ok "explain: what a mode would show"; else not_ok "explain: what a mode would show" "$T/out" "$T/err"; fi
+if ls -d "${TMPDIR:-/tmp}"/kapsel-explain-* >/dev/null 2>&1; then not_ok "explain leaves something"; else ok "explain leaves nothing"; fi
+
 finish
