@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Random operations on a plain directory and, the same ones, inside a layered one: every result and the trees must be equal. TAP.
-#   run-property.sh BUILD-DIR     SEEDS="1 2 3" or COUNT=100, ROOT_COUNT=20 of them as root, STEPS=1000, WHERE="image writecopy merged half-writecopy"
+#   run-property.sh BUILD-DIR     SEEDS="1 2 3" or COUNT=100, ROOT_COUNT=20 of them as root, STEPS=1000, KILLS=20, WHERE="image writecopy merged half-writecopy"
 # A difference is seen again with SEEDS=N alone: seeds do not touch each other's trees.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -23,10 +23,10 @@ stage_and_run() { # copies what is needed to where any user can read it, then ru
   mine=$seeds
   # Root's guests have no more rights than others: a sample of them will do.
   [ "$(id -u)" != 0 ] || mine=$(echo "$seeds" | tr ' ' '\n' | grep . | head -"${ROOT_COUNT:-20}" | tr '\n' ' ')
-  SEEDS=$mine STEPS=$steps WHERE=$where sh "$stage/tests/run-property.sh" --inner "$stage" || status=1
+  SEEDS=$mine STEPS=$steps WHERE=$where KILLS=${KILLS:-20} sh "$stage/tests/run-property.sh" --inner "$stage" || status=1
   if [ "$(id -u)" = 0 ] && can_become_user; then
     echo "# as uid $TEST_UID"
-    as_user env SEEDS="$seeds" STEPS="$steps" WHERE="$where" sh "$stage/tests/run-property.sh" --inner "$stage" || status=1
+    as_user env SEEDS="$seeds" STEPS="$steps" WHERE="$where" KILLS="${KILLS:-20}" sh "$stage/tests/run-property.sh" --inner "$stage" || status=1
   fi
   exit $status
 }
@@ -68,12 +68,12 @@ listing() {
   (cd "$work/t" && find . -printf '%P %y %m %n %l ' \( -type f -printf '%s' -o -true \) -printf '\n' | sort)
 }
 
-natively() { # LINKS MINUS: once for each fixture
+natively() { # LINKS OPTION: once for each fixture
   [ "${native_of-}" != "$1$2" ] || return 0
   native_of=$1$2
   LINKS=$1 fresh
   # shellcheck disable=SC2086 # words
-  plain env -i "$build/tests/property/operations" "$work/t" "$2$steps" $seeds >"$out/native" 2>&1
+  plain env -i "$build/tests/property/operations" $2 "$work/t" "$steps" $seeds >"$out/native" 2>&1
   native_status=$?
   chmod -R u+rwx "$work/t"
   listing >"$out/native.listing"
@@ -93,8 +93,8 @@ for place in $where; do
   number=$((number + 1))
   begun=$(date +%s)
   case $place in image | merged) links=yes ;; *) links=no ;; esac
-  case $place in merged) minus=- ;; *) minus= ;; esac
-  natively $links "$minus"
+  case $place in merged) option=-s ;; *) option= ;; esac
+  natively $links "$option"
   LINKS=$links fresh
   options='' after=
   case $place in
@@ -105,7 +105,7 @@ for place in $where; do
   esac || status=1
   case $place in *writecopy) listing >"$out/before" ;; esac
   # shellcheck disable=SC2086 # words
-  (cd / && "$build/kapsel" run --quiet --rm $options "$out/image.kapsel" -- /operations "$work/t" "$minus$steps" $seeds) >"$out/inside" 2>&1 </dev/null
+  (cd / && "$build/kapsel" run --quiet --rm $options "$out/image.kapsel" -- /operations $option "$work/t" "$steps" $seeds) >"$out/inside" 2>&1 </dev/null
   inside_status=$?
   case $place in *merged) chmod -R u+rwx "$work/t" ;; esac
   case $place in
@@ -122,6 +122,56 @@ for place in $where; do
     status=1
   fi
   rm -rf "$out/image-half"
+done
+# --- kill -9 of front and supervisor somewhere on the way: what is found after it is the tree before an operation or behind it ---
+kill_steps=300
+
+killed_in() { # PLACE SEED: what is wrong, on standard output
+  : >"$out/said"
+  # shellcheck disable=SC2086 # words
+  "$build/kapsel" run --quiet --instance "kill-$2" $options "$out/image.kapsel" -- /operations -1 "$work/t" $kill_steps "$2" >"$out/said" 2>&1 </dev/null &
+  front=$!
+  sleep "$(awk -v s="$2$1" 'BEGIN { srand(); split(s, c, ""); printf "%.3f", 0.02 + ((rand() * 1000 + length(s) * 37) % 230) / 1000 }')"
+  supervisor=$(cat "/proc/$front/task/$front/children" 2>/dev/null)
+  # shellcheck disable=SC2086 # words
+  kill -9 $front $supervisor 2>/dev/null
+  wait $front 2>/dev/null
+  # Without a supervisor the kernel answers ENOSYS until the guest is killed too.
+  done_steps=$(sed '/ENOSYS/,$d' "$out/said" | grep -c ' tree [0-9a-f]*$')
+  # shellcheck disable=SC2086 # words
+  "$build/kapsel" run --quiet --instance "kill-$2" $options "$out/image.kapsel" -- /operations "$work/t" 0 "$2" >"$out/found" 2>&1 </dev/null
+  found=$(sed -n '1s/^tree //p' "$out/found")
+  at=$(sed -n "$((done_steps + 1)),$((done_steps + 2))p" "$out/hashes-$2")
+  case " $(echo $at) " in
+    *" $found "*) ;;
+    *) echo "seed $2: after $done_steps steps the tree is ${found:-none}, neither of" $at ;;
+  esac
+  "$build/kapsel" rm "kill-$2" 2>/dev/null
+  echo "$done_steps" >>"$out/steps"
+}
+
+kills=${KILLS:-20}
+kill_seeds=$(seq 10001 $((10000 + kills)) | tr '\n' ' ')
+seeds=$kill_seeds
+LINKS=no fresh
+for seed in $kill_seeds; do
+  { plain env -i "$build/tests/property/operations" "$work/t" 0 "$seed" | sed -n '1s/^tree //p'
+    plain env -i "$build/tests/property/operations" -1 "$work/t" $kill_steps "$seed" | sed -n 's/.* tree \([0-9a-f]*\)$/\1/p'; } >"$out/hashes-$seed"
+done
+for place in image writecopy; do
+  number=$((number + 1))
+  LINKS=no fresh
+  options=
+  if [ $place = image ]; then pack "$work/t" && rm -rf "$work/t"; else pack /nothing && options="--mode $work/t=$place"; fi
+  : >"$out/steps"
+  for seed in $kill_seeds; do (cd / && killed_in $place "$seed"); done >"$out/wrong" 2>&1
+  if [ -s "$out/wrong" ]; then
+    echo "not ok $number - $place: $kills kills"
+    sed 's/^/# /' "$out/wrong" | head -30
+    status=1
+  else
+    echo "ok $number - $place: $kills kills, after $(sort -n "$out/steps" | head -1) to $(sort -n "$out/steps" | tail -1) of $kill_steps operations"
+  fi
 done
 echo "1..$number"
 exit $status

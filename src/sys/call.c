@@ -105,7 +105,11 @@ static int walk_from_removed(struct kp_call *c, size_t i, struct kp_walk *w, str
 		n->mode = 0;
 		n->last = KP_LAST_NORM;
 		n->last_error = -ENOENT;
-		return w->name_only && !strchr(p, '/') ? 0 : -ENOENT;
+		p += strcspn(p, "/");
+		n->trailing_slash = *p == '/';
+		if (p[strspn(p, "/")]) /* there is more: it would lie in something that is not there */
+			return -ENOENT;
+		return w->create && n->trailing_slash ? -EISDIR : w->name_only ? 0 : -ENOENT;
 	}
 	p += 2 + strspn(p + 2, "/");
 	if (!*p) {

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * operations ROOT [-]STEPS SEED...: STEPS random operations in ROOT/SEED/w for each seed, each printed with its result, and the whole
- * tree every 200 steps. The same numbers come out wherever it runs, so two runs in two equal trees must print the same.
+ * operations [-s] [-1] ROOT STEPS SEED...: STEPS random operations in ROOT/SEED/w for each seed, each printed with its result, and the
+ * whole tree every 200 steps. The same numbers come out wherever it runs, so two runs in two equal trees must print the same. With no
+ * STEPS (0) it prints the hash of the tree as it is, then the tree.
  *
- * With a minus directories stay searchable: in mode merged the host is asked by absolute paths, so who takes the right to search a
+ * -1: no step makes more than one change, and after each stands the hash of the whole tree.
+ * -s: directories stay searchable: in mode merged the host is asked by absolute paths, so who takes the right to search a
  * directory from himself loses what he still had below it through a descriptor or the current directory.
  *
  * Kept out: descriptors that were opened for reading only and outlive a copy-up (overlayfs shows them the old file too).
@@ -29,6 +31,7 @@
 #define HELD 4
 
 static uint64_t state;
+static bool one_change;
 static bool searchable; /* no directory becomes one that its owner cannot search */
 static const char *tree; /* ROOT/SEED/w */
 static int held_dir[HELD], held_file[HELD];
@@ -119,7 +122,7 @@ static void use_file(int fd)
 	char text[64];
 	int n;
 
-	switch (any(5)) {
+	switch (one_change ? 4 : any(5)) {
 	case 0:
 		n = sprintf(text, "written %u", any(100000));
 		printf(" write %zd", pwrite(fd, text, (size_t)n, any(9000)));
@@ -137,7 +140,7 @@ static void use_file(int fd)
 	}
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
 		printf(" ");
-		print_stat(&st);
+		print_stat(stdout, &st);
 		printf(" holds %lx", hash_fd(fd));
 	}
 }
@@ -256,7 +259,7 @@ static void op_stat(void)
 	said(rc);
 	printf(" ");
 	if (!rc)
-		print_stat(&st);
+		print_stat(stdout, &st);
 }
 
 static void op_access(void)
@@ -449,6 +452,12 @@ static const struct {
 	{2, op_chown}, {4, op_utimens}, {4, op_truncate}, {2, op_special}, {5, op_xattr}, {4, op_chdir}, {1, op_umask},
 };
 
+/* No more than one change, by one call. */
+static bool changes_once(void (*fn)(void))
+{
+	return fn != op_unnamed && fn != op_held_file;
+}
+
 static void one_step(void)
 {
 	unsigned total = 0, at, i = 0;
@@ -457,7 +466,8 @@ static void one_step(void)
 		total += ops[k].weight;
 	for (at = any(total); at >= ops[i].weight; i++)
 		at -= ops[i].weight;
-	ops[i].fn();
+	if (!one_change || changes_once(ops[i].fn))
+		ops[i].fn();
 }
 
 /* Now and then what was lost of the shape comes back. */
@@ -498,17 +508,25 @@ static void one_seed(const char *root, const char *seed, long steps)
 	for (int i = 0; i < HELD; i++)
 		held_dir[i] = held_file[i] = -1;
 	(void)umask(022);
-	if (chdir(tree) < 0)
+	if (chdir(tree) < 0 && steps)
 		exit(1);
+	if (!steps) {
+		printf("tree %lx\n", hash_tree(above));
+		print_tree(stdout, above);
+	}
 	for (long step = 1; step <= steps; step++) {
 		printf("%s/%ld ", seed, step);
-		if (step % 50 == 0)
+		if (step % 50 == 0 && !one_change)
 			reshape();
 		else
 			one_step();
+		if (one_change)
+			printf(" tree %lx", hash_tree(above));
 		printf("\n");
-		if (step % 200 == 0 || step == steps)
-			print_tree(above);
+		if (one_change)
+			(void)fflush(stdout);
+		else if (step % 200 == 0 || step == steps)
+			print_tree(stdout, above);
 	}
 	(void)fflush(stdout);
 	_exit(0);
@@ -516,11 +534,16 @@ static void one_seed(const char *root, const char *seed, long steps)
 
 int main(int argc, char **argv)
 {
-	long steps = argc > 2 ? atol(argv[2]) : 0;
 	int status, bad = 0;
+	const char *root;
+	long steps;
 
-	searchable = steps < 0;
-	steps = labs(steps);
+	for (; argc > 3 && argv[1][0] == '-'; argc--, argv++) {
+		searchable |= argv[1][1] == 's';
+		one_change |= argv[1][1] == '1';
+	}
+	root = argc > 1 ? argv[1] : "";
+	steps = argc > 2 ? atol(argv[2]) : 0;
 
 	for (int i = 3; i < argc; i++) {
 		pid_t pid;
@@ -528,7 +551,7 @@ int main(int argc, char **argv)
 		(void)fflush(stdout);
 		pid = fork();
 		if (!pid)
-			one_seed(argv[1], argv[i], steps);
+			one_seed(root, argv[i], steps);
 		if (waitpid(pid, &status, 0) != pid || status) {
 			printf("seed %s ended with %x\n", argv[i], (unsigned)status);
 			bad = 1;

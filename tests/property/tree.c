@@ -18,16 +18,16 @@ static const char *type_name(mode_t mode)
 	       : S_ISSOCK(mode) ? "sock" : "other";
 }
 
-void print_stat(const struct stat *st)
+void print_stat(FILE *to, const struct stat *st)
 {
-	printf("%s", type_name(st->st_mode));
+	fprintf(to, "%s", type_name(st->st_mode));
 	if (!S_ISLNK(st->st_mode))
-		printf(" %04o", st->st_mode & 07777);
+		fprintf(to, " %04o", st->st_mode & 07777);
 	if (!S_ISDIR(st->st_mode)) /* a directory's size and links are the file system's own business */
-		printf(" size %lld links %lu", (long long)st->st_size, (unsigned long)st->st_nlink);
-	printf("%s%s", st->st_uid == geteuid() ? "" : " OWNER", st->st_gid == getegid() ? "" : " GROUP");
+		fprintf(to, " size %lld links %lu", (long long)st->st_size, (unsigned long)st->st_nlink);
+	fprintf(to, "%s%s", st->st_uid == geteuid() ? "" : " OWNER", st->st_gid == getegid() ? "" : " GROUP");
 	if (st->st_mtim.tv_sec < RUN_BEGAN)
-		printf(" time %lld.%09ld", (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
+		fprintf(to, " time %lld.%09ld", (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
 }
 
 unsigned long hash_fd(int fd)
@@ -98,7 +98,7 @@ static int by_text(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static void print_xattrs(const char *path)
+static void print_xattrs(FILE *to, const char *path)
 {
 	char names[4096], value[256], *sorted[64];
 	ssize_t len = llistxattr(path, names, sizeof(names));
@@ -111,11 +111,11 @@ static void print_xattrs(const char *path)
 	for (size_t i = 0; i < count; i++) {
 		ssize_t n = lgetxattr(path, sorted[i], value, sizeof(value));
 
-		printf(" %s=%.*s", sorted[i], n < 0 ? 0 : (int)n, value);
+		fprintf(to, " %s=%.*s", sorted[i], n < 0 ? 0 : (int)n, value);
 	}
 }
 
-static void walk(const char *path)
+static void walk(FILE *to, const char *path)
 {
 	struct dirent **names;
 	char text[PATH_MAX];
@@ -124,38 +124,53 @@ static void walk(const char *path)
 	ssize_t n;
 
 	if (lstat(path, &st) < 0) {
-		printf("  %s: errno %d\n", path, errno);
+		fprintf(to, "  %s: errno %d\n", path, errno);
 		return;
 	}
-	printf("  %s: ", path);
-	print_stat(&st);
+	fprintf(to, "  %s: ", path);
+	print_stat(to, &st);
 	if (S_ISLNK(st.st_mode) && (n = readlink(path, text, sizeof(text))) >= 0)
-		printf(" -> %.*s", (int)n, text);
+		fprintf(to, " -> %.*s", (int)n, text);
 	if (S_ISREG(st.st_mode) && (fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC)) >= 0) {
-		printf(" holds %lx", hash_fd(fd));
+		fprintf(to, " holds %lx", hash_fd(fd));
 		(void)close(fd);
 	}
 	if (!S_ISLNK(st.st_mode))
-		print_xattrs(path);
+		print_xattrs(to, path);
 	if (!S_ISDIR(st.st_mode) && strcmp(first_name(&st, path), path) != 0)
-		printf(" is %s", first_name(&st, path));
-	printf("\n");
+		fprintf(to, " is %s", first_name(&st, path));
+	fprintf(to, "\n");
 	if (!S_ISDIR(st.st_mode))
 		return;
 	count = scandir(path, &names, NULL, by_name);
 	for (int i = 0; i < count; i++) {
 		if (strcmp(names[i]->d_name, ".") != 0 && strcmp(names[i]->d_name, "..") != 0 &&
 		    snprintf(text, sizeof(text), "%s/%s", path, names[i]->d_name) < (int)sizeof(text))
-			walk(text);
+			walk(to, text);
 		free(names[i]);
 	}
 	if (count >= 0)
 		free(names);
 }
 
-void print_tree(const char *path)
+void print_tree(FILE *to, const char *path)
 {
-	walk(path);
+	walk(to, path);
 	while (file_count)
 		free(files[--file_count].path);
+}
+
+unsigned long hash_tree(const char *path)
+{
+	unsigned long h = 5381;
+	char *text = NULL;
+	size_t len = 0;
+	FILE *to = open_memstream(&text, &len);
+
+	print_tree(to, path);
+	(void)fclose(to);
+	for (size_t i = 0; i < len; i++)
+		h = h * 33 + (unsigned char)text[i];
+	free(text);
+	return h;
 }
