@@ -177,6 +177,9 @@ check-property: all $(O)/tests/property/operations ## random operations, the sam
 check-docker: all $(CALLS_BIN) $(HELPER_BIN) ## the differential families and e2e under refusals like those of Docker's default filter
 	$(Q)KAPSEL_TEST_DOCKER=1 $(O)/tests/e2e/docker-shim $(MAKE) --no-print-directory check-calls check-guest check-e2e
 
+check-modes: all $(CALLS_BIN) ## those of check-calls in a tree of the host, shown by each isolation mode
+	$(Q)for mode in writecopy merged; do echo "# mode $$mode"; MODE=$$mode tests/run-calls.sh $(O) $(ONLY) || exit 1; done
+
 check-native: $(CALLS_BIN) ## those programs say the same thing each time without Kapsel
 	$(Q)tests/run-calls.sh --native $(O) $(ONLY)
 
@@ -280,7 +283,7 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z_.-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: all check check-docker check-unit check-guest check-calls check-native check-e2e check-headers check-layers check-docs \
-	asan check-property samples bench demo deps deps-samples deps-develop fuzz replay replay-run lint format coverage \
+	asan check-modes check-property samples bench demo deps deps-samples deps-develop fuzz replay replay-run lint format coverage \
 	compile_commands.json install uninstall dist test-programs clean help
 .SECONDARY:
 .DELETE_ON_ERROR:

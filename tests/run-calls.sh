@@ -3,6 +3,7 @@
 # The differential runner: each program of tests/calls/ runs natively and inside Kapsel, in the same tree at the
 # same path; what it prints and how it ends must be the same. TAP; exit 0, 1, or 77 if it cannot run.
 #   run-calls.sh [--native] BUILD-DIR [PROGRAM...]     --native: twice natively instead, to see that it is stable
+# MODE=writecopy or merged: the tree is the host's and shown by that mode, instead of the image's.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
@@ -19,7 +20,7 @@ stage_and_run() { # PROGRAM...: copies what is needed to where any user can read
   mkdir -p "$stage/tests/calls"
   cp "$here/lib.sh" "$here/run-calls.sh" "$stage/tests/"
   cp "$here/calls/fixture.sh" "$stage/tests/calls/"
-  cat "$here/calls/exceptions" ${KAPSEL_TEST_DOCKER:+"$here/calls/exceptions-docker"} >"$stage/tests/calls/exceptions"
+  cat "$here/calls/exceptions" ${KAPSEL_TEST_DOCKER:+"$here/calls/exceptions-docker"} ${MODE:+"$here/calls/exceptions-$MODE"} >"$stage/tests/calls/exceptions"
   for source in "$here"/calls/*.c; do
     name=$(basename "$source" .c)
     cp "$build/tests/calls/$name" "$build/tests/calls/$name-static" "$stage/tests/calls/"
@@ -60,7 +61,10 @@ chmod 0755 "$work"
 programs=$*
 [ -n "$programs" ] || programs=$(cd "$build/tests/calls" && for p in *-static; do echo "${p%-static}"; done)
 variants=
-for p in $programs; do variants="$variants $p $p-static"; done
+for p in $programs; do
+  variants="$variants $p"
+  [ -n "${MODE-}" ] || variants="$variants $p-static"
+done
 
 # Root keeps no capabilities inside; natively it must not either.
 plain() {
@@ -84,13 +88,20 @@ natively() { # VARIANT OUTPUT
 }
 
 inside() { # VARIANT OUTPUT
-  (cd / && timeout -k 5 40 "$build/kapsel" run --quiet --rm --cwd "$work/t" "$out/image.kapsel" -- "$work/bin/$1" \
+  mode=
+  if [ -n "${MODE-}" ]; then
+    fresh_tree
+    mode="--mode $work/t=$MODE"
+  fi
+  # shellcheck disable=SC2086 # nothing or two words
+  (cd / && timeout -k 5 40 "$build/kapsel" run --quiet --rm $mode --cwd "$work/t" "$out/image.kapsel" -- "$work/bin/$1" \
     </dev/null >"$2" 2>"$2.err")
   echo "exit status $?" >>"$2"
 }
 
 pack() {
   fresh_tree
+  [ -z "${MODE-}" ] || { chmod -R u+rwx "$work/t" && rm -rf "$work/t"/* "$work/t"/.[!.]*; }
   tar -C / --owner=0 --group=0 -cf "$out/tree.tar" "${work#/}/t" || return 1
   {
     printf 'kapsel: 1\nname: guest-tests\nversion: "1"\nentry: {command: [/bin/true], env: {LC_ALL: C}}\ncontents:\n'

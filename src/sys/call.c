@@ -99,7 +99,7 @@ static int walk_from_removed(struct kp_call *c, size_t i, struct kp_walk *w, str
 	if (!*p)
 		return 0;
 	if (w->resolve)
-		return -ENOENT;
+		return w->resolve & RESOLVE_BENEATH && !strncmp(p, "..", 2) && (!p[2] || p[2] == '/') ? -EXDEV : -ENOENT;
 	if (strcspn(p, "/") != 2 || strncmp(p, "..", 2) != 0) {
 		n->origin = KP_ABSENT;
 		n->mode = 0;

@@ -206,7 +206,9 @@ static int list_fd(struct kp_call *c, bool old)
 	rc = kp_resolve_exact(c->vfs, m.guest.s, c->tid, n);
 	if (!rc && n->origin == KP_ABSENT)
 		rc = -ENOENT;
-	if (!rc)
+	if (!rc && !S_ISDIR(n->mode))
+		c->reply = KP_REPLY_KERNEL; /* which says so */
+	else if (!rc)
 		rc = list_node(c, n, old);
 	kp_vfs_unlock(c->vfs);
 	free(n);

@@ -9,7 +9,8 @@ set -eu
 mkdir -p "$1"; cd "$1"
 mkdir -p src/a/b src/empty dst old/deep/er
 for i in 1 2 3 4 5 6 7 8; do echo "file $i" >src/f$i; echo "deep $i" >src/a/b/g$i; done
-ln src/f1 src/hard1; ln src/f1 src/a/hard2; ln -s f1 src/link; ln -s ../nothing src/a/dangling; ln -s "$1/src/a" src/absolute
+link=ln; [ "${LINKS-}" != no ] || link=cp # a copy-up from the host parts names
+$link src/f1 src/hard1; $link src/f1 src/a/hard2; ln -s f1 src/link; ln -s ../nothing src/a/dangling; ln -s "$1/src/a" src/absolute
 chmod 600 src/f2; chmod 755 src/f3; chmod 444 src/f4; chmod 700 src/a/b
 head -c 300000 /dev/zero >src/zeros
 echo stale >old/stale; echo stale >old/deep/er/stale
@@ -103,4 +104,33 @@ if [ "$lines" -gt 500 ] && diff -U1 "$T/native" "$T/inside" >"$T/diff"; then
 else
   not_ok "the tools do the same ($lines lines)" "$T/diff" "$T/err"
 fi
+
+# The same on a tree of the host, shown by a mode.
+for mode in writecopy merged; do
+  links=yes
+  [ $mode = merged ] || links=no
+  LINKS=$links sh "$T/make-tree" "$T/shown"
+  # shellcheck disable=SC2086 # words are wanted
+  env -i PATH=/usr/bin:/bin $plain bash "$T/steps" "$T/shown" >"$T/native" 2>&1
+  (cd "$T/shown" && find . | sort) >"$T/native.tree"
+  rm -rf "$T/shown"
+  LINKS=$links sh "$T/make-tree" "$T/shown"
+  (cd "$T/shown" && find . -printf '%p %m %n %s %T@ %l\n' | sort) >"$T/before"
+  try "$KAPSEL" run --rm --mode "$T/shown=$mode" "$T/tools.kapsel" -- bash /steps "$T/shown"
+  cp "$T/out" "$T/inside"
+  lines=$(wc -l <"$T/native")
+  if [ "$lines" -gt 500 ] && diff -U1 "$T/native" "$T/inside" >"$T/diff"; then
+    ok "the tools do the same in mode $mode ($lines lines)"
+  else
+    not_ok "the tools do the same in mode $mode ($lines lines)" "$T/diff" "$T/err"
+  fi
+  if [ $mode = merged ]; then
+    (cd "$T/shown" && find . | sort) >"$T/after"
+    cmp -s "$T/native.tree" "$T/after" && ok "and leave the same on the host" || not_ok "what they leave on the host" "$T/after"
+  else
+    (cd "$T/shown" && find . -printf '%p %m %n %s %T@ %l\n' | sort) >"$T/after"
+    cmp -s "$T/before" "$T/after" && ok "and the host is as it was" || not_ok "writecopy changed the host" "$T/after"
+  fi
+  rm -rf "$T/shown"
+done
 finish

@@ -401,7 +401,7 @@ static void op_special(void)
 
 static void op_xattr(void)
 {
-	static const char *const names[] = {"user.a", "user.b", "user.longer", "trusted.x", "nonsense"};
+	static const char *const names[] = {"user.a", "user.b", "user.longer", "trusted.x", "nonsense", "system.none"};
 	const char *path = a_path(), *name = PICK(names);
 	char value[64];
 	ssize_t n;
