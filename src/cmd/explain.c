@@ -132,14 +132,13 @@ static void print_verdict(const struct view *w, const struct kp_explained *x, co
 
 static void print_rule(const struct kp_explained *x)
 {
-	static const char *const modes[] = {"full", "writecopy", "merged"};
 	const struct kp_rule *r = x->rule;
 	kp_autofree char *at = r ? kp_shown(r->guest) : NULL;
 
 	if (x->node.self.bind)
 		printf("  bind       of the host's in the place of all layers%s\n", x->node.self.bind->read_only ? ", read-only" : "");
 	else if (r)
-		printf("  mode       %s, by the rule for %s\n", modes[r->mode], at);
+		printf("  mode       %s, by the rule for %s\n", kp_mode_names[r->mode], at);
 	else
 		printf("  mode       full: no rule shows the host here\n");
 	if (x->node.origin == KP_ABSENT && (!r || r->mode == KP_MODE_FULL) && access(x->node.guest.s, F_OK) == 0)

@@ -80,6 +80,14 @@ static void print_json(const struct kp_look *look, const struct figures *f)
 		kp_buf_puts(&b, ": ");
 		add_words(&b, &m->commands[i].argv);
 	}
+	kp_buf_puts(&b, "},\n \"layers\": ");
+	add_words(&b, &m->layers);
+	kp_buf_puts(&b, ",\n \"modes\": {");
+	for (size_t i = 0; i < m->mode_count; i++) {
+		kp_buf_puts(&b, i ? ", " : "");
+		kp_buf_quoted(&b, m->modes[i].path);
+		kp_buf_printf(&b, ": \"%s\"", kp_mode_names[m->modes[i].mode]);
+	}
 	kp_buf_printf(&b, "},\n \"files\": %" PRIu64 ",\n \"directories\": %" PRIu64 ",\n \"symlinks\": %" PRIu64
 		      ",\n \"bytes\": %" PRIu64 ",\n", f->files, f->dirs, f->links, f->bytes);
 	kp_buf_printf(&b, " \"size\": %" PRIu64 ",\n \"squashfs\": {\"offset\": %" PRIu64 ", \"length\": %" PRIu64 "}\n}",
@@ -119,6 +127,13 @@ static void print_text(const struct kp_look *look, const struct figures *f)
 		kp_buf_printf(&line, "@%s ", m->commands[i].name);
 		add_words(&line, &m->commands[i].argv);
 		print_line(i ? "" : "commands", line.data);
+	}
+	for (size_t i = 0; i < m->layers.count; i++)
+		print_line(i ? "" : "layers", m->layers.items[i]);
+	for (size_t i = 0; i < m->mode_count; i++) {
+		kp_autofree char *rule = kp_asprintf("%s: %s", m->modes[i].path, kp_mode_names[m->modes[i].mode]);
+
+		print_line(i ? "" : "modes", rule);
 	}
 	kp_size_text(f->file_len, packed, sizeof(packed));
 	kp_size_text(f->bytes, unpacked, sizeof(unpacked));

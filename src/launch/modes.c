@@ -52,9 +52,9 @@ static enum kp_mode capped(const char *guest, enum kp_mode mode, const char *hom
 
 static int rule_of_option(struct kp_plan *plan, const char *text, struct kp_err *err)
 {
-	static const char *const names[] = {"full", "writecopy", "merged"};
 	const char *equals = strrchr(text, '=');
 	kp_autofree char *path = equals ? kp_strdup(text) : NULL, *guest = NULL;
+	enum kp_mode mode;
 
 	if (!equals) {
 		(void)kp_fail(err, EINVAL, "--mode: '%s': no mode given", text);
@@ -63,12 +63,10 @@ static int rule_of_option(struct kp_plan *plan, const char *text, struct kp_err 
 	path[equals - text] = '\0';
 	if (kp_path_normalise(path, &guest) < 0)
 		return kp_fail(err, EINVAL, "--mode: '%s': not an absolute path without ..", path);
-	for (size_t i = 0; i < KP_ARRAY_LEN(names); i++)
-		if (!strcmp(equals + 1, names[i])) {
-			put_rule(plan, guest, (enum kp_mode)i);
-			return 0;
-		}
-	return kp_fail(err, EINVAL, "--mode: '%s': no mode: full, writecopy or merged", equals + 1);
+	if (kp_mode_by_name(equals + 1, &mode) < 0)
+		return kp_fail(err, EINVAL, "--mode: '%s': no mode: full, writecopy or merged", equals + 1);
+	put_rule(plan, guest, mode);
+	return 0;
 }
 
 int kp_plan_modes(struct kp_plan *plan, const char *const *options, size_t count, struct kp_err *err)

@@ -143,25 +143,34 @@ static int read_commands(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	return kp_yaml_each(y, at, YAML_MAPPING_NODE, read_command, ctx);
 }
 
+const char *const kp_mode_names[KP_MODE_COUNT] = {"full", "writecopy", "merged"};
+
+int kp_mode_by_name(const char *name, enum kp_mode *ret_mode)
+{
+	for (int i = 0; i < KP_MODE_COUNT; i++)
+		if (!strcmp(name, kp_mode_names[i])) {
+			*ret_mode = (enum kp_mode)i;
+			return 0;
+		}
+	return -EINVAL;
+}
+
 static int read_mode(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 {
 	struct kp_manifest *m = ctx;
 	kp_autofree char *text = NULL;
-	static const char *const names[] = {"full", "writecopy", "merged"};
 	char *path = NULL;
-	size_t mode = 0;
+	enum kp_mode mode;
 	int rc = kp_yaml_text(y, at, &text, NULL);
 
 	if (rc)
 		return rc;
-	while (mode < KP_ARRAY_LEN(names) && strcmp(text, names[mode]) != 0)
-		mode++;
-	if (mode == KP_ARRAY_LEN(names))
+	if (kp_mode_by_name(text, &mode) < 0)
 		return kp_yaml_fail(y, at, "`%s` is no mode: full, writecopy or merged", text);
 	if (kp_path_normalise(at->key, &path) < 0)
 		return kp_yaml_fail(y, at, "an absolute path without `..` was expected");
 	m->modes = kp_realloc(m->modes, (m->mode_count + 1) * sizeof(*m->modes));
-	m->modes[m->mode_count++] = (struct kp_mode_rule){path, (enum kp_mode)mode, kp_yaml_mark(at)};
+	m->modes[m->mode_count++] = (struct kp_mode_rule){path, mode, kp_yaml_mark(at)};
 	return 0;
 }
 

@@ -55,7 +55,10 @@ struct kp_source {
 	char *file_mode;         /* file: octal or expression, or NULL */
 };
 
-enum kp_mode { KP_MODE_FULL, KP_MODE_WRITECOPY, KP_MODE_MERGED };
+enum kp_mode { KP_MODE_FULL, KP_MODE_WRITECOPY, KP_MODE_MERGED, KP_MODE_COUNT };
+extern const char *const kp_mode_names[KP_MODE_COUNT]; /* as users write them */
+/* 0, or -EINVAL: no mode is called so. */
+int kp_mode_by_name(const char *name, enum kp_mode *ret_mode);
 
 struct kp_mode_rule {
 	char *path; /* absolute guest path, normalised */

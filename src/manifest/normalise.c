@@ -64,7 +64,6 @@ static void put_entry(struct kp_buf *b, const struct kp_manifest *m)
 
 char *kp_manifest_normalised(const struct kp_manifest *m, size_t *ret_len)
 {
-	static const char *const modes[] = {"full", "writecopy", "merged"};
 	struct kp_buf b = {0};
 
 	kp_buf_puts(&b, "kapsel: 1\n");
@@ -91,7 +90,7 @@ char *kp_manifest_normalised(const struct kp_manifest *m, size_t *ret_len)
 	for (size_t i = 0; i < m->mode_count; i++) {
 		kp_buf_puts(&b, "  ? ");
 		put_text(&b, m->modes[i].path);
-		kp_buf_printf(&b, "\n  : %s\n", modes[m->modes[i].mode]);
+		kp_buf_printf(&b, "\n  : %s\n", kp_mode_names[m->modes[i].mode]);
 	}
 	if (ret_len)
 		*ret_len = b.len;

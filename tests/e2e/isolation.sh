@@ -41,6 +41,8 @@ image
 file
 image" "full shows nothing of the host; a mode of the manifest does"
 
+try "$KAPSEL" inspect "$T/modes.kapsel"
+if grep -q "^modes .*$host/asked: writecopy$" "$T/out"; then ok "inspect says what an image asks for"; else not_ok "inspect says what an image asks for" "$T/out"; fi
 for mode in writecopy merged; do
   inside $mode 'ls . dir && cat both mine link dir/of-host dir/of-image'
   expect_out ".:

@@ -65,6 +65,8 @@ try "$KAPSEL" run --instance stacked --layer "$T/extra.kapsel" "$T/app.kapsel" -
 expect_status 125 "an instance keeps its layers"
 expect_err_line 'stacked: made with other layers' "and says so"
 
+try "$KAPSEL" inspect "$T/app.kapsel"
+if grep -q '^layers  *base\.kapsel$' "$T/out"; then ok "inspect names the layers"; else not_ok "inspect names the layers" "$T/out"; fi
 mkdir "$T/alone"
 cp "$T/app.kapsel" "$T/alone/"
 try "$T/alone/app.kapsel"
