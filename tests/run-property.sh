@@ -58,7 +58,7 @@ pack() { # TREE: as $work/t
   chmod 0755 "$out/stage/${work#/}"
   [ ! -e "$1" ] || cp -a "$1" "$out/stage/${work#/}/t" || return 1
   tar -C "$out/stage" --owner=0 --group=0 -cf "$out/tree.tar" "${work#/}" || return 1
-  printf 'kapsel: 1\nname: property\nentry: {command: [/operations]}\ncontents:\n  - tar: %s\n  - copy: {from: %s, to: /operations}\n' \
+  printf 'kapsel: 1\nname: property\nentry: {command: [/operations]}\ncontents:\n  - tar: %s\n  - copy: {from: %s, to: /operations}\n  - elf: [/bin/sh]\n  - symlink: {path: /sh, to: /bin/sh}\n' \
     "$out/tree.tar" "$build/tests/property/operations" >"$out/manifest.yaml"
   "$build/kapsel" pack --quiet "$out/manifest.yaml" -o "$out/image.kapsel"
 }
@@ -146,6 +146,7 @@ killed_in() { # PLACE SEED: what is wrong, on standard output
     *" $found "*) ;;
     *) echo "seed $2: after $done_steps steps the tree is ${found:-none}, neither of" $at ;;
   esac
+  "$build/kapsel" verify --quiet "kill-$2"
   "$build/kapsel" rm "kill-$2" 2>/dev/null
   echo "$done_steps" >>"$out/steps"
 }
@@ -172,6 +173,31 @@ for place in image writecopy; do
   else
     echo "ok $number - $place: $kills kills, after $(sort -n "$out/steps" | head -1) to $(sort -n "$out/steps" | tail -1) of $kill_steps operations"
   fi
+done
+# --- eight at once in one tree: nobody hangs, and what is left is a whole tree, the same for who comes next ---
+seeds=1
+for place in image writecopy; do
+  number=$((number + 1))
+  LINKS=no fresh
+  options=
+  if [ $place = image ]; then pack "$work/t" && rm -rf "$work/t"; else pack /nothing && options="--mode $work/t=$place"; fi
+  # shellcheck disable=SC2016 # the guest's shell
+  script='for i in 1 2 3 4 5 6 7 8; do /operations -r$i "$1" "$2" 1 >/dev/null & done; wait; /operations "$1" 0 1'
+  for run in first again; do
+    [ $run = first ] || script='/operations "$1" 0 1'
+    # shellcheck disable=SC2086 # words
+    (cd / && timeout 300 "$build/kapsel" run --quiet --instance eight $options "$out/image.kapsel" -- /sh -c "$script" sh "$work/t" "$((steps * 2))") \
+      >"$out/$run" 2>&1 </dev/null || { echo "# $run: status $?"; tail -3 "$out/$run" | sed 's/^/# /'; echo >>"$out/$run"; }
+  done
+  if cmp -s "$out/first" "$out/again" && grep -q '^tree' "$out/first" && "$build/kapsel" verify eight >"$out/verified" 2>&1; then
+    echo "ok $number - $place: eight at once, $((steps * 2)) operations each ($(cut -d: -f3 "$out/verified"))"
+  else
+    echo "not ok $number - $place: eight at once"
+    diff "$out/first" "$out/again" | head -10 | sed 's/^/# /'
+    head -10 "$out/verified" | sed 's/^/# /'
+    status=1
+  fi
+  "$build/kapsel" rm eight
 done
 echo "1..$number"
 exit $status

@@ -101,7 +101,7 @@ const struct kp_verb kp_verbs[] = {
 	{"ls",       kp_cmd_ls,       0, 1,  2, "[OPTIONS] IMAGE [PATH]",                "list files of an image",                     ls_options},
 	{"cat",      kp_cmd_cat,      0, 2, -1, "IMAGE PATH...",                         "print files of an image",                    NULL},
 	{"extract",  kp_cmd_extract,  0, 1, -1, "[--force] IMAGE -C HOSTDIR [PATH...]",  "unpack an image, or parts of it",            extract_options},
-	{"verify",   kp_cmd_verify,   0, 1,  1, "[--quiet] IMAGE",                       "check every digest of an image",             quiet_options},
+	{"verify",   kp_cmd_verify,   0, 1,  1, "[--quiet] IMAGE|INSTANCE",              "check an image's digests, or an instance's files", quiet_options},
 	{"explain",  kp_cmd_explain,  0, 2,  2, "[OPTIONS] IMAGE|INSTANCE PATH",         "which layer answers for PATH, and why",      explain_options},
 	{"ps",       kp_cmd_ps,       0, 0,  0, "[--all] [--json]",                      "list instances",                             ps_options},
 	{"exec",     kp_cmd_exec,     C, 1,  1, "[OPTIONS] INSTANCE -- CMD ARG...",      "run a command in a running instance",        exec_options},

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kapsel verify: checks every digest of an image. */
+/* kapsel verify: every digest of an image; the upper layer of an instance. */
 #include <inttypes.h>
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "vfs/check.h"
 
 static void progress(uint64_t done, uint64_t total, void *ctx)
 {
@@ -15,7 +16,41 @@ static void progress(uint64_t done, uint64_t total, void *ctx)
 	(void)fprintf(stderr, "\rverify: %3d%%", percent);
 }
 
-int kp_cmd_verify(const struct kp_args *args, struct kp_err *err)
+static void said(const char *path, const char *what, void *ctx)
+{
+	kp_autofree char *shown = kp_shown(path);
+
+	(void)ctx;
+	printf("%s: %s\n", shown, what);
+}
+
+static int verify_instance(struct kp_instance *i, bool quiet, struct kp_err *err)
+{
+	kp_autofree char *upper = kp_asprintf("%s/upper", i->dir);
+	struct kp_upper_counts n = {0};
+	int r = kp_instance_lock(i);
+
+	if (r == -EWOULDBLOCK) {
+		(void)kp_fail(err, EBUSY, "%s: runs", i->name);
+		return kp_hint(err, "kapsel stop %s", i->name);
+	}
+	if (r < 0)
+		return kp_fail_errno(err, -r, "%s: cannot be locked", i->name);
+	if (access(upper, F_OK) == 0)
+		r = kp_upper_check(upper, said, NULL, &n, err);
+	if (r < 0)
+		return r;
+	if (n.wrong) {
+		(void)fflush(stdout);
+		return kp_fail(err, EIO, "%s: %" PRIu64 " things are wrong", i->name, n.wrong);
+	}
+	if (!quiet)
+		printf("%s: whole: %" PRIu64 " files, %" PRIu64 " directories, %" PRIu64 " others, %" PRIu64 " whiteouts\n", i->name, n.files,
+		       n.directories, n.others, n.whiteouts);
+	return kp_flush(err);
+}
+
+static int verify_image(const struct kp_args *args, struct kp_err *err)
 {
 	bool show = isatty(STDERR_FILENO) && !kp_args_has(args, "quiet");
 	struct kp_look kp_autolook look = {0};
@@ -34,4 +69,18 @@ int kp_cmd_verify(const struct kp_args *args, struct kp_err *err)
 		printf("%s: whole: %u entries, digest %s\n", args->operands[0], (unsigned)kp_image_count(look.image), hex);
 	}
 	return kp_flush(err);
+}
+
+int kp_cmd_verify(const struct kp_args *args, struct kp_err *err)
+{
+	const char *what = args->operands[0];
+	struct kp_instance *instance = NULL;
+	int r;
+
+	/* A name without a slash is an instance where there is one, unless an image of that name lies here. */
+	if (!strchr(what, '/') && kp_instance_name_ok(what) && access(what, F_OK) < 0)
+		(void)kp_instance_open(what, &instance, NULL);
+	r = instance ? verify_instance(instance, kp_args_has(args, "quiet"), err) : verify_image(args, err);
+	(void)kp_instance_free(instance);
+	return r;
 }

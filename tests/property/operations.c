@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * operations [-s] [-1] ROOT STEPS SEED...: STEPS random operations in ROOT/SEED/w for each seed, each printed with its result, and the
+ * operations [-s] [-1] [-rN] ROOT STEPS SEED...: STEPS random operations in ROOT/SEED/w for each seed, each printed with its result, and the
  * whole tree every 200 steps. The same numbers come out wherever it runs, so two runs in two equal trees must print the same. With no
  * STEPS (0) it prints the hash of the tree as it is, then the tree.
  *
  * -1: no step makes more than one change, and after each stands the hash of the whole tree.
+ * -rN: other operations, for several at once in the same tree; what they print depends on the others.
  * -s: directories stay searchable: in mode merged the host is asked by absolute paths, so who takes the right to search a
  * directory from himself loses what he still had below it through a descriptor or the current directory.
  *
@@ -32,6 +33,7 @@
 
 static uint64_t state;
 static bool one_change;
+static uint64_t among; /* one of several at once in the same tree: which */
 static bool searchable; /* no directory becomes one that its owner cannot search */
 static const char *tree; /* ROOT/SEED/w */
 static int held_dir[HELD], held_file[HELD];
@@ -502,7 +504,7 @@ static void one_seed(const char *root, const char *seed, long steps)
 	(void)snprintf(above, sizeof(above), "%s/%s", root, seed);
 	(void)snprintf(path, sizeof(path), "%s/w", above);
 	tree = path;
-	state = strtoull(seed, NULL, 10) * 0x9e3779b97f4a7c15u + 0x1234567;
+	state = strtoull(seed, NULL, 10) * 0x9e3779b97f4a7c15u + 0x1234567 + among * 0x51ed2701u;
 	for (int i = 0; i < 20; i++)
 		(void)any(2);
 	for (int i = 0; i < HELD; i++)
@@ -541,6 +543,8 @@ int main(int argc, char **argv)
 	for (; argc > 3 && argv[1][0] == '-'; argc--, argv++) {
 		searchable |= argv[1][1] == 's';
 		one_change |= argv[1][1] == '1';
+		if (argv[1][1] == 'r')
+			among = strtoull(argv[1] + 2, NULL, 10);
 	}
 	root = argc > 1 ? argv[1] : "";
 	steps = argc > 2 ? atol(argv[2]) : 0;

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The check of an upper layer finds each kind of damage. */
+#include <check.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "vfs/check.h"
+#include "vfs/internal.h"
+
+static char dir[64], last[128];
+
+static void setup(void)
+{
+	(void)snprintf(dir, sizeof(dir), "/var/tmp/kapsel-upper-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	last[0] = '\0';
+}
+
+static void teardown(void)
+{
+	ck_assert_int_eq(kp_remove_tree(AT_FDCWD, dir), 0);
+}
+
+static void said(const char *path, const char *what, void *ctx)
+{
+	(void)ctx;
+	(void)snprintf(last, sizeof(last), "%s: %s", path, what);
+}
+
+static const char *at(const char *name)
+{
+	static char path[128];
+
+	(void)snprintf(path, sizeof(path), "%s/%s", dir, name);
+	return path;
+}
+
+static void file(const char *name, mode_t mode, const struct kp_record *rec, size_t len)
+{
+	int fd = open(at(name), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	ck_assert_int_ge(fd, 0);
+	if (rec)
+		ck_assert_int_eq(fsetxattr(fd, KP_RECORD_XATTR, rec, len, 0), 0);
+	ck_assert_int_eq(fchmod(fd, mode), 0);
+	(void)close(fd);
+}
+
+static struct kp_upper_counts check(void)
+{
+	struct kp_upper_counts n;
+	struct kp_err err = {0};
+
+	ck_assert_int_eq(kp_upper_check(dir, said, NULL, &n, &err), 0);
+	return n;
+}
+
+START_TEST(what_is_right)
+{
+	struct kp_record rec = {.version = 1, .flags = KP_REC_INO | KP_REC_MODE, .mode = 0444, .ino = 7};
+	struct kp_record numbered = {.version = 1, .flags = KP_REC_NUMBERED};
+	struct kp_upper_counts n;
+
+	file("plain", 0644, NULL, 0);
+	file("short", 01600, &rec, KP_RECORD_SHORT);
+	rec.ino = 8;
+	file("long", 01600, &rec, sizeof(rec));
+	ck_assert_int_eq(setxattr(dir, KP_RECORD_XATTR, &numbered, sizeof(numbered), 0), 0);
+	ck_assert_int_eq(symlink("x", at("link")), 0);
+	ck_assert_int_eq(mknod(at("gone"), S_IFCHR, makedev(0, 0)), 0);
+	n = check();
+	ck_assert_str_eq(last, "");
+	ck_assert_uint_eq(n.files, 3);
+	ck_assert_uint_eq(n.directories, 1);
+	ck_assert_uint_eq(n.others, 1);
+	ck_assert_uint_eq(n.whiteouts, 1);
+	ck_assert_uint_eq(n.wrong, 0);
+}
+END_TEST
+
+static const struct {
+	mode_t mode;
+	struct kp_record rec;
+	size_t len;
+	const char *says;
+} bad[] = {
+	{0400, {0}, 0, "/f: its owner may not read and write it"},
+	{0600, {.version = 1, .flags = KP_REC_MODE}, KP_RECORD_SHORT, "/f: has a record that nothing points to"},
+	{01600, {.version = 2, .flags = KP_REC_MODE}, KP_RECORD_SHORT, "/f: its record is not understood"},
+	{01600, {.version = 1, .flags = 128}, KP_RECORD_SHORT, "/f: its record is not understood"},
+	{01600, {.version = 1, .flags = KP_REC_OWNER}, KP_RECORD_SHORT, "/f: its record is not understood"},
+	{01600, {.version = 1}, 3, "/f: its record is not understood"},
+	{01600, {.version = 1, .flags = KP_REC_INO, .ino = 9}, sizeof(struct kp_record), "/f: its directory does not know that it has a number"},
+};
+
+START_TEST(what_is_wrong)
+{
+	file("f", bad[_i].mode, bad[_i].len ? &bad[_i].rec : NULL, bad[_i].len);
+	ck_assert_uint_eq(check().wrong, 1);
+	ck_assert_str_eq(last, bad[_i].says);
+}
+END_TEST
+
+START_TEST(one_number_twice)
+{
+	struct kp_record rec = {.version = 1, .flags = KP_REC_INO, .ino = 9}, numbered = {.version = 1, .flags = KP_REC_NUMBERED};
+	char other[128];
+
+	ck_assert_int_eq(setxattr(dir, KP_RECORD_XATTR, &numbered, sizeof(numbered), 0), 0);
+	file("a", 01600, &rec, sizeof(rec));
+	(void)snprintf(other, sizeof(other), "%s/b", dir);
+	ck_assert_int_eq(link(at("a"), other), 0);
+	ck_assert_uint_eq(check().wrong, 0);
+	file("c", 01600, &rec, sizeof(rec));
+	ck_assert_uint_eq(check().wrong, 1);
+	ck_assert_ptr_nonnull(strstr(last, "has the number of another file"));
+}
+END_TEST
+
+Suite *test_upper(void);
+Suite *test_upper(void)
+{
+	Suite *s = suite_create("upper");
+	TCase *t = tcase_create("check");
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, what_is_right);
+	tcase_add_loop_test(t, what_is_wrong, 0, KP_ARRAY_LEN(bad));
+	tcase_add_test(t, one_number_twice);
+	suite_add_tcase(s, t);
+	return s;
+}
