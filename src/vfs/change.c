@@ -323,17 +323,20 @@ int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const st
 	return p.publish ? kp_upper_publish(v, &p.temp, to) : 0;
 }
 
-int kp_link_open_file(struct kp_vfs *v, const char *host_link, struct kp_node *to, const struct kp_cred *cred)
+int kp_link_open_file(struct kp_vfs *v, const struct kp_node *file, struct kp_node *to, const struct kp_cred *cred)
 {
 	struct place p;
 	int rc = may_create(v, to, cred, false);
 
+	/* For the guest its last name is gone. The host's file, under a name of the instance, would be written to through that. */
+	if (!rc && file->nameless)
+		rc = -ENOENT;
 	if (!rc)
 		rc = prepare(v, to);
 	if (rc)
 		return rc;
 	p = place_for(v, to);
-	if (linkat(AT_FDCWD, host_link, p.dirfd, place_name(&p), AT_SYMLINK_FOLLOW) < 0)
+	if (linkat(AT_FDCWD, file->host.s, p.dirfd, place_name(&p), AT_SYMLINK_FOLLOW) < 0)
 		return -errno;
 	return p.publish ? kp_upper_publish(v, &p.temp, to) : 0;
 }

@@ -1,0 +1,29 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+# The isolation modes: what a guest may change of the host, and what it must not see of it. TAP.
+. "$STAGE/e2e/lib.sh"
+
+small_image m /bin/ln /bin/rm /bin/mv /bin/mkdir /bin/chmod /usr/bin/stat /usr/bin/mkfifo
+H=$T/host
+
+host() { # the directory that the guests are shown
+  chmod -R u+rwx "$H" 2>/dev/null
+  rm -rf "$H" && mkdir "$H" && echo original >"$H/f"
+}
+
+guest() { # MODE-OPTION... TEXT: in $H
+  options=
+  while [ $# -gt 1 ]; do options="$options --mode $1" && shift; done
+  # shellcheck disable=SC2086 # words
+  try "$KAPSEL" run --quiet --rm --cwd "$H" $options "$T/m.kapsel" -- /bin/sh -c "$1"
+}
+
+unchanged() { # WHAT: $H/f
+  if [ "$(cat "$H/f")" = original ]; then ok "$1"; else not_ok "$1" "$H/f" "$T/out" "$T/err"; fi
+}
+
+host
+guest "$H=writecopy" 'exec 3<f; rm f; ln -L /proc/self/fd/3 g; echo changed >g'
+unchanged 'writecopy: an open file of the host gets no new name in the instance'
+# END
+finish
