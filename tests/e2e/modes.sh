@@ -3,7 +3,7 @@
 # The isolation modes: what a guest may change of the host, and what it must not see of it. TAP.
 . "$STAGE/e2e/lib.sh"
 
-small_image m /bin/ln /bin/rm /bin/mv /bin/mkdir /bin/chmod /usr/bin/stat /usr/bin/mkfifo
+small_image m "$STAGE/e2e/descriptors" /bin/ln /bin/rm /bin/mv /bin/mkdir /bin/chmod /usr/bin/stat /usr/bin/mkfifo
 H=$T/host
 
 host() { # the directory that the guests are shown
@@ -25,5 +25,16 @@ unchanged() { # WHAT: $H/f
 host
 guest "$H=writecopy" 'exec 3<f; rm f; ln -L /proc/self/fd/3 g; echo changed >g'
 unchanged 'writecopy: an open file of the host gets no new name in the instance'
+
+# With the name gone, a descriptor is all that a guest has of the host's file: whatever it tries, the host keeps what it had.
+host
+"$STAGE/e2e/descriptors" "$H/f" fsetxattr >/dev/null
+before=$(stat -c '%a %Y %Z %h %s' "$H/f")
+guest "$H=writecopy" "$STAGE/e2e/descriptors f unlink fchmod futimens fsetxattr fremovexattr reopen empty link"
+if [ "$(grep -c ' 0$' "$T/out")" = 1 ] && [ "$(stat -c '%a %Y %Z %h %s' "$H/f")" = "$before" ]; then
+  ok 'writecopy: a descriptor of a removed file changes nothing of the host'
+else
+  not_ok 'writecopy: a descriptor of a removed file changes nothing of the host' "$T/out" "$T/err"
+fi
 # END
 finish
