@@ -36,5 +36,23 @@ if [ "$(grep -c ' 0$' "$T/out")" = 1 ] && [ "$(stat -c '%a %Y %Z %h %s' "$H/f")"
 else
   not_ok 'writecopy: a descriptor of a removed file changes nothing of the host' "$T/out" "$T/err"
 fi
+
+# The guest says that it is ready; then the host moves its file away, to where no mode shows it.
+rm -rf "$T/away" && mkdir "$T/away"
+host
+"$STAGE/e2e/descriptors" "$H/f" fsetxattr >/dev/null
+(
+  for i in $(seq 200); do [ ! -e "$H/ready" ] || break; sleep 0.05; done
+  mv "$H/f" "$T/away/f"
+  stat -c '%a %Y %h %s' "$T/away/f" >"$T/before"
+  rm "$H/ready"
+) &
+guest "$H=merged" "$H/f=writecopy" "$STAGE/e2e/descriptors f wait fchmod futimens fsetxattr fremovexattr reopen empty link"
+wait
+if [ "$(grep -c ' 0$' "$T/out")" = 1 ] && [ "$(stat -c '%a %Y %h %s' "$T/away/f")" = "$(cat "$T/before")" ]; then
+  ok 'writecopy: nor does a descriptor of a file that the host moved away'
+else
+  not_ok 'writecopy: nor does a descriptor of a file that the host moved away' "$T/out" "$T/err"
+fi
 # END
 finish
