@@ -231,14 +231,18 @@ static bool writes(const struct kp_hpath *link)
 	return lstat(link->s, &st) == 0 && (st.st_mode & (S_IWUSR | S_IWOTH)) == S_IWUSR;
 }
 
-/*
- * Of a file that is the host's a guest gets descriptors for reading only, where it may not change it. One that writes came from who
- * started the guest. One that reads only may be of a file that a mode showed until the host moved it elsewhere.
- */
+/* Of a file that is the host's a guest gets descriptors for reading only, where it may not change it: one that writes came from who
+ * started the guest. */
+static bool is_given(const struct kp_hpath *link, const struct kp_mapped *m, const struct stat *st)
+{
+	return m->rule && m->rule->mode != KP_MODE_MERGED && S_ISREG(st->st_mode) && writes(link);
+}
+
+/* One that only reads may be of a file that a mode showed until the host moved it elsewhere. */
 static bool may_not_change(const struct kp_vfs *v, const struct kp_hpath *link, const struct kp_mapped *m, const struct stat *st)
 {
 	if (m->rule)
-		return m->rule->mode != KP_MODE_MERGED && !(S_ISREG(st->st_mode) && writes(link));
+		return m->rule->mode != KP_MODE_MERGED && !is_given(link, m, st);
 	return m->kind == KP_MAP_FOREIGN && v->rule_count && st->st_nlink && (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode)) &&
 	       !writes(link);
 }
@@ -319,7 +323,7 @@ static int follow_magic(struct walk *w)
 	if (stat(link.s, &held) < 0)
 		return -errno;
 	kp_map_host(w->v, host, &m);
-	if (target[0] == '/' && !m.deleted) {
+	if (target[0] == '/' && !m.deleted && !is_given(&link, &m, &held)) {
 		bool by_name = kp_proc_link_by_name(&link);
 
 		rc = go_to(w, target);

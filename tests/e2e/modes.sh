@@ -54,5 +54,11 @@ if [ "$(grep -c ' 0$' "$T/out")" = 1 ] && [ "$(stat -c '%a %Y %h %s' "$T/away/f"
 else
   not_ok 'writecopy: nor does a descriptor of a file that the host moved away' "$T/out" "$T/err"
 fi
+
+# Who starts a guest may give it a file to write to from where it could not open it so.
+host
+(cd "$H" && "$KAPSEL" run --quiet --rm --mode "$H=writecopy" "$T/m.kapsel" -- /bin/sh -c 'echo one; echo two >>/dev/stdout' >>f 2>"$T/err")
+try cat "$H/f"
+expect_out "$(printf 'original\none\ntwo')" 'writecopy: /dev/stdout is the file that standard output goes to'
 # END
 finish
