@@ -97,7 +97,8 @@ static void put_private(char ***dirs, size_t *count, char *path)
 	if (!path)
 		return;
 	*dirs = kp_realloc(*dirs, (*count + 1) * sizeof(**dirs));
-	(*dirs)[(*count)++] = path;
+	(*dirs)[(*count)++] = host_of(path);
+	free(path);
 }
 
 static char *in_env(const char *variable, const char *otherwise, const char *name)

@@ -217,7 +217,7 @@ static int read_real(struct reading *r, int dirfd, const char *path, enum real h
 		    !kp_proc_is_guest(r->v, (pid_t)strtol(e->d_name, NULL, 10)))
 			continue;
 		HASH_FIND_STR(hidden, e->d_name, i);
-		if (i || (shown && kp_shown_is_private(r->v, fd_of, e->d_name)))
+		if (i || (shown && kp_shown_is_private(r->v, path, fd_of, e->d_name)))
 			continue;
 		ino = shown ? kp_ino_host(st.st_dev, e->d_ino) : ino_bits | e->d_ino;
 		i = put(r->l, e->d_name, e->d_type, ino);

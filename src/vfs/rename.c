@@ -139,7 +139,7 @@ static int check_permissions(struct kp_vfs *v, const struct kp_node *from, const
 		if (!rc && exchange && to_dir)
 			rc = kp_node_permit(v, to, cred, W_OK);
 	}
-	if (!rc && (kp_is_mount_point(from) || kp_is_mount_point(to)))
+	if (!rc && (kp_is_mount_point(from) || kp_is_mount_point(to) || kp_shown_is_held(v, from) || kp_shown_is_held(v, to)))
 		rc = -EBUSY;
 	if (!rc && to_dir && !exchange && !to->self.bind)
 		rc = kp_list_is_empty(v, to);

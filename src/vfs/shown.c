@@ -25,7 +25,15 @@ int kp_shown_path(const struct kp_rule *r, const char *guest, struct kp_hpath *r
 	return below ? kp_path_join(ret->s, sizeof(ret->s), r->host, below) : -EIO;
 }
 
-/* Kapsel's own directories are not there for a guest, whatever shows them. */
+/* Kapsel's own directories, and what is in them, are not there for a guest, whatever shows them. */
+static bool is_private_path(const struct kp_vfs *v, const char *host)
+{
+	for (size_t i = 0; i < v->private_count; i++)
+		if (kp_path_below(host, v->private[i].path))
+			return true;
+	return false;
+}
+
 static bool is_private(const struct kp_vfs *v, const struct stat *st)
 {
 	for (size_t i = 0; i < v->private_count; i++)
@@ -34,11 +42,33 @@ static bool is_private(const struct kp_vfs *v, const struct stat *st)
 	return false;
 }
 
-bool kp_shown_is_private(const struct kp_vfs *v, int dirfd, const char *name)
+bool kp_shown_is_private(const struct kp_vfs *v, const char *host_dir, int dirfd, const char *name)
 {
+	struct kp_hpath host;
 	struct stat st;
 
-	return v->private_count && fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) && is_private(v, &st);
+	if (!v->private_count)
+		return false;
+	if (!kp_path_join(host.s, sizeof(host.s), host_dir, name) && is_private_path(v, host.s))
+		return true;
+	return fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) && is_private(v, &st);
+}
+
+bool kp_shown_is_held(const struct kp_vfs *v, const struct kp_node *n)
+{
+	struct kp_hpath host;
+
+	if (!S_ISDIR(n->mode))
+		return false;
+	for (size_t i = 0; i < v->rule_count; i++)
+		if (kp_path_below(v->rules[i].guest, n->guest.s))
+			return true;
+	if (!n->self.host || kp_shown_path(n->self.rule, n->guest.s, &host))
+		return false;
+	for (size_t i = 0; i < v->private_count; i++)
+		if (kp_path_below(v->private[i].path, host.s))
+			return true;
+	return false;
 }
 
 static void become_host(struct kp_node *child, const struct stat *st, bool merged)
@@ -87,6 +117,10 @@ int kp_shown_lookup(struct kp_vfs *v, const struct kp_dir *dir, bool hidden, str
 		return 0;
 	if (kp_shown_path(r, child->guest.s, &host))
 		return -ENAMETOOLONG;
+	if (is_private_path(v, host.s)) {
+		child->self.host_open = false;
+		return 0;
+	}
 	if ((begins || dir->host) && fstatat(AT_FDCWD, host.s, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		if (S_ISDIR(st.st_mode) && is_private(v, &st))
 			child->self.host_open = false;

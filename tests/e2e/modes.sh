@@ -60,5 +60,22 @@ host
 (cd "$H" && "$KAPSEL" run --quiet --rm --mode "$H=writecopy" "$T/m.kapsel" -- /bin/sh -c 'echo one; echo two >>/dev/stdout' >>f 2>"$T/err")
 try cat "$H/f"
 expect_out "$(printf 'original\none\ntwo')" 'writecopy: /dev/stdout is the file that standard output goes to'
+
+for below in full writecopy; do
+  host
+  mkdir -p "$H/p/q/r" && mv "$H/f" "$H/p/q/r/f" && ln -s p/q/r/f "$H/f"
+  guest "$H=merged" "$H/p/q/r=$below" 'mv p moved; mv p/q moved; cat moved/r/f; echo changed >moved/r/f; echo changed >moved/q/r/f'
+  unchanged "$below inside merged: it is not moved with a directory above to where it is merged"
+done
+host
+mkdir -p "$H/share/kapsel/instances"
+XDG_DATA_HOME=$H/share guest "$H=merged" 'mv share other; ls share; ls other/kapsel; echo >share/kapsel; ls share/kapsel; ls -a'
+expect_out "$(printf 'share/kapsel\n.\n..\nf\nshare')" "merged: Kapsel's directories are not moved with one above"
+host
+export XDG_DATA_HOME="$H/share"
+"$KAPSEL" run --quiet --instance other "$T/m.kapsel" -- /bin/sh -c 'echo other >/file'
+guest "$H/share/kapsel/instances/other=merged" "cat share/kapsel/instances/other/upper/file"
+if [ "$status" != 0 ]; then ok 'a mode does not show an instance by its path'; else not_ok 'a mode does not show an instance by its path' "$T/out"; fi
+unset XDG_DATA_HOME
 # END
 finish
