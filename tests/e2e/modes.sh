@@ -77,5 +77,10 @@ export XDG_DATA_HOME="$H/share"
 guest "$H/share/kapsel/instances/other=merged" "cat share/kapsel/instances/other/upper/file"
 if [ "$status" != 0 ]; then ok 'a mode does not show an instance by its path'; else not_ok 'a mode does not show an instance by its path' "$T/out"; fi
 unset XDG_DATA_HOME
+
+host
+mkdir "$H/sub"
+guest "$H=merged" "$H/sub=full" 'ls; mkdir sub; echo mine >sub/g; ls; cat sub/g'
+expect_out "$(printf 'f\nf\nsub\nmine')" 'full inside merged: the name of what is not shown is not listed'
 # END
 finish
