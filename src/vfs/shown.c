@@ -126,6 +126,9 @@ int kp_shown_lookup(struct kp_vfs *v, const struct kp_dir *dir, bool hidden, str
 			child->self.host_open = false;
 		else
 			take_host(child, &st, merged, hidden);
+		/* A file or a symlink of the host below a directory: nothing is made through it. */
+		if (!S_ISDIR(st.st_mode))
+			child->self.host_open = false;
 	} else if ((begins || dir->host) && errno != ENOENT && errno != ENOTDIR && child->origin == KP_ABSENT && !hidden) {
 		return -errno;
 	}

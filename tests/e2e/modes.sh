@@ -5,9 +5,12 @@
 
 small_image m "$STAGE/e2e/descriptors" /bin/ln /bin/rm /bin/mv /bin/mkdir /bin/chmod /usr/bin/stat /usr/bin/mkfifo
 H=$T/host
+printf '  - file: {path: %s/image/greeting, text: "from the image\\n"}\n' "$H" >>"$T/m.yaml"
+try "$KAPSEL" pack --quiet "$T/m.yaml" -o "$T/m.kapsel"
+expect_status 0 'an image that has a directory in the shown one'
 
 host() { # the directory that the guests are shown
-  chmod -R u+rwx "$H" 2>/dev/null
+  [ ! -e "$H" ] || chmod -R u+rwx "$H"
   rm -rf "$H" && mkdir "$H" && echo original >"$H/f"
 }
 
@@ -70,7 +73,7 @@ done
 host
 mkdir -p "$H/share/kapsel/instances"
 XDG_DATA_HOME=$H/share guest "$H=merged" 'mv share other; ls share; ls other/kapsel; echo >share/kapsel; ls share/kapsel; ls -a'
-expect_out "$(printf 'share/kapsel\n.\n..\nf\nshare')" "merged: Kapsel's directories are not moved with one above"
+expect_out "$(printf 'share/kapsel\n.\n..\nf\nimage\nshare')" "merged: Kapsel's directories are not moved with one above"
 host
 export XDG_DATA_HOME="$H/share"
 "$KAPSEL" run --quiet --instance other "$T/m.kapsel" -- /bin/sh -c 'echo other >/file'
@@ -81,6 +84,14 @@ unset XDG_DATA_HOME
 host
 mkdir "$H/sub"
 guest "$H=merged" "$H/sub=full" 'ls; mkdir sub; echo mine >sub/g; ls; cat sub/g'
-expect_out "$(printf 'f\nf\nsub\nmine')" 'full inside merged: the name of what is not shown is not listed'
+expect_out "$(printf 'f\nimage\nf\nimage\nsub\nmine')" 'full inside merged: the name of what is not shown is not listed'
+
+for there in 'ln -s ../away' 'touch'; do
+  host
+  rm -rf "$T/away" && mkdir "$T/away" && $there "$H/image"
+  guest "$H=merged" 'cd image; echo mine >new; mkdir sub; ln -s x link; mkfifo fifo; cat new; ls'
+  expect_out "$(printf 'mine\nfifo\ngreeting\nlink\nnew\nsub')" "merged: $there: a directory of the image where the host has none takes new names"
+  if [ -z "$(ls -A "$T/away")" ]; then ok 'and none outside'; else not_ok 'and none outside'; fi
+done
 # END
 finish
