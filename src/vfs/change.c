@@ -43,7 +43,7 @@ static int may_remove(struct kp_vfs *v, const struct kp_node *n, const struct kp
 /* Absent names on the host have their path from the look-up. */
 static int prepare(struct kp_vfs *v, const struct kp_node *n)
 {
-	return kp_node_on_host(n) ? kp_shown_parents(n) : kp_upper_parents(v, &n->guest);
+	return kp_node_on_host(n) ? kp_shown_parents(v, n) : kp_upper_parents(v, &n->guest);
 }
 
 /* Where to make it: straight at its name, or under work/ when a whiteout stands there. */
@@ -304,7 +304,7 @@ int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const st
 	if (S_ISDIR(from->mode))
 		return -EPERM;
 	if (kp_node_on_host(from)) {
-		rc = kp_shown_parents(to);
+		rc = kp_shown_parents(v, to);
 		return rc ? rc : linkat(AT_FDCWD, from->host.s, AT_FDCWD, to->host.s, 0) < 0 ? -errno : 0;
 	}
 	to->through = false; /* a new name of an instance's file is the instance's */

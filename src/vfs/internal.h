@@ -124,7 +124,7 @@ bool kp_shown_is_private(const struct kp_vfs *v, const char *host_dir, int dirfd
 /* Below that directory is something that must not move with it: where another mode begins, or a directory that none shows. */
 bool kp_shown_is_held(const struct kp_vfs *v, const struct kp_node *n);
 /* Before something is made on the host: the directories above it, which only an image may have had. */
-int kp_shown_parents(const struct kp_node *n);
+int kp_shown_parents(struct kp_vfs *v, const struct kp_node *n);
 
 /* --- cache.c: per-thread cache of directory look-ups --- */
 const struct kp_dir *kp_dircache_get(struct kp_vfs *v, const char *guest, uint64_t *ret_ino);

@@ -236,7 +236,7 @@ static int move(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
 
 static int on_host(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, unsigned flags)
 {
-	int rc = kp_shown_parents(to);
+	int rc = kp_shown_parents(v, to);
 
 	if (!rc && renameat2(AT_FDCWD, from->host.s, AT_FDCWD, to->host.s, flags) < 0)
 		rc = -errno;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "vfs/internal.h"
+#include "vfs/resolve.h"
 #include "vfs/upper.h"
 
 const struct kp_rule *kp_rule_at(const struct kp_vfs *v, const char *guest, const struct kp_rule *inherited)
@@ -139,15 +140,47 @@ int kp_shown_lookup(struct kp_vfs *v, const struct kp_dir *dir, bool hidden, str
 	return 0;
 }
 
-int kp_shown_parents(const struct kp_node *n)
+/* One directory that the host lacks, with the mode that a guest sees. */
+static int make_shown(struct kp_vfs *v, const char *guest, struct kp_node *at)
 {
-	struct kp_hpath up;
-	char *slash;
+	struct kp_hpath host;
+	int rc = kp_resolve_exact(v, guest, 0, at);
+
+	if (rc || at->self.host)
+		return rc;
+	if (!S_ISDIR(at->mode))
+		return -ENOTDIR;
+	rc = kp_shown_path(at->self.rule, guest, &host);
+	return !rc && mkdirat(AT_FDCWD, host.s, at->mode & 01777) < 0 && errno != EEXIST ? -errno : rc;
+}
+
+int kp_shown_parents(struct kp_vfs *v, const struct kp_node *n)
+{
+	const struct kp_rule *r = n->self.rule;
+	struct kp_gpath up, part;
+	struct kp_node *at;
+	struct kp_hpath top;
+	size_t len;
+	int rc = 0;
 
 	if (n->parent.host || n->parent.bind)
 		return 0;
-	up = n->host;
-	slash = strrchr(up.s, '/');
-	*slash = '\0';
-	return up.s[0] ? kp_mkdir_all(AT_FDCWD, up.s, 0755) : 0;
+	(void)snprintf(top.s, sizeof(top.s), "%s", r->host);
+	*strrchr(top.s, '/') = '\0';
+	if (top.s[0])
+		rc = kp_mkdir_all(AT_FDCWD, top.s, 0755);
+	kp_gpath_parent(&n->guest, &up);
+	if (rc || !kp_path_below(up.s, r->guest))
+		return rc;
+	at = kp_calloc(1, sizeof(*at));
+	part = up;
+	for (len = r->guest[1] ? strlen(r->guest) : 0; !rc; len += 1 + strcspn(up.s + len + 1, "/")) {
+		part.s[len] = '\0';
+		rc = len ? make_shown(v, part.s, at) : 0;
+		part.s[len] = up.s[len];
+		if (!up.s[len])
+			break;
+	}
+	free(at);
+	return rc;
 }

@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -47,6 +49,14 @@ static int name_it(int fd)
 	return linkat(AT_FDCWD, link, AT_FDCWD, "named", AT_SYMLINK_FOLLOW);
 }
 
+static int bind_it(void)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX, .sun_path = "socket"};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	return fd < 0 ? -1 : bind(fd, (struct sockaddr *)&sa, sizeof(sa));
+}
+
 static int act(const char *what, const char *file, int fd)
 {
 	struct timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
@@ -70,6 +80,8 @@ static int act(const char *what, const char *file, int fd)
 		return reopen(fd, O_WRONLY | O_TRUNC);
 	if (!strcmp(what, "link"))
 		return name_it(fd);
+	if (!strcmp(what, "bind"))
+		return bind_it();
 	if (!strcmp(what, "setversion"))
 		return ioctl(fd, FS_IOC_SETVERSION, &version);
 	errno = EINVAL;

@@ -93,5 +93,18 @@ for there in 'ln -s ../away' 'touch'; do
   expect_out "$(printf 'mine\nfifo\ngreeting\nlink\nnew\nsub')" "merged: $there: a directory of the image where the host has none takes new names"
   if [ -z "$(ls -A "$T/away")" ]; then ok 'and none outside'; else not_ok 'and none outside'; fi
 done
+
+host
+guest "$H=merged" 'chmod 700 image; cd image; echo mine >secret; mkdir -p -m 711 a/b; cat secret; stat -c "%a %n" . a a/b'
+expect_out "$(printf 'mine\n700 .\n755 a\n711 a/b')" 'merged: names in directories that only the image has'
+try stat -c '%a %n' "$H/image" "$H/image/a" "$H/image/a/b"
+expect_out "$(printf '700 %s\n755 %s\n711 %s' "$H/image" "$H/image/a" "$H/image/a/b")" 'the host has them with the modes that the guest saw'
+host
+guest "$H=merged" "cd image; $STAGE/e2e/descriptors greeting bind; cd ..; $STAGE/e2e/descriptors f bind"
+expect_out "$(printf 'bind 0\nbind 0')" 'merged: a socket is bound in a directory that only the image has'
+host
+guest "$H/not/there=merged" 'cd not/there; mkdir -p c/d; echo mine >c/d/e; cat c/d/e'
+try cat "$H/not/there/c/d/e"
+expect_out mine 'merged: what the host does not have yet'
 # END
 finish
