@@ -303,6 +303,8 @@ int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const st
 		return rc;
 	if (S_ISDIR(from->mode))
 		return -EPERM;
+	if (kp_node_on_host(from) && !kp_node_on_host(to))
+		return -EXDEV; /* a name that the instance has hidden is the instance's */
 	if (kp_node_on_host(from)) {
 		rc = kp_shown_parents(v, to);
 		return rc ? rc : linkat(AT_FDCWD, from->host.s, AT_FDCWD, to->host.s, 0) < 0 ? -errno : 0;

@@ -106,5 +106,9 @@ host
 guest "$H/not/there=merged" 'cd not/there; mkdir -p c/d; echo mine >c/d/e; cat c/d/e'
 try cat "$H/not/there/c/d/e"
 expect_out mine 'merged: what the host does not have yet'
+
+host
+guest "$H=merged" 'cd image; rm greeting; ln ../f greeting || { cat ../f >greeting && cat greeting; }'
+expect_out original 'merged: a name that the guest removed from the image is taken by the instance, not by the host'
 # END
 finish
