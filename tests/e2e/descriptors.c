@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/fsverity.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -84,6 +85,8 @@ static int act(const char *what, const char *file, int fd)
 		return bind_it();
 	if (!strcmp(what, "setversion"))
 		return ioctl(fd, FS_IOC_SETVERSION, &version);
+	if (!strcmp(what, "verity"))
+		return ioctl(fd, FS_IOC_ENABLE_VERITY, &(struct fsverity_enable_arg){.version = 1, .hash_algorithm = 1, .block_size = 4096});
 	errno = EINVAL;
 	return -1;
 }
