@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * descriptors FILE WHAT...: opens FILE for reading, then does one thing after the other with it and the descriptor, and prints the errno
- * of each (0: done). `wait` makes a file "ready" and waits until it is gone again.
+ * of each (0: done). `wait` makes a file "ready" and waits until it is gone again; `lease` takes a write lease before.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/fsverity.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -37,9 +38,11 @@ static int wait_for_host(void)
 	if (fd < 0)
 		return -1;
 	(void)close(fd);
-	for (int i = 0; i < 200 && access("ready", F_OK) == 0; i++)
-		(void)usleep(50000);
-	return 0;
+	for (int i = 0; i < 200; i++, (void)usleep(50000))
+		if (access("ready", F_OK) < 0)
+			return 0;
+	errno = ETIMEDOUT;
+	return -1;
 }
 
 static int name_it(int fd)
@@ -67,6 +70,8 @@ static int act(const char *what, const char *file, int fd)
 		return unlink(file);
 	if (!strcmp(what, "wait"))
 		return wait_for_host();
+	if (!strcmp(what, "lease"))
+		return signal(SIGIO, SIG_IGN) == SIG_ERR || fcntl(fd, F_SETLEASE, F_WRLCK) < 0 ? -1 : wait_for_host();
 	if (!strcmp(what, "fchmod"))
 		return fchmod(fd, 0600);
 	if (!strcmp(what, "futimens"))

@@ -113,5 +113,14 @@ expect_out original 'merged: a name that the guest removed from the image is tak
 host
 guest "$H=writecopy" "$STAGE/e2e/descriptors f setversion verity"
 expect_out "$(printf 'setversion 95\nverity 95')" 'writecopy: no ioctl that works on a descriptor for reading changes a file of the host'
+
+# One program of the guest waits for a host program's lease; the others do not wait with it.
+host
+(cd "$H" && exec "$STAGE/e2e/descriptors" f lease >"$T/lease") &
+for i in $(seq 100); do [ ! -e "$H/ready" ] || break; sleep 0.05; done
+guest "$H=merged" 'cat f & ls / && ls / && ls /; rm ready; wait'
+wait
+try cat "$T/lease"
+expect_out 'lease 0' "merged: a file that a host program has leased does not stop the guest's other programs"
 # END
 finish
