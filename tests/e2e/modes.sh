@@ -122,5 +122,9 @@ guest "$H=merged" 'cat f & ls / && ls / && ls /; rm ready; wait'
 wait
 try cat "$T/lease"
 expect_out 'lease 0' "merged: a file that a host program has leased does not stop the guest's other programs"
+
+host
+guest "$H=merged" 'cd image; for i in 1 2 3; do echo "$i" >new && mv new greeting; done; cat greeting; ls'
+expect_out "$(printf '3\ngreeting')" 'merged: a file of the image is replaced again and again'
 # END
 finish
