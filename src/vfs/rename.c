@@ -154,6 +154,17 @@ static bool same_file(const struct kp_node *a, const struct kp_node *b)
 	       (a->origin == KP_UPPER && b->origin == KP_UPPER && !S_ISDIR(a->mode) && a->st.st_ino == b->st.st_ino);
 }
 
+static void exchange_standins(struct kp_vfs *v, const struct kp_node *from, const struct kp_node *to)
+{
+	struct kp_gpath aside = {"/.kapsel-exchange"};
+
+	if (!S_ISDIR(from->mode) && !S_ISDIR(to->mode))
+		return;
+	kp_standin_rename(v, &from->guest, &aside);
+	kp_standin_rename(v, &to->guest, &from->guest);
+	kp_standin_rename(v, &aside, &to->guest);
+}
+
 static int exchange(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
 {
 	int rc = kp_copy_up_tree(v, from);
@@ -172,13 +183,7 @@ static int exchange(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
 		return rc;
 	if (renameat2(v->upper_fd, from->guest.s + 1, v->upper_fd, to->guest.s + 1, RENAME_EXCHANGE) < 0)
 		return -errno;
-	if (S_ISDIR(from->mode) || S_ISDIR(to->mode)) {
-		struct kp_gpath aside = {"/.kapsel-exchange"};
-
-		kp_standin_rename(v, &from->guest, &aside);
-		kp_standin_rename(v, &to->guest, &from->guest);
-		kp_standin_rename(v, &aside, &to->guest);
-	}
+	exchange_standins(v, from, to);
 	kp_dircache_void(v);
 	return 0;
 }
@@ -240,7 +245,10 @@ static int on_host(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, u
 
 	if (!rc && renameat2(AT_FDCWD, from->host.s, AT_FDCWD, to->host.s, flags) < 0)
 		rc = -errno;
-	if (!rc && S_ISDIR(from->mode) && !flags)
+	/* Where the host's path does not tell what a directory is here, it has a stand-in. */
+	if (!rc && flags & RENAME_EXCHANGE)
+		exchange_standins(v, from, to);
+	else if (!rc && S_ISDIR(from->mode))
 		kp_standin_rename(v, &from->guest, &to->guest);
 	return rc;
 }

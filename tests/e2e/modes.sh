@@ -126,5 +126,10 @@ expect_out 'lease 0' "merged: a file that a host program has leased does not sto
 host
 guest "$H=merged" 'cd image; for i in 1 2 3; do echo "$i" >new && mv new greeting; done; cat greeting; ls'
 expect_out "$(printf '3\ngreeting')" 'merged: a file of the image is replaced again and again'
+
+host
+mkdir "$H/s" && echo mine >"$H/s/g"
+try "$KAPSEL" run --quiet --rm --bind "$H:/work:ro" --mode "$H=merged" --cwd "$H/s" "$T/m.kapsel" -- /bin/sh -c 'mv ../s ../s2; ls; cat ../s2/g'
+expect_out "$(printf 'g\nmine')" 'merged, and bound elsewhere too: a renamed current directory'
 # END
 finish
