@@ -238,13 +238,13 @@ static bool is_given(const struct kp_hpath *link, const struct kp_mapped *m, con
 	return m->rule && m->rule->mode != KP_MODE_MERGED && S_ISREG(st->st_mode) && writes(link);
 }
 
-/* One that only reads may be of a file that a mode showed until the host moved it elsewhere. */
+/* One that only reads may be of a file that a mode showed until the host moved it elsewhere; and exe leads to our own loader. */
 static bool may_not_change(const struct kp_vfs *v, const struct kp_hpath *link, const struct kp_mapped *m, const struct stat *st)
 {
 	if (m->rule)
 		return m->rule->mode != KP_MODE_MERGED && !is_given(link, m, st);
-	return m->kind == KP_MAP_FOREIGN && v->rule_count && st->st_nlink && (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode)) &&
-	       !writes(link);
+	return m->kind == KP_MAP_FOREIGN && (v->rule_count || kp_proc_link_by_name(link)) && st->st_nlink &&
+	       (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode)) && !writes(link);
 }
 
 int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struct kp_mapped *m, struct kp_node *n)

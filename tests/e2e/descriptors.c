@@ -72,6 +72,8 @@ static int act(const char *what, const char *file, int fd)
 		return wait_for_host();
 	if (!strcmp(what, "lease"))
 		return signal(SIGIO, SIG_IGN) == SIG_ERR || fcntl(fd, F_SETLEASE, F_WRLCK) < 0 ? -1 : wait_for_host();
+	if (!strcmp(what, "chmod-exe"))
+		return chmod("/proc/self/exe", 0);
 	if (!strcmp(what, "fchmod"))
 		return fchmod(fd, 0600);
 	if (!strcmp(what, "futimens"))

@@ -131,5 +131,8 @@ host
 mkdir "$H/s" && echo mine >"$H/s/g"
 try "$KAPSEL" run --quiet --rm --bind "$H:/work:ro" --mode "$H=merged" --cwd "$H/s" "$T/m.kapsel" -- /bin/sh -c 'mv ../s ../s2; ls; cat ../s2/g'
 expect_out "$(printf 'g\nmine')" 'merged, and bound elsewhere too: a renamed current directory'
+
+try "$KAPSEL" run --quiet --rm "$T/m.kapsel" -- /bin/sh -c "$STAGE/e2e/descriptors $STAGE/e2e/descriptors unlink chmod-exe; cat /etc/greeting"
+expect_out "$(printf 'unlink 0\nchmod-exe 30\nhello from the image')" 'full: a removed program does not reach the loader through its exe link'
 # END
 finish
