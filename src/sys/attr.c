@@ -235,6 +235,8 @@ static int permit_xattr(struct kp_call *c, const struct kp_node *n, const char *
 		return write ? -EPERM : -ENODATA;
 	if (!strncmp(name, "security.", 9))
 		return write ? -EPERM : -EOPNOTSUPP;
+	if (!strncmp(name, "system.", 7))
+		return -EOPNOTSUPP; /* whoever asks, as the kernel has it */
 	if (strncmp(name, "user.", 5) != 0) {
 		int rc = kp_node_permit(c->vfs, n, kp_call_cred(c), write ? W_OK : R_OK);
 
