@@ -53,6 +53,7 @@ static const struct condition conditions[] = {
 	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, FS_IOC_FSSETXATTR, SCMP_ACT_ERRNO(EOPNOTSUPP)},
 	/* Nor what else a descriptor that only reads may set. */
 	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, FS_IOC_SETVERSION, SCMP_ACT_ERRNO(EOPNOTSUPP)},
+	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, _IOW('f', 4, long) /* EXT4_IOC_SETVERSION */, SCMP_ACT_ERRNO(EOPNOTSUPP)},
 	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, FS_IOC_ENABLE_VERITY, SCMP_ACT_ERRNO(EOPNOTSUPP)},
 	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, FAT_IOCTL_SET_ATTRIBUTES, SCMP_ACT_ERRNO(EOPNOTSUPP)},
 	/* Leases reach whoever opens the object: not all may be taken. */

@@ -92,6 +92,8 @@ static int act(const char *what, const char *file, int fd)
 		return bind_it();
 	if (!strcmp(what, "setversion"))
 		return ioctl(fd, FS_IOC_SETVERSION, &version);
+	if (!strcmp(what, "ext4-setversion"))
+		return ioctl(fd, _IOW('f', 4, long), &version);
 	if (!strcmp(what, "verity"))
 		return ioctl(fd, FS_IOC_ENABLE_VERITY, &(struct fsverity_enable_arg){.version = 1, .hash_algorithm = 1, .block_size = 4096});
 	errno = EINVAL;

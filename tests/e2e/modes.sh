@@ -111,8 +111,8 @@ host
 guest "$H=merged" 'cd image; rm greeting; ln ../f greeting || { cat ../f >greeting && cat greeting; }'
 expect_out original 'merged: a name that the guest removed from the image is taken by the instance, not by the host'
 host
-guest "$H=writecopy" "$STAGE/e2e/descriptors f setversion verity"
-expect_out "$(printf 'setversion 95\nverity 95')" 'writecopy: no ioctl that works on a descriptor for reading changes a file of the host'
+guest "$H=writecopy" "$STAGE/e2e/descriptors f setversion ext4-setversion verity"
+expect_out "$(printf 'setversion 95\next4-setversion 95\nverity 95')" 'writecopy: no ioctl that works on a descriptor for reading changes a file of the host'
 
 # One program of the guest waits for a host program's lease; the others do not wait with it.
 host
