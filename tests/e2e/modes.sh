@@ -134,5 +134,15 @@ expect_out "$(printf 'g\nmine')" 'merged, and bound elsewhere too: a renamed cur
 
 try "$KAPSEL" run --quiet --rm "$T/m.kapsel" -- /bin/sh -c "$STAGE/e2e/descriptors $STAGE/e2e/descriptors unlink chmod-exe; cat /etc/greeting"
 expect_out "$(printf 'unlink 0\nchmod-exe 30\nhello from the image')" 'full: a removed program does not reach the loader through its exe link'
+
+# What an image asks for, where the home is known by another name than HOME says.
+mkdir "$T/real" && ln -s real "$T/linked"
+sed '1a modes: {'"$T/real"': merged, '"$T/real/.hidden"': merged, '"$T/real/work"': merged}' "$T/m.yaml" >"$T/asks.yaml"
+try "$KAPSEL" pack --quiet "$T/asks.yaml" -o "$T/asks.kapsel"
+expect_status 0 'an image that asks for modes'
+mkdir "$T/real/.hidden" "$T/real/work"
+HOME=$T/linked try "$KAPSEL" run --quiet --rm "$T/asks.kapsel" -- /bin/sh -c "cd $T/real; echo >new; echo >.hidden/new; echo >work/new"
+(cd "$T/real" && find . -name new) >"$T/out"
+expect_out ./work/new "an image's merged is writecopy in the home's root and in what is hidden there, by any path"
 # END
 finish
