@@ -144,5 +144,4 @@ mkdir "$T/real/.hidden" "$T/real/work"
 HOME=$T/linked try "$KAPSEL" run --quiet --rm "$T/asks.kapsel" -- /bin/sh -c "cd $T/real; echo >new; echo >.hidden/new; echo >work/new"
 (cd "$T/real" && find . -name new) >"$T/out"
 expect_out ./work/new "an image's merged is writecopy in the home's root and in what is hidden there, by any path"
-# END
 finish
