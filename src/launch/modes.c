@@ -35,17 +35,24 @@ static void put_rule(struct kp_plan *plan, const char *guest, enum kp_mode mode)
 	plan->rules[plan->rule_count++] = (struct kp_rule){kp_strdup(guest), host_of(guest), mode};
 }
 
+static bool is_his_own(const char *path, const char *home)
+{
+	const char *below = kp_path_below(path, home);
+
+	return !strcmp(path, "/") || kp_path_below(home, path) || (below && below[0] == '/' && below[1] == '.');
+}
+
 /*
  * An image does not get to write where the user keeps what is his: above and in his home's root, and in what is hidden there,
- * merged counts as writecopy. Only the user's own --mode gives that.
+ * merged counts as writecopy, whichever symlinks lead there. Only the user's own --mode gives that.
  */
 static enum kp_mode capped(const char *guest, enum kp_mode mode, const char *home)
 {
-	const char *below = home ? kp_path_below(guest, home) : NULL;
+	kp_autofree char *real = host_of(guest), *real_home = home && home[0] == '/' ? host_of(home) : kp_strdup("/");
 
 	if (mode != KP_MODE_MERGED)
 		return mode;
-	if (!strcmp(guest, "/") || (home && kp_path_below(home, guest)) || (below && below[0] == '/' && below[1] == '.'))
+	if (is_his_own(guest, home && home[0] == '/' ? home : "/") || is_his_own(real, real_home))
 		return KP_MODE_WRITECOPY;
 	return mode;
 }
@@ -95,7 +102,8 @@ static void put_private(char ***dirs, size_t *count, char *path)
 	if (!path)
 		return;
 	*dirs = kp_realloc(*dirs, (*count + 1) * sizeof(**dirs));
-	(*dirs)[(*count)++] = path;
+	(*dirs)[(*count)++] = host_of(path);
+	free(path);
 }
 
 static char *in_env(const char *variable, const char *otherwise, const char *name)

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/fs.h>
+#include <linux/fsverity.h>
+#include <linux/msdos_fs.h>
 #include <linux/prctl.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -49,6 +51,11 @@ static const struct condition conditions[] = {
 	/* Flags of a shared object belong to nobody. */
 	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, FS_IOC_SETFLAGS, SCMP_ACT_ERRNO(EOPNOTSUPP)},
 	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, FS_IOC_FSSETXATTR, SCMP_ACT_ERRNO(EOPNOTSUPP)},
+	/* Nor what else a descriptor that only reads may set. */
+	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, FS_IOC_SETVERSION, SCMP_ACT_ERRNO(EOPNOTSUPP)},
+	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, _IOW('f', 4, long) /* EXT4_IOC_SETVERSION */, SCMP_ACT_ERRNO(EOPNOTSUPP)},
+	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, FS_IOC_ENABLE_VERITY, SCMP_ACT_ERRNO(EOPNOTSUPP)},
+	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, FAT_IOCTL_SET_ATTRIBUTES, SCMP_ACT_ERRNO(EOPNOTSUPP)},
 	/* Leases reach whoever opens the object: not all may be taken. */
 	{"fcntl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, F_SETLEASE, SCMP_ACT_NOTIFY},
 	/* A process that nobody can read would blind the supervisor: said yes to, not done. */

@@ -182,9 +182,8 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa, bool *ret_boun
 		rc = kp_node_permit_parent(c->vfs, n, kp_call_cred(c), false);
 	kp_gpath_parent(&n->guest, &up);
 	if (!rc && kp_node_on_host(n)) {
-		char *slash = strrchr(n->host.s, '/');
-
-		*slash = '\0';
+		rc = kp_shown_parents(c->vfs, n);
+		*strrchr(n->host.s, '/') = '\0';
 		dir = n->host;
 	} else if (!rc) {
 		rc = kp_upper_parents(c->vfs, &n->guest);

@@ -183,6 +183,21 @@ static int executable_copy(struct kp_vfs *v, const struct kp_node *n, int flags,
 	return fd;
 }
 
+/* A file of the host may be another by now, or leased: opening it could wait, with the lock held. Then the guest does it itself. */
+static int open_host_file(const char *host, int flags)
+{
+	int fd = kp_open_exact(AT_FDCWD, host, flags | O_NONBLOCK, 0);
+	struct stat st;
+
+	if (fd < 0 || flags & O_NONBLOCK)
+		return fd;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) == 0)
+		return fd;
+	(void)kp_close(fd);
+	errno = EAGAIN;
+	return -1;
+}
+
 int kp_node_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *ret_fd)
 {
 	struct kp_hpath host;
@@ -219,6 +234,8 @@ int kp_node_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *ret_
 			fd = open(host.s, flags & ~O_NOFOLLOW);
 		else if (S_ISLNK(n->mode))
 			fd = open(host.s, flags | O_NOFOLLOW);
+		else if (n->origin == KP_HOST && S_ISREG(n->mode) && !(flags & O_PATH))
+			fd = open_host_file(host.s, flags);
 		else
 			fd = kp_open_exact(AT_FDCWD, host.s, flags, 0);
 	}

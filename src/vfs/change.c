@@ -43,7 +43,7 @@ static int may_remove(struct kp_vfs *v, const struct kp_node *n, const struct kp
 /* Absent names on the host have their path from the look-up. */
 static int prepare(struct kp_vfs *v, const struct kp_node *n)
 {
-	return kp_node_on_host(n) ? kp_shown_parents(n) : kp_upper_parents(v, &n->guest);
+	return kp_node_on_host(n) ? kp_shown_parents(v, n) : kp_upper_parents(v, &n->guest);
 }
 
 /* Where to make it: straight at its name, or under work/ when a whiteout stands there. */
@@ -303,8 +303,10 @@ int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const st
 		return rc;
 	if (S_ISDIR(from->mode))
 		return -EPERM;
+	if (kp_node_on_host(from) && !kp_node_on_host(to))
+		return -EXDEV; /* a name that the instance has hidden is the instance's */
 	if (kp_node_on_host(from)) {
-		rc = kp_shown_parents(to);
+		rc = kp_shown_parents(v, to);
 		return rc ? rc : linkat(AT_FDCWD, from->host.s, AT_FDCWD, to->host.s, 0) < 0 ? -errno : 0;
 	}
 	to->through = false; /* a new name of an instance's file is the instance's */
@@ -323,17 +325,20 @@ int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const st
 	return p.publish ? kp_upper_publish(v, &p.temp, to) : 0;
 }
 
-int kp_link_open_file(struct kp_vfs *v, const char *host_link, struct kp_node *to, const struct kp_cred *cred)
+int kp_link_open_file(struct kp_vfs *v, const struct kp_node *file, struct kp_node *to, const struct kp_cred *cred)
 {
 	struct place p;
 	int rc = may_create(v, to, cred, false);
 
+	/* For the guest its last name is gone. The host's file, under a name of the instance, would be written to through that. */
+	if (!rc && file->nameless)
+		rc = -ENOENT;
 	if (!rc)
 		rc = prepare(v, to);
 	if (rc)
 		return rc;
 	p = place_for(v, to);
-	if (linkat(AT_FDCWD, host_link, p.dirfd, place_name(&p), AT_SYMLINK_FOLLOW) < 0)
+	if (linkat(AT_FDCWD, file->host.s, p.dirfd, place_name(&p), AT_SYMLINK_FOLLOW) < 0)
 		return -errno;
 	return p.publish ? kp_upper_publish(v, &p.temp, to) : 0;
 }

@@ -21,7 +21,8 @@ struct kp_vfs {
 	struct kp_rule *rules;
 	size_t rule_count;
 	struct { /* directories that are hidden wherever a rule would show them */
-		dev_t dev;
+		char *path;
+		dev_t dev; /* as it was found at the beginning, if it was: it may have other paths */
 		ino_t ino;
 	} *private;
 	size_t private_count;
@@ -119,9 +120,11 @@ const struct kp_rule *kp_rule_at(const struct kp_vfs *v, const char *guest, cons
 int kp_shown_path(const struct kp_rule *r, const char *guest, struct kp_hpath *ret);
 /* After the images, before the generated layer; child->self.rule is set. hidden: the upper hides what lies below. */
 int kp_shown_lookup(struct kp_vfs *v, const struct kp_dir *dir, bool hidden, struct kp_node *child);
-bool kp_shown_is_private(const struct kp_vfs *v, int dirfd, const char *name);
+bool kp_shown_is_private(const struct kp_vfs *v, const char *host_dir, int dirfd, const char *name);
+/* Below that directory is something that must not move with it: where another mode begins, or a directory that none shows. */
+bool kp_shown_is_held(const struct kp_vfs *v, const struct kp_node *n);
 /* Before something is made on the host: the directories above it, which only an image may have had. */
-int kp_shown_parents(const struct kp_node *n);
+int kp_shown_parents(struct kp_vfs *v, const struct kp_node *n);
 
 /* --- cache.c: per-thread cache of directory look-ups --- */
 const struct kp_dir *kp_dircache_get(struct kp_vfs *v, const char *guest, uint64_t *ret_ino);

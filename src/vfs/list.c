@@ -195,6 +195,17 @@ static int read_images(struct reading *r, struct item *hidden)
 
 enum real { ALONE, SHOWN, GENERATED }; /* a bind or /proc; the host's part of a layered directory; ours */
 
+/* Does another mode begin there that shows nothing of the host? */
+static bool is_cut_off(const struct reading *r, const char *name)
+{
+	const struct kp_rule *rule = r->n->self.rule;
+	char path[PATH_MAX];
+
+	if (r->v->rule_count > 1 && !kp_path_join(path, sizeof(path), r->n->guest.s, name))
+		rule = kp_rule_at(r->v, path, rule);
+	return rule->mode == KP_MODE_FULL;
+}
+
 static int read_real(struct reading *r, int dirfd, const char *path, enum real how, struct item *hidden)
 {
 	kp_autoclose int fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -217,7 +228,7 @@ static int read_real(struct reading *r, int dirfd, const char *path, enum real h
 		    !kp_proc_is_guest(r->v, (pid_t)strtol(e->d_name, NULL, 10)))
 			continue;
 		HASH_FIND_STR(hidden, e->d_name, i);
-		if (i || (shown && kp_shown_is_private(r->v, fd_of, e->d_name)))
+		if (i || (shown && (is_cut_off(r, e->d_name) || kp_shown_is_private(r->v, path, fd_of, e->d_name))))
 			continue;
 		ino = shown ? kp_ino_host(st.st_dev, e->d_ino) : ino_bits | e->d_ino;
 		i = put(r->l, e->d_name, e->d_type, ino);

@@ -139,7 +139,7 @@ static int check_permissions(struct kp_vfs *v, const struct kp_node *from, const
 		if (!rc && exchange && to_dir)
 			rc = kp_node_permit(v, to, cred, W_OK);
 	}
-	if (!rc && (kp_is_mount_point(from) || kp_is_mount_point(to)))
+	if (!rc && (kp_is_mount_point(from) || kp_is_mount_point(to) || kp_shown_is_held(v, from) || kp_shown_is_held(v, to)))
 		rc = -EBUSY;
 	if (!rc && to_dir && !exchange && !to->self.bind)
 		rc = kp_list_is_empty(v, to);
@@ -152,6 +152,17 @@ static bool same_file(const struct kp_node *a, const struct kp_node *b)
 	       (a->origin == KP_IMAGE && b->origin == KP_IMAGE && !S_ISDIR(a->mode) && a->ino == b->ino) ||
 	       (a->origin == KP_HOST && b->origin == KP_HOST && !S_ISDIR(a->mode) && a->ino && a->ino == b->ino) ||
 	       (a->origin == KP_UPPER && b->origin == KP_UPPER && !S_ISDIR(a->mode) && a->st.st_ino == b->st.st_ino);
+}
+
+static void exchange_standins(struct kp_vfs *v, const struct kp_node *from, const struct kp_node *to)
+{
+	struct kp_gpath aside = {"/.kapsel-exchange"};
+
+	if (!S_ISDIR(from->mode) && !S_ISDIR(to->mode))
+		return;
+	kp_standin_rename(v, &from->guest, &aside);
+	kp_standin_rename(v, &to->guest, &from->guest);
+	kp_standin_rename(v, &aside, &to->guest);
 }
 
 static int exchange(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
@@ -172,13 +183,7 @@ static int exchange(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
 		return rc;
 	if (renameat2(v->upper_fd, from->guest.s + 1, v->upper_fd, to->guest.s + 1, RENAME_EXCHANGE) < 0)
 		return -errno;
-	if (S_ISDIR(from->mode) || S_ISDIR(to->mode)) {
-		struct kp_gpath aside = {"/.kapsel-exchange"};
-
-		kp_standin_rename(v, &from->guest, &aside);
-		kp_standin_rename(v, &to->guest, &from->guest);
-		kp_standin_rename(v, &aside, &to->guest);
-	}
+	exchange_standins(v, from, to);
 	kp_dircache_void(v);
 	return 0;
 }
@@ -236,11 +241,14 @@ static int move(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
 
 static int on_host(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, unsigned flags)
 {
-	int rc = kp_shown_parents(to);
+	int rc = kp_shown_parents(v, to);
 
 	if (!rc && renameat2(AT_FDCWD, from->host.s, AT_FDCWD, to->host.s, flags) < 0)
 		rc = -errno;
-	if (!rc && S_ISDIR(from->mode) && !flags)
+	/* Where the host's path does not tell what a directory is here, it has a stand-in. */
+	if (!rc && flags & RENAME_EXCHANGE)
+		exchange_standins(v, from, to);
+	else if (!rc && S_ISDIR(from->mode))
 		kp_standin_rename(v, &from->guest, &to->guest);
 	return rc;
 }

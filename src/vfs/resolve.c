@@ -223,6 +223,30 @@ static void take_record(struct kp_node *n)
 		n->ino = rec.ino;
 }
 
+/* Links of descriptors say in their mode how those were opened; cwd and exe are 0777. */
+static bool writes(const struct kp_hpath *link)
+{
+	struct stat st;
+
+	return lstat(link->s, &st) == 0 && (st.st_mode & (S_IWUSR | S_IWOTH)) == S_IWUSR;
+}
+
+/* Of a file that is the host's a guest gets descriptors for reading only, where it may not change it: one that writes came from who
+ * started the guest. */
+static bool is_given(const struct kp_hpath *link, const struct kp_mapped *m, const struct stat *st)
+{
+	return m->rule && m->rule->mode != KP_MODE_MERGED && S_ISREG(st->st_mode) && writes(link);
+}
+
+/* One that only reads may be of a file that a mode showed until the host moved it elsewhere; and exe leads to our own loader. */
+static bool may_not_change(const struct kp_vfs *v, const struct kp_hpath *link, const struct kp_mapped *m, const struct stat *st)
+{
+	if (m->rule)
+		return m->rule->mode != KP_MODE_MERGED && !is_given(link, m, st);
+	return m->kind == KP_MAP_FOREIGN && (v->rule_count || kp_proc_link_by_name(link)) && st->st_nlink &&
+	       (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode)) && !writes(link);
+}
+
 int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struct kp_mapped *m, struct kp_node *n)
 {
 	struct kp_entry e;
@@ -253,10 +277,9 @@ int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struc
 	n->self.rule = m->rule;
 	if (m->kind == KP_MAP_UPPER)
 		take_record(n);
-	if (m->rule) { /* a file of the host that has no name here any more; in writecopy nothing can be changed about it */
+	if (m->rule) /* a file of the host that has no name here any more */
 		n->ino = kp_ino_host(n->st.st_dev, n->st.st_ino);
-		n->nameless = m->rule->mode != KP_MODE_MERGED;
-	}
+	n->nameless = may_not_change(v, link, m, &n->st);
 	return 0;
 }
 
@@ -300,7 +323,7 @@ static int follow_magic(struct walk *w)
 	if (stat(link.s, &held) < 0)
 		return -errno;
 	kp_map_host(w->v, host, &m);
-	if (target[0] == '/' && !m.deleted) {
+	if (target[0] == '/' && !m.deleted && !is_given(&link, &m, &held)) {
 		bool by_name = kp_proc_link_by_name(&link);
 
 		rc = go_to(w, target);

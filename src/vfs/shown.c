@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "vfs/internal.h"
+#include "vfs/resolve.h"
 #include "vfs/upper.h"
 
 const struct kp_rule *kp_rule_at(const struct kp_vfs *v, const char *guest, const struct kp_rule *inherited)
@@ -25,7 +26,15 @@ int kp_shown_path(const struct kp_rule *r, const char *guest, struct kp_hpath *r
 	return below ? kp_path_join(ret->s, sizeof(ret->s), r->host, below) : -EIO;
 }
 
-/* Kapsel's own directories are not there for a guest, whatever shows them. */
+/* Kapsel's own directories, and what is in them, are not there for a guest, whatever shows them. */
+static bool is_private_path(const struct kp_vfs *v, const char *host)
+{
+	for (size_t i = 0; i < v->private_count; i++)
+		if (kp_path_below(host, v->private[i].path))
+			return true;
+	return false;
+}
+
 static bool is_private(const struct kp_vfs *v, const struct stat *st)
 {
 	for (size_t i = 0; i < v->private_count; i++)
@@ -34,11 +43,33 @@ static bool is_private(const struct kp_vfs *v, const struct stat *st)
 	return false;
 }
 
-bool kp_shown_is_private(const struct kp_vfs *v, int dirfd, const char *name)
+bool kp_shown_is_private(const struct kp_vfs *v, const char *host_dir, int dirfd, const char *name)
 {
+	struct kp_hpath host;
 	struct stat st;
 
-	return v->private_count && fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) && is_private(v, &st);
+	if (!v->private_count)
+		return false;
+	if (!kp_path_join(host.s, sizeof(host.s), host_dir, name) && is_private_path(v, host.s))
+		return true;
+	return fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode) && is_private(v, &st);
+}
+
+bool kp_shown_is_held(const struct kp_vfs *v, const struct kp_node *n)
+{
+	struct kp_hpath host;
+
+	if (!S_ISDIR(n->mode))
+		return false;
+	for (size_t i = 0; i < v->rule_count; i++)
+		if (kp_path_below(v->rules[i].guest, n->guest.s))
+			return true;
+	if (!n->self.host || kp_shown_path(n->self.rule, n->guest.s, &host))
+		return false;
+	for (size_t i = 0; i < v->private_count; i++)
+		if (kp_path_below(v->private[i].path, host.s))
+			return true;
+	return false;
 }
 
 static void become_host(struct kp_node *child, const struct stat *st, bool merged)
@@ -87,11 +118,18 @@ int kp_shown_lookup(struct kp_vfs *v, const struct kp_dir *dir, bool hidden, str
 		return 0;
 	if (kp_shown_path(r, child->guest.s, &host))
 		return -ENAMETOOLONG;
+	if (is_private_path(v, host.s)) {
+		child->self.host_open = false;
+		return 0;
+	}
 	if ((begins || dir->host) && fstatat(AT_FDCWD, host.s, &st, AT_SYMLINK_NOFOLLOW) == 0) {
 		if (S_ISDIR(st.st_mode) && is_private(v, &st))
 			child->self.host_open = false;
 		else
 			take_host(child, &st, merged, hidden);
+		/* A file or a symlink of the host below a directory: nothing is made through it. */
+		if (!S_ISDIR(st.st_mode))
+			child->self.host_open = false;
 	} else if ((begins || dir->host) && errno != ENOENT && errno != ENOTDIR && child->origin == KP_ABSENT && !hidden) {
 		return -errno;
 	}
@@ -102,15 +140,47 @@ int kp_shown_lookup(struct kp_vfs *v, const struct kp_dir *dir, bool hidden, str
 	return 0;
 }
 
-int kp_shown_parents(const struct kp_node *n)
+/* One directory that the host lacks, with the mode that a guest sees. */
+static int make_shown(struct kp_vfs *v, const char *guest, struct kp_node *at)
 {
-	struct kp_hpath up;
-	char *slash;
+	struct kp_hpath host;
+	int rc = kp_resolve_exact(v, guest, 0, at);
+
+	if (rc || at->self.host)
+		return rc;
+	if (!S_ISDIR(at->mode))
+		return -ENOTDIR;
+	rc = kp_shown_path(at->self.rule, guest, &host);
+	return !rc && mkdirat(AT_FDCWD, host.s, at->mode & 01777) < 0 && errno != EEXIST ? -errno : rc;
+}
+
+int kp_shown_parents(struct kp_vfs *v, const struct kp_node *n)
+{
+	const struct kp_rule *r = n->self.rule;
+	struct kp_gpath up, part;
+	struct kp_node *at;
+	struct kp_hpath top;
+	size_t len;
+	int rc = 0;
 
 	if (n->parent.host || n->parent.bind)
 		return 0;
-	up = n->host;
-	slash = strrchr(up.s, '/');
-	*slash = '\0';
-	return up.s[0] ? kp_mkdir_all(AT_FDCWD, up.s, 0755) : 0;
+	(void)snprintf(top.s, sizeof(top.s), "%s", r->host);
+	*strrchr(top.s, '/') = '\0';
+	if (top.s[0])
+		rc = kp_mkdir_all(AT_FDCWD, top.s, 0755);
+	kp_gpath_parent(&n->guest, &up);
+	if (rc || !kp_path_below(up.s, r->guest))
+		return rc;
+	at = kp_calloc(1, sizeof(*at));
+	part = up;
+	for (len = r->guest[1] ? strlen(r->guest) : 0; !rc; len += 1 + strcspn(up.s + len + 1, "/")) {
+		part.s[len] = '\0';
+		rc = len ? make_shown(v, part.s, at) : 0;
+		part.s[len] = up.s[len];
+		if (!up.s[len])
+			break;
+	}
+	free(at);
+	return rc;
 }

@@ -252,13 +252,15 @@ int kp_upper_publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_
 static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy how)
 {
 	struct kp_temp t = kp_temp_name(v);
-	struct kp_record rec = {.flags = KP_REC_INO | KP_REC_MODE, .ino = n->ino, .mode = n->mode & 07777};
+	struct kp_record rec = {.flags = KP_REC_MODE, .ino = n->ino, .mode = n->mode & 07777};
 	struct times_kept kept;
 	struct timespec ts[2];
 	kp_autoclose int in_fd = -1;
 	kp_autoclose int out_fd = openat(v->work_fd, t.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	int rc = out_fd < 0 ? -errno : 0;
 
+	if (n->ino)
+		rec.flags |= KP_REC_INO;
 	if (!rc && how == KP_COPY_DATA) {
 		rc = kp_node_open(v, n, O_RDONLY, &in_fd);
 		kp_going_slow();
@@ -379,6 +381,7 @@ int kp_copy_up_as(struct kp_vfs *v, const struct kp_node *from, const struct kp_
 	*n = *from;
 	n->guest = to->guest;
 	n->whiteout = to->whiteout;
+	n->ino = 0; /* the host gives the number to its next file */
 	rc = kp_upper_parents(v, &n->guest);
 	if (!rc)
 		rc = copy_up_other(v, n, KP_COPY_DATA);

@@ -113,11 +113,14 @@ static void take_rules(struct kp_vfs *v, const struct kp_vfs_options *o)
 		v->rules[v->rule_count++] =
 			(struct kp_rule){kp_strdup(o->rules[i].guest), kp_strdup(o->rules[i].host), o->rules[i].mode};
 	v->private = kp_calloc(o->private_count + 1, sizeof(*v->private));
-	for (size_t i = 0; i < o->private_count; i++)
+	for (size_t i = 0; i < o->private_count; i++) {
+		v->private[v->private_count].path = kp_strdup(o->private_dirs[i]);
 		if (stat(o->private_dirs[i], &st) == 0) {
 			v->private[v->private_count].dev = st.st_dev;
-			v->private[v->private_count++].ino = st.st_ino;
+			v->private[v->private_count].ino = st.st_ino;
 		}
+		v->private_count++;
+	}
 }
 
 int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct kp_err *err)
@@ -170,6 +173,8 @@ struct kp_vfs *kp_vfs_free(struct kp_vfs *v)
 		free((char *)v->rules[i].host);
 	}
 	free(v->rules);
+	for (size_t i = 0; i < v->private_count; i++)
+		free(v->private[i].path);
 	free(v->private);
 	kp_close(v->upper_fd);
 	kp_close(v->work_fd);

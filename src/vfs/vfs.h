@@ -40,7 +40,8 @@ struct kp_vfs_options {
 	size_t bind_count;
 	const struct kp_rule *rules; /* at most one a path */
 	size_t rule_count;
-	const char *const *private_dirs; /* host directories that no rule shows; those that do not exist count for nothing */
+	const char *const *private_dirs; /* host directories that no rule shows, whether they exist yet or not; symlinks
+					  * resolved as far as they do */
 	size_t private_count;
 	const char *hostname; /* for the generated /etc/hostname and /etc/hosts */
 	const char *home;     /* guest path of the home directory (made in the generated layer) */
