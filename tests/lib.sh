@@ -27,6 +27,15 @@ as_user() {
   return $user_status
 }
 
+# Root keeps no capabilities inside; natively it must not either.
+plain() {
+  if [ "$(id -u)" = 0 ]; then
+    setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$@"
+  else
+    setpriv --no-new-privs "$@"
+  fi
+}
+
 # Can this kernel and container change users at all?
 can_become_user() {
   [ "$(id -u)" != 0 ] || setpriv --reuid "$TEST_UID" --regid "$TEST_UID" --clear-groups true 2>/dev/null

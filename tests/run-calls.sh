@@ -66,15 +66,6 @@ for p in $programs; do
   [ -n "${MODE-}" ] || variants="$variants $p-static"
 done
 
-# Root keeps no capabilities inside; natively it must not either.
-plain() {
-  if [ "$(id -u)" = 0 ]; then
-    setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$@"
-  else
-    setpriv --no-new-privs "$@"
-  fi
-}
-
 fresh_tree() {
   [ ! -e "$work/t" ] || { chmod -R u+rwx "$work/t" && rm -rf "$work/t"; }
   sh "$build/tests/calls/fixture.sh" "$work/t"

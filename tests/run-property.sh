@@ -42,11 +42,6 @@ clean() {
 trap clean EXIT
 chmod 0755 "$work"
 
-# Root keeps no capabilities inside; natively it must not either.
-plain() {
-  if [ "$(id -u)" = 0 ]; then setpriv --bounding-set=-all --inh-caps=-all --no-new-privs "$@"; else setpriv --no-new-privs "$@"; fi
-}
-
 fresh() {
   [ ! -e "$work/t" ] || { chmod -R u+rwx "$work/t" && rm -rf "$work/t"; }
   # shellcheck disable=SC2086 # words
@@ -88,6 +83,17 @@ split() {
   done
 }
 
+# Puts the fresh tree to where $place says, and leaves in $options how it is run.
+show_tree() {
+  options=
+  case $place in
+    image) pack "$work/t" && rm -rf "$work/t" ;;
+    writecopy | merged) pack /nothing && options="--mode $work/t=$place" ;;
+    half-writecopy) split && pack "$out/image-half" && options="--mode $work/t=writecopy" ;;
+    *) echo "Bail out! WHERE=$place" && exit 1 ;;
+  esac
+}
+
 number=0 status=0
 for place in $where; do
   number=$((number + 1))
@@ -96,13 +102,8 @@ for place in $where; do
   case $place in merged) option=-s ;; *) option= ;; esac
   natively $links "$option"
   LINKS=$links fresh
-  options='' after=
-  case $place in
-    image) pack "$work/t" && rm -rf "$work/t" ;;
-    writecopy | merged) pack /nothing && options="--mode $work/t=$place" ;;
-    half-writecopy) split && pack "$out/image-half" && options="--mode $work/t=writecopy" ;;
-    *) echo "Bail out! WHERE=$place" && exit 1 ;;
-  esac || status=1
+  after=
+  show_tree || status=1
   case $place in *writecopy) listing >"$out/before" ;; esac
   # shellcheck disable=SC2086 # words
   (cd / && "$build/kapsel" run --quiet --rm $options "$out/image.kapsel" -- /operations $option "$work/t" "$steps" $seeds) >"$out/inside" 2>&1 </dev/null
@@ -162,8 +163,7 @@ done
 for place in image writecopy; do
   number=$((number + 1))
   LINKS=no fresh
-  options=
-  if [ $place = image ]; then pack "$work/t" && rm -rf "$work/t"; else pack /nothing && options="--mode $work/t=$place"; fi
+  show_tree || status=1
   : >"$out/steps"
   for seed in $kill_seeds; do (cd / && killed_in $place "$seed"); done >"$out/wrong" 2>&1
   if [ -s "$out/wrong" ]; then
@@ -179,8 +179,7 @@ seeds=1
 for place in image writecopy; do
   number=$((number + 1))
   LINKS=no fresh
-  options=
-  if [ $place = image ]; then pack "$work/t" && rm -rf "$work/t"; else pack /nothing && options="--mode $work/t=$place"; fi
+  show_tree || status=1
   # shellcheck disable=SC2016 # the guest's shell
   script='for i in 1 2 3 4 5 6 7 8; do /operations -r$i "$1" "$2" 1 >/dev/null & done; wait; /operations "$1" 0 1'
   for run in first again; do

@@ -48,7 +48,7 @@ static int open_vfs(struct view *w, struct kp_err *err)
 	}
 	vo.run_dir = w->scratch;
 	for (size_t i = 0; i < vo.layer_count; i++)
-		layers[i].image = i ? plan->under[i - 1] : plan->image;
+		layers[i].image = kp_plan_image(plan, i);
 	private_dirs = kp_private_dirs(plan->instance ? plan->instance->dir : "", w->scratch, "", &vo.private_count);
 	vo.private_dirs = (const char *const *)private_dirs;
 	r = kp_vfs_open(&vo, &w->vfs, err);
@@ -92,7 +92,7 @@ static const char *kind(mode_t mode)
 
 static const char *image_name(const struct view *w, size_t i)
 {
-	const char *path = kp_image_name(i ? w->plan.under[i - 1] : w->plan.image), *slash = strrchr(path, '/');
+	const char *path = kp_image_name(kp_plan_image(&w->plan, i)), *slash = strrchr(path, '/');
 
 	return slash ? slash + 1 : path;
 }
@@ -172,7 +172,7 @@ static void print_said(const struct view *w, const struct kp_said *s)
 		kp_autofree char *shown = kp_shown(image_name(w, s->image));
 
 		printf("  (%s", shown);
-		if (s->mode && !kp_image_entry(s->image ? w->plan.under[s->image - 1] : w->plan.image, s->entry, &e) && e.digest) {
+		if (s->mode && !kp_image_entry(kp_plan_image(&w->plan, s->image), s->entry, &e) && e.digest) {
 			kp_digest_text(e.digest, hex);
 			printf(", %" PRIu64 " bytes, digest %s", e.size, hex);
 		}

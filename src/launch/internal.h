@@ -71,6 +71,8 @@ void kp_relay_close(struct kp_relay *t); /* shows what is left, restores the ter
 
 /* layers.c: opens what the manifest and --layer name into plan->under. */
 int kp_plan_layers(struct kp_plan *plan, const char *const *options, size_t count, struct kp_err *err);
+/* Image i of the run, top down: 0 is its own. */
+struct kp_image *kp_plan_image(const struct kp_plan *plan, size_t i);
 /* Of all images, as an instance records them. Allocated. */
 char *kp_plan_digests(const struct kp_plan *plan);
 

@@ -91,14 +91,17 @@ static int add_named(struct search *s, const struct kp_manifest *m, const char *
 	return r;
 }
 
+struct kp_image *kp_plan_image(const struct kp_plan *plan, size_t i)
+{
+	return i ? plan->under[i - 1] : plan->image;
+}
+
 static bool is_known(const struct kp_plan *plan, const struct kp_image *image)
 {
-	const uint8_t *digest = kp_image_digest(image);
-
-	for (size_t i = 0; i < plan->under_count; i++)
-		if (!memcmp(kp_image_digest(plan->under[i]), digest, KP_DIGEST_LEN))
+	for (size_t i = 0; i <= plan->under_count; i++)
+		if (!memcmp(kp_image_digest(kp_plan_image(plan, i)), kp_image_digest(image), KP_DIGEST_LEN))
 			return true;
-	return !memcmp(kp_image_digest(plan->image), digest, KP_DIGEST_LEN);
+	return false;
 }
 
 static int add_layer(struct search *s, const char *host_path, struct kp_err *err)
@@ -131,11 +134,9 @@ char *kp_plan_digests(const struct kp_plan *plan)
 	char hex[2 * KP_DIGEST_LEN + 1];
 	struct kp_buf text = {0};
 
-	kp_hex(hex, kp_image_digest(plan->image), KP_DIGEST_LEN);
-	kp_buf_puts(&text, hex);
-	for (size_t i = 0; i < plan->under_count; i++) {
-		kp_hex(hex, kp_image_digest(plan->under[i]), KP_DIGEST_LEN);
-		kp_buf_printf(&text, ", %s", hex);
+	for (size_t i = 0; i <= plan->under_count; i++) {
+		kp_hex(hex, kp_image_digest(kp_plan_image(plan, i)), KP_DIGEST_LEN);
+		kp_buf_printf(&text, "%s%s", i ? ", " : "", hex);
 	}
 	return text.data;
 }

@@ -71,7 +71,7 @@ static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 
 	s->store_images = kp_calloc(vo.layer_count, sizeof(struct kp_store_image *));
 	for (size_t i = 0; i < vo.layer_count && !r; i++) {
-		layers[i].image = i ? plan->under[i - 1] : plan->image;
+		layers[i].image = kp_plan_image(plan, i);
 		r = kp_store_attach(s->store, layers[i].image, &s->store_images[i], err);
 		layers[i].store = s->store_images[i];
 	}

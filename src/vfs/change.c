@@ -119,6 +119,7 @@ int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cr
 
 int kp_create_unnamed(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, int flags, mode_t mode, int *ret_fd)
 {
+	bool merged;
 	int rc, fd;
 
 	if (!S_ISDIR(n->mode))
@@ -130,9 +131,10 @@ int kp_create_unnamed(struct kp_vfs *v, struct kp_node *n, const struct kp_cred 
 		return -EOPNOTSUPP;
 	if (n->self.bind && n->self.bind->read_only)
 		return -EROFS;
-	if (n->self.host && n->self.rule->mode == KP_MODE_MERGED && kp_shown_path(n->self.rule, n->guest.s, &n->host))
+	merged = n->self.host && n->self.rule->mode == KP_MODE_MERGED;
+	if (merged && kp_shown_path(n->self.rule, n->guest.s, &n->host))
 		return -ENAMETOOLONG;
-	if (n->self.bind || (n->self.host && n->self.rule->mode == KP_MODE_MERGED)) {
+	if (n->self.bind || merged) {
 		fd = open(n->host.s, flags | O_CLOEXEC, mode & 07777);
 	} else {
 		/* Any directory of the upper's file system serves: the file has no name yet. */

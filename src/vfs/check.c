@@ -2,7 +2,6 @@
 /* What the upper layer must be: records that are understood and belong to something, numbers that are one file's, nothing that its
  * owner cannot reach. */
 #include <fts.h>
-#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 #include <uthash.h>
@@ -90,7 +89,7 @@ static void check_entry(struct check *c, FTSENT *e)
 	default:
 		break;
 	}
-	if (S_ISCHR(st->st_mode) && st->st_rdev == makedev(0, 0)) {
+	if (kp_is_whiteout(st)) {
 		c->counts->whiteouts++;
 		return;
 	}

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What each layer says of one path, and which of them the guest sees. */
 #include <fcntl.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "vfs/explain.h"
@@ -26,7 +25,7 @@ static void ask_upper(struct kp_vfs *v, struct kp_explained *x)
 	if (!x->node.parent.upper || fstatat(v->upper_fd, rel, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
 	(void)kp_path_join(s->host.s, sizeof(s->host.s), v->upper.s, x->node.guest.s);
-	s->whiteout = S_ISCHR(st.st_mode) && st.st_rdev == makedev(0, 0);
+	s->whiteout = kp_is_whiteout(&st);
 	if (s->whiteout)
 		return;
 	s->mode = st.st_mode;

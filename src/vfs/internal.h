@@ -56,6 +56,11 @@ static inline uint64_t kp_ino_image(size_t layer, uint32_t ino)
 	return ((uint64_t)(layer + 1) << 33) + ino + 1;
 }
 
+static inline bool kp_is_whiteout(const struct stat *st)
+{
+	return S_ISCHR(st->st_mode) && st->st_rdev == 0; /* character device 0/0 */
+}
+
 /* --- the record of an upper entry: what its inode cannot say (xattr user.kapsel) --- */
 enum {
 	KP_REC_OPAQUE = 1, /* directory: hides the layers below */

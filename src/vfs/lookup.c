@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One name in one directory: upper, images top down, what is shown of the host, the generated layer. */
 #include <fcntl.h>
-#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
 #include "vfs/internal.h"
 #include "vfs/proc.h"
-
-static bool is_whiteout(const struct stat *st)
-{
-	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(0, 0);
-}
 
 int kp_record_read(const struct kp_vfs *v, const char *rel, struct kp_record *ret)
 {
@@ -77,7 +71,7 @@ static int lookup_upper(struct kp_vfs *v, const struct kp_dir *dir, struct kp_no
 	if (fstatat(v->upper_fd, child->guest.s + 1, &child->st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	*ret_done = true;
-	if (is_whiteout(&child->st)) {
+	if (kp_is_whiteout(&child->st)) {
 		child->whiteout = true;
 		return 0;
 	}

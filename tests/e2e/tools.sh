@@ -90,6 +90,16 @@ if ! "$KAPSEL" pack --quiet "$T/tools.yaml" -o "$T/tools.kapsel" 2>"$T/err"; the
   finish
 fi
 
+same() { # WHERE: what was said natively and inside
+  cp "$T/out" "$T/inside"
+  lines=$(wc -l <"$T/native")
+  if [ "$lines" -gt 500 ] && diff -U1 "$T/native" "$T/inside" >"$T/diff"; then
+    ok "the tools do the same$1 ($lines lines)"
+  else
+    not_ok "the tools do the same$1 ($lines lines)" "$T/diff" "$T/err"
+  fi
+}
+
 plain=
 [ "$(id -u)" != 0 ] || plain="setpriv --bounding-set=-all --inh-caps=-all"
 # shellcheck disable=SC2086 # words are wanted
@@ -97,13 +107,7 @@ env -i PATH=/usr/bin:/bin $plain bash "$T/steps" "$tree" >"$T/native" 2>&1
 rm -rf "$tree"
 TIMEOUT=120
 try "$KAPSEL" run --rm "$T/tools.kapsel" -- bash /steps "$tree"
-cp "$T/out" "$T/inside"
-lines=$(wc -l <"$T/native")
-if [ "$lines" -gt 500 ] && diff -U1 "$T/native" "$T/inside" >"$T/diff"; then
-  ok "the tools do the same ($lines lines)"
-else
-  not_ok "the tools do the same ($lines lines)" "$T/diff" "$T/err"
-fi
+same ""
 
 # The same on a tree of the host, shown by a mode.
 for mode in writecopy merged; do
@@ -117,13 +121,7 @@ for mode in writecopy merged; do
   LINKS=$links sh "$T/make-tree" "$T/shown"
   (cd "$T/shown" && find . -printf '%p %m %n %s %T@ %l\n' | sort) >"$T/before"
   try "$KAPSEL" run --rm --mode "$T/shown=$mode" "$T/tools.kapsel" -- bash /steps "$T/shown"
-  cp "$T/out" "$T/inside"
-  lines=$(wc -l <"$T/native")
-  if [ "$lines" -gt 500 ] && diff -U1 "$T/native" "$T/inside" >"$T/diff"; then
-    ok "the tools do the same in mode $mode ($lines lines)"
-  else
-    not_ok "the tools do the same in mode $mode ($lines lines)" "$T/diff" "$T/err"
-  fi
+  same " in mode $mode"
   if [ $mode = merged ]; then
     (cd "$T/shown" && find . | sort) >"$T/after"
     cmp -s "$T/native.tree" "$T/after" && ok "and leave the same on the host" || not_ok "what they leave on the host" "$T/after"
