@@ -49,7 +49,7 @@ static int open_vfs(struct view *w, struct kp_err *err)
 	vo.run_dir = w->scratch;
 	for (size_t i = 0; i < vo.layer_count; i++)
 		layers[i].image = kp_plan_image(plan, i);
-	private_dirs = kp_private_dirs(plan->instance ? plan->instance->dir : "", w->scratch, "", &vo.private_count);
+	private_dirs = kp_private_dirs(plan->instance ? plan->instance->dir : "", "", "", &vo.private_count);
 	vo.private_dirs = (const char *const *)private_dirs;
 	r = kp_vfs_open(&vo, &w->vfs, err);
 	kp_private_dirs_free(private_dirs, vo.private_count);
