@@ -130,7 +130,7 @@ char **kp_private_dirs(const char *instance_dir, const char *run_dir, const char
 
 	put_private(&dirs, &count, above(instance_dir));
 	put_private(&dirs, &count, above(run_dir));
-	put_private(&dirs, &count, kp_strdup(store_root));
+	put_private(&dirs, &count, store_root[0] ? kp_strdup(store_root) : NULL); /* explaining needs no store */
 	put_private(&dirs, &count, in_env("XDG_DATA_HOME", ".local/share", "kapsel"));
 	put_private(&dirs, &count, in_env("XDG_CACHE_HOME", ".cache", "kapsel"));
 	put_private(&dirs, &count, in_env("XDG_CONFIG_HOME", ".config", "kapsel"));
