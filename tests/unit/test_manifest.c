@@ -134,7 +134,6 @@ static const struct {
 	 "m.yaml:4:15: contents[0].exclude[0]: `a`: a pattern on absolute paths without `..` was expected"},
 	{HEAD "contents:\n  - oci: x\n", "m.yaml:4:10: contents[0].oci: not supported by this version"},
 	{HEAD "layers: [a]\n", "m.yaml:3:9: layers: not supported by this version"},
-	{HEAD "modes: {/: merged}\n", "m.yaml:3:12: modes./: mode `merged` is not supported by this version"},
 	{HEAD "modes: {/: x}\n", "m.yaml:3:12: modes./: `x` is no mode: full, writecopy or merged"},
 	{HEAD "summary: \"a\\0b\"\n", "m.yaml:3:10: summary: text with a NUL byte"},
 	{HEAD "---\nname: b\n", "m.yaml:4:1: a second document: there is only one manifest in a file"},
