@@ -134,8 +134,6 @@ static bool valid_times(const struct timespec *ts)
 
 static int do_times(struct kp_call *c, const struct target *t, const struct timespec *ts)
 {
-	if (ts && ts[0].tv_nsec == UTIME_OMIT && ts[1].tv_nsec == UTIME_OMIT)
-		return 0; /* nothing is even looked up */
 	return CHANGE(c, t, n, !valid_times(ts) ? -EINVAL : kp_utimens(c->vfs, n, kp_call_cred(c), ts));
 }
 

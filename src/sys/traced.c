@@ -207,7 +207,6 @@ int kp_traced_rewrite(struct kp_call *c)
 	}
 	KP_DEBUG(TRAP, "%d is traced: %s by link: %d", c->tid, target, rc);
 	kp_close(b.mem_fd);
-	if (b.dir_fd >= 0)
-		kp_close(b.dir_fd);
+	kp_close(b.dir_fd);
 	return rc;
 }

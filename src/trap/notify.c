@@ -39,11 +39,6 @@ struct kp_trap *kp_trap_free(struct kp_trap *t)
 	return NULL;
 }
 
-int kp_trap_fd(const struct kp_trap *t)
-{
-	return t->fd;
-}
-
 int kp_trap_receive(struct kp_trap *t, struct seccomp_notif *n)
 {
 	memset(n, 0, sizeof(*n)); /* the kernel insists */

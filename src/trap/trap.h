@@ -19,7 +19,6 @@ struct kp_trap; /* the listener and what hangs on it */
 /* Takes ownership of the listener. Turns on sync wake-up where the kernel has it. */
 struct kp_trap *kp_trap_new(int listener_fd);
 struct kp_trap *kp_trap_free(struct kp_trap *t);
-int kp_trap_fd(const struct kp_trap *t);
 
 /* Next notification: 0, -ENOENT (the caller is gone, ask again), -errno. Blocks. */
 int kp_trap_receive(struct kp_trap *t, struct seccomp_notif *n);
@@ -76,9 +75,8 @@ enum kp_expected {
 };
 enum kp_expected kp_trap_expected(struct kp_trap *t, struct seccomp_notif *n);
 
-/* Has the stopped caller make an untrapped call (no pointers) and returns its result; then the caller's own call
+/* Has the stopped caller make an untrapped call (no pointers), whose result nobody sees; then the caller's own call
  * returns value. For what only the guest itself can do where copying descriptors is not allowed. */
-int kp_trap_inject(struct kp_trap *t, const struct seccomp_notif *n, int nr, const uint64_t args[6], int64_t value,
-		   int64_t *ret_result);
+int kp_trap_inject(struct kp_trap *t, const struct seccomp_notif *n, int nr, const uint64_t args[6], int64_t value);
 
 #endif

@@ -279,7 +279,7 @@ int kp_rmdir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 		return rc;
 	if (kp_node_on_host(n))
 		rc = n->self.upper ? kp_upper_drop(v, n) : 0;
-	else if (n->origin == KP_UPPER || n->lower)
+	else
 		rc = kp_upper_remove(v, n);
 	if (!rc)
 		kp_standin_remove(v, n);

@@ -84,7 +84,6 @@ struct walk {
 	const struct kp_walk *in;
 	struct kp_node *node;
 	char *rest;      /* what is left */
-	char *rest_end;  /* of the buffer */
 	char buf[2 * PATH_MAX + 2];
 	int links;
 	bool partial;    /* the node came from the cache: enough to go on from, not to end at */
@@ -398,9 +397,8 @@ static int begin(struct walk *w)
 
 	if (!len)
 		return -ENOENT;
-	w->rest_end = w->buf + sizeof(w->buf) - 1;
-	*w->rest_end = '\0';
-	w->rest = w->rest_end;
+	w->rest = w->buf + sizeof(w->buf) - 1;
+	*w->rest = '\0';
 	rc = prepend(w, path);
 	if (rc)
 		return rc;
