@@ -4,6 +4,7 @@
  * interpreter, names) is settled here, before, and waits under the process's id until the loader asks for it.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -252,16 +253,17 @@ static int settle(struct plan *p)
 	return rc ? rc : fill_start(p, exe);
 }
 
+/* Who never came to ask (the loader's execve failed, E2BIG for one) and is gone by now leaves no descriptors behind. */
 static void remember(struct kp_engine *e, struct kp_exec *x)
 {
-	struct kp_exec *old;
+	struct kp_exec *old, *next;
 
 	pthread_mutex_lock(&e->exec_lock);
-	HASH_FIND(hh, e->execs, &x->tgid, sizeof(x->tgid), old);
-	if (old) {
-		HASH_DEL(e->execs, old);
-		exec_free(old);
-	}
+	HASH_ITER (hh, e->execs, old, next)
+		if (old->tgid == x->tgid || (kill(old->tgid, 0) < 0 && errno == ESRCH)) {
+			HASH_DEL(e->execs, old);
+			exec_free(old);
+		}
 	HASH_ADD(hh, e->execs, tgid, sizeof(x->tgid), x);
 	pthread_mutex_unlock(&e->exec_lock);
 }
@@ -278,11 +280,6 @@ static struct kp_exec *recall(struct kp_engine *e, pid_t tgid)
 	return x;
 }
 
-void kp_exec_forget(struct kp_engine *e, pid_t tid)
-{
-	exec_free(recall(e, tid));
-}
-
 void kp_exec_free(struct kp_engine *e)
 {
 	struct kp_exec *x, *next;
@@ -291,18 +288,6 @@ void kp_exec_free(struct kp_engine *e)
 		HASH_DEL(e->execs, x);
 		exec_free(x);
 	}
-}
-
-static pid_t thread_group(struct kp_call *c)
-{
-	char path[64];
-	kp_autofree char *text = NULL;
-	const char *at;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/status", c->tid);
-	if (kp_read_file(AT_FDCWD, path, 65536, &text, NULL) || !(at = strstr(text, "\nTgid:")))
-		return -1;
-	return (pid_t)strtol(at + 6, NULL, 10);
 }
 
 static int run(struct kp_call *c, int flags, int argv_arg)
@@ -315,7 +300,7 @@ static int run(struct kp_call *c, int flags, int argv_arg)
 	p->n = kp_calloc(1, sizeof(*p->n));
 	p->x = kp_calloc(1, sizeof(*p->x));
 	p->x->program_fd = p->x->interp_fd = -1;
-	p->x->tgid = thread_group(c);
+	p->x->tgid = kp_proc_tgid(c->tid);
 	if (c->path[0][0] == '/' || c->dirfd[0] == AT_FDCWD)
 		(void)snprintf(p->filename, sizeof(p->filename), "%s", c->path[0]);
 	else if (!c->path[0][0])
