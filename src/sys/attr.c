@@ -50,15 +50,9 @@ static int find(struct kp_call *c, const struct target *t, struct kp_node *n)
 /* Calls on a descriptor that is only a path (O_PATH) are EBADF. */
 static int check_not_path_only(struct kp_call *c, int fd)
 {
-	char path[64];
-	kp_autofree char *text = NULL;
-	const char *flags;
+	int flags;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", c->tid, fd);
-	if (fd < 0 || kp_read_file(AT_FDCWD, path, 65536, &text, NULL))
-		return -EBADF;
-	flags = strstr(text, "flags:");
-	return flags && strtoul(flags + 6, NULL, 8) & O_PATH ? -EBADF : 0;
+	return kp_task_fd_flags(c->tid, fd, &flags) || flags & O_PATH ? -EBADF : 0;
 }
 
 static int do_chmod(struct kp_call *c, const struct target *t, uint64_t mode)

@@ -294,7 +294,7 @@ static int run(struct kp_call *c, int flags, int argv_arg)
 {
 	struct plan *p = kp_calloc(1, sizeof(*p));
 	struct kp_rewrite *rw;
-	int rc;
+	int fd_flags, rc;
 
 	p->c = c;
 	p->n = kp_calloc(1, sizeof(*p->n));
@@ -309,7 +309,8 @@ static int run(struct kp_call *c, int flags, int argv_arg)
 		(void)snprintf(p->filename, sizeof(p->filename), "/dev/fd/%d/%.4000s", c->dirfd[0], c->path[0]);
 	(void)snprintf(p->name, sizeof(p->name), "%s", p->filename);
 	p->by_fd = !c->path[0][0];
-	p->fd_goes = c->path[0][0] != '/' && c->dirfd[0] != AT_FDCWD && kp_task_fd_cloexec(c->tid, c->dirfd[0]);
+	p->fd_goes = c->path[0][0] != '/' && c->dirfd[0] != AT_FDCWD &&
+		     !kp_task_fd_flags(c->tid, c->dirfd[0], &fd_flags) && fd_flags & O_CLOEXEC;
 	kp_vfs_read_lock(c->vfs);
 	rc = kp_call_resolve_at(c, 0, !(flags & AT_SYMLINK_NOFOLLOW), flags, p->n);
 	if (!rc)

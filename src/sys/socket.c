@@ -70,14 +70,12 @@ static int read_address(struct kp_call *c, uint64_t addr, uint64_t len, struct s
 /* A short name for a long host path: a symlink in the run directory, one for each path. */
 static int shorten(struct kp_engine *e, const char *host, char *buf, size_t size)
 {
-	uint64_t h = 0xcbf29ce484222325ULL;
+	uint32_t h = (uint32_t)kp_hash_string(host);
 	char now[PATH_MAX];
 	ssize_t n;
 
-	for (const char *s = host; *s; s++)
-		h = (h ^ (unsigned char)*s) * 0x100000001b3ULL;
 	for (unsigned tries = 0; tries < 64; tries++) {
-		if ((size_t)snprintf(buf, size, "%s/s/%x", e->run_dir, (uint32_t)h + tries) >= size)
+		if ((size_t)snprintf(buf, size, "%s/s/%x", e->run_dir, h + tries) >= size)
 			return -ENAMETOOLONG;
 		n = readlink(buf, now, sizeof(now) - 1);
 		if (n < 0 && symlink(host, buf) == 0)

@@ -259,7 +259,6 @@ int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struc
 	return 0;
 }
 
-/* Is the node that a link's text leads to still the object that the link holds? */
 bool kp_same_object(const struct kp_vfs *v, const struct kp_node *n, const struct kp_mapped *m, const struct stat *held)
 {
 	struct kp_entry e;
