@@ -291,7 +291,7 @@ static int remove_xattr(struct kp_call *c, const struct target *t)
 		return rc;
 	return CHANGE(c, t, n, ({
 		int r = permit_xattr(c, n, c->str, true);
-		if (!r && n->origin == KP_HOST)
+		if (!r && (n->origin == KP_HOST || n->origin == KP_MAGIC))
 			r = kp_copy_up(c->vfs, n, KP_COPY_DATA);
 		if (!r)
 			r = kp_node_xattr_path(c->vfs, n, path, sizeof(path));

@@ -134,7 +134,7 @@ static int link_to(struct kp_call *c, int flags)
 	if (!rc)
 		rc = kp_call_resolve_name(c, 1, &n[1]);
 	if (!rc && n[0].origin == KP_MAGIC && !S_ISLNK(n[0].mode))
-		rc = S_ISDIR(n[0].mode) ? -EPERM : kp_link_open_file(c->vfs, n[0].host.s, &n[1], kp_call_cred(c));
+		rc = S_ISDIR(n[0].mode) ? -EPERM : kp_link_open_file(c->vfs, &n[0], &n[1], kp_call_cred(c));
 	else if (!rc)
 		rc = kp_link(c->vfs, &n[0], &n[1], kp_call_cred(c));
 	kp_vfs_unlock(c->vfs);

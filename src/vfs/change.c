@@ -322,17 +322,19 @@ int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const st
 	return p.publish ? kp_upper_publish(v, &p.temp, to) : 0;
 }
 
-int kp_link_open_file(struct kp_vfs *v, const char *host_link, struct kp_node *to, const struct kp_cred *cred)
+int kp_link_open_file(struct kp_vfs *v, const struct kp_node *from, struct kp_node *to, const struct kp_cred *cred)
 {
 	struct place p;
 	int rc = may_create(v, to, cred, false);
 
+	if (!rc && from->nameless) /* removed here, and still the host's own: a name in the upper would let it be changed */
+		rc = -ENOENT;
 	if (!rc)
 		rc = prepare(v, to);
 	if (rc)
 		return rc;
 	p = place_for(v, to, false);
-	if (linkat(AT_FDCWD, host_link, p.dirfd, place_name(&p), AT_SYMLINK_FOLLOW) < 0)
+	if (linkat(AT_FDCWD, from->host.s, p.dirfd, place_name(&p), AT_SYMLINK_FOLLOW) < 0)
 		return -errno;
 	return p.publish ? kp_upper_publish(v, &p.temp, to) : 0;
 }

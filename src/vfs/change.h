@@ -25,8 +25,8 @@ int kp_make_symlink(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *c
 int kp_unlink(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred);
 int kp_rmdir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred);
 int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const struct kp_cred *cred);
-/* A name for the open file that host_link (/proc/PID/fd/N) leads to. */
-int kp_link_open_file(struct kp_vfs *v, const char *host_link, struct kp_node *to, const struct kp_cred *cred);
+/* A name for an open file that has none here (KP_MAGIC). */
+int kp_link_open_file(struct kp_vfs *v, const struct kp_node *from, struct kp_node *to, const struct kp_cred *cred);
 /* flags: RENAME_NOREPLACE, RENAME_EXCHANGE. */
 int kp_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const struct kp_cred *cred, unsigned flags);
 
