@@ -305,6 +305,7 @@ static int follow_magic(struct walk *w)
 		if (!rc && n->origin != KP_ABSENT && (by_name || kp_same_object(w->v, n, &m, &held)))
 			return 0;
 	}
+	w->partial = false;
 	return kp_node_from_link(w->v, &link, &m, n);
 }
 
