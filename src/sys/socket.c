@@ -80,6 +80,8 @@ static int shorten(struct kp_engine *e, const char *host, char *buf, size_t size
 		n = readlink(buf, now, sizeof(now) - 1);
 		if (n < 0 && symlink(host, buf) == 0)
 			return 0;
+		if (n < 0 && errno == EEXIST) /* another worker was faster */
+			n = readlink(buf, now, sizeof(now) - 1);
 		if (n < 0)
 			return -errno;
 		now[n] = '\0';
@@ -174,6 +176,8 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa, bool *ret_boun
 	rc = kp_call_resolve_name(c, 0, n);
 	if (!rc && (n->origin != KP_ABSENT || n->last != KP_LAST_NORM))
 		rc = -EADDRINUSE;
+	if (!rc)
+		rc = n->last_error;
 	if (!rc && n->trailing_slash)
 		rc = -ENOENT;
 	if (!rc)
@@ -182,6 +186,7 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa, bool *ret_boun
 	if (!rc && kp_node_on_host(n)) {
 		char *slash = strrchr(n->host.s, '/');
 
+		rc = kp_shown_parents(n);
 		*slash = '\0';
 		dir = n->host;
 	} else if (!rc) {
