@@ -387,7 +387,9 @@ int kp_sys_lgetxattr(struct kp_call *c)
 
 int kp_sys_fgetxattr(struct kp_call *c)
 {
-	return get_xattr(c, &(struct target){.by_fd = true, .fd = (int)c->raw[0]});
+	int rc = check_not_path_only(c, (int)c->raw[0]);
+
+	return rc ? rc : get_xattr(c, &(struct target){.by_fd = true, .fd = (int)c->raw[0]});
 }
 
 static int list_xattr(struct kp_call *c, const struct target *t)
@@ -422,5 +424,7 @@ int kp_sys_llistxattr(struct kp_call *c)
 
 int kp_sys_flistxattr(struct kp_call *c)
 {
-	return list_xattr(c, &(struct target){.by_fd = true, .fd = (int)c->raw[0]});
+	int rc = check_not_path_only(c, (int)c->raw[0]);
+
+	return rc ? rc : list_xattr(c, &(struct target){.by_fd = true, .fd = (int)c->raw[0]});
 }
