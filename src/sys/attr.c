@@ -227,6 +227,8 @@ static int permit_xattr(struct kp_call *c, const struct kp_node *n, const char *
 		return write ? -EPERM : -ENODATA;
 	if (!strncmp(name, "security.", 9))
 		return write ? -EPERM : -EOPNOTSUPP;
+	if (!strncmp(name, "system.", 7)) /* ACLs: whose file it is counts, not its mode, and cp goes on after this error alone */
+		return -EOPNOTSUPP;
 	if (strncmp(name, "user.", 5) != 0) {
 		int rc = kp_node_permit(c->vfs, n, kp_call_cred(c), write ? W_OK : R_OK);
 
