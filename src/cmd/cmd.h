@@ -26,7 +26,7 @@ int kp_cmd_cache(const struct kp_args *args, struct kp_err *err);
 /* The launcher carries an image: runs it. argc, argv as of main. */
 int kp_cmd_self(int argc, char **argv, struct kp_err *err);
 /* Execs kapsel-pack, found beside this program. Returns on failure only. */
-int kp_cmd_pack(int argc, char **argv, struct kp_err *err);
+int kp_cmd_pack(char **argv, struct kp_err *err);
 
 /* Shared by the verbs that look into an image. */
 struct kp_look {

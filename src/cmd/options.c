@@ -25,8 +25,6 @@ static const struct kp_option run_options[] = {
 };
 
 static const struct kp_option exec_options[] = {
-	{"mode",      0,  "PATH=MODE",         KP_OPT_REPEAT,  "show the host's PATH below the image's: full (not), writecopy (changes stay in the instance), merged (they reach the host)"},
-	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT,  "put an image underneath, below those that the manifest names"},
 	{"env",      'e', "NAME=VALUE",        KP_OPT_REPEAT,  "set a variable of the guest"},
 	{"unset",     0,  "NAME",              KP_OPT_REPEAT,  "remove a variable of the guest"},
 	{"cwd",      'w', "PATH",              0,              "start in this directory of the guest"},

@@ -5,13 +5,12 @@
 
 #include "cmd/cmd.h"
 
-int kp_cmd_pack(int argc, char **argv, struct kp_err *err)
+int kp_cmd_pack(char **argv, struct kp_err *err)
 {
 	char self[PATH_MAX], *slash;
 	kp_autofree char *path = NULL;
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
-	(void)argc;
 	if (n < 0)
 		return kp_fail_errno(err, errno, "/proc/self/exe: own place not known");
 	self[n] = '\0';

@@ -74,10 +74,9 @@ static int make_and_run(const struct kp_args *args, struct kp_request *q, struct
 
 int kp_cmd_run(const struct kp_args *args, struct kp_err *err)
 {
-	struct kp_request q = {.image = args->operands[0], .command = args->command,
-			       .command_count = args->command_count};
+	struct kp_request q = {.command = args->command, .command_count = args->command_count};
 	struct kp_plan kp_autoplan plan = {0};
-	int r = kp_plan_open_image(&plan, q.image, err);
+	int r = kp_plan_open_image(&plan, args->operands[0], err);
 
 	return r < 0 ? r : make_and_run(args, &q, &plan, err);
 }

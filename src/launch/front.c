@@ -233,7 +233,7 @@ static int serve(struct front *f, struct kp_err *err)
 	bool in_open = true;
 
 	for (;;) {
-		bool relay = f->relay.raw || (f->started && f->relay.master >= 0);
+		bool relay = f->started && f->relay.master >= 0;
 		struct pollfd p[] = {
 			{.fd = f->conn.fd, .events = POLLIN},
 			{.fd = f->signal_fd, .events = POLLIN},

@@ -35,7 +35,6 @@ struct kp_plan {
 
 /* What the command line says of a run. */
 struct kp_request {
-	const char *image;    /* host path */
 	const char *instance; /* name or NULL */
 	const char *cwd, *trace;
 	bool throw_away;

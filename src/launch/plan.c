@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "launch/internal.h"
-#include "launch/launch.h"
 
 extern char **environ;
 
@@ -36,35 +35,12 @@ int kp_plan_open_image(struct kp_plan *plan, const char *host_path, struct kp_er
 	return 0;
 }
 
-/* Absolute, no empty, "." or ".." component; trailing slashes go. */
 static char *normal_guest(const char *path)
 {
-	kp_autofree char *out = kp_strdup(path);
-	size_t used = 0;
+	char *normal = NULL;
 
-	if (path[0] != '/')
-		return NULL;
-	while (*path) {
-		size_t len;
-
-		while (*path == '/')
-			path++;
-		len = strcspn(path, "/");
-		if (!len)
-			break;
-		if (len == 2 && path[0] == '.' && path[1] == '.')
-			return NULL;
-		if (len != 1 || path[0] != '.') {
-			out[used++] = '/';
-			memcpy(out + used, path, len);
-			used += len;
-		}
-		path += len;
-	}
-	if (!used)
-		out[used++] = '/';
-	out[used] = '\0';
-	return kp_take_ptr(out);
+	(void)kp_path_normalise(path, &normal);
+	return normal;
 }
 
 int kp_bind_parse(const char *text, struct kp_bind *ret_bind, struct kp_err *err)

@@ -43,7 +43,6 @@ struct kp_call {
 	int fd;
 	bool cloexec;
 	struct kp_rewrite *rewrite; /* allocated by kp_call_rewrite */
-	const char *note;           /* host side of the answer, for the trace; may be NULL */
 };
 
 /* Reads the row's strings. 0 or -errno (-EFAULT, -ENAMETOOLONG). */

@@ -281,11 +281,11 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	pthread_mutex_init(&e->turn_lock, NULL);
 	pthread_cond_init(&e->turn, NULL);
 	(void)umask(0); /* guests' own umasks are applied by hand */
-	rc = kp_path_join(sockets, sizeof(sockets), o->run_dir, "s");
+	rc = place_loader(e, err);
+	if (!rc)
+		rc = kp_path_join(sockets, sizeof(sockets), o->run_dir, "s"); /* shorter than the loader's */
 	if (!rc && mkdir(sockets, 0700) < 0 && errno != EEXIST)
 		rc = kp_fail_errno(err, errno, "%s: cannot make directory", sockets);
-	if (!rc)
-		rc = place_loader(e, err);
 	if (!rc && o->trace_path) {
 		e->trace = fopen(o->trace_path, "we");
 		if (!e->trace)

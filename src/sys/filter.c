@@ -141,22 +141,10 @@ static int build(scmp_filter_ctx *ret_ctx, struct kp_err *err)
 	return 0;
 }
 
-int kp_filter_dump(int fd, struct kp_err *err)
-{
-	scmp_filter_ctx ctx;
-	int rc = build(&ctx, err);
-
-	if (rc)
-		return rc;
-	rc = seccomp_export_pfc(ctx, fd);
-	seccomp_release(ctx);
-	return rc ? kp_fail_errno(err, -rc, "filter: cannot be printed") : 0;
-}
-
 int kp_filter_build(struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err)
 {
 	kp_autoclose int fd = memfd_create("filter", MFD_CLOEXEC);
-	scmp_filter_ctx ctx;
+	scmp_filter_ctx ctx = NULL;
 	off_t size;
 	int rc = build(&ctx, err);
 

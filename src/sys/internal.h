@@ -52,7 +52,6 @@ struct kp_engine {
 
 /* exec.c: the loader's request. */
 int kp_exec_start(struct kp_call *c);
-void kp_exec_forget(struct kp_engine *e, pid_t tid);
 void kp_exec_free(struct kp_engine *e);
 
 /* traced.c: carries out c->rewrite where the caller is traced by a guest. 0: answered; -errno: not. */

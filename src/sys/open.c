@@ -2,6 +2,7 @@
 /* open, openat, openat2, creat; and leases, which stop others from opening. */
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "sys/call.h"
@@ -35,7 +36,7 @@ static int open_itself(struct kp_call *c, const struct kp_node *n, int flags)
 
 	if (rc)
 		return rc;
-	rw = kp_call_rewrite(c, 257 /* openat */);
+	rw = kp_call_rewrite(c, SYS_openat);
 	rw->args[0] = (uint64_t)(int64_t)AT_FDCWD;
 	rw->args[2] = (uint64_t)(flags & ~(O_CREAT | O_EXCL));
 	if (n->origin == KP_MAGIC && !S_ISLNK(n->mode))

@@ -70,18 +70,18 @@ static int read_address(struct kp_call *c, uint64_t addr, uint64_t len, struct s
 /* A short name for a long host path: a symlink in the run directory, one for each path. */
 static int shorten(struct kp_engine *e, const char *host, char *buf, size_t size)
 {
-	uint64_t h = 0xcbf29ce484222325ULL;
+	uint32_t h = (uint32_t)kp_hash_string(host);
 	char now[PATH_MAX];
 	ssize_t n;
 
-	for (const char *s = host; *s; s++)
-		h = (h ^ (unsigned char)*s) * 0x100000001b3ULL;
 	for (unsigned tries = 0; tries < 64; tries++) {
-		if ((size_t)snprintf(buf, size, "%s/s/%x", e->run_dir, (uint32_t)h + tries) >= size)
+		if ((size_t)snprintf(buf, size, "%s/s/%x", e->run_dir, h + tries) >= size)
 			return -ENAMETOOLONG;
 		n = readlink(buf, now, sizeof(now) - 1);
 		if (n < 0 && symlink(host, buf) == 0)
 			return 0;
+		if (n < 0 && errno == EEXIST) /* another worker was faster */
+			n = readlink(buf, now, sizeof(now) - 1);
 		if (n < 0)
 			return -errno;
 		now[n] = '\0';
@@ -176,6 +176,8 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa, bool *ret_boun
 	rc = kp_call_resolve_name(c, 0, n);
 	if (!rc && (n->origin != KP_ABSENT || n->last != KP_LAST_NORM))
 		rc = -EADDRINUSE;
+	if (!rc)
+		rc = n->last_error;
 	if (!rc && n->trailing_slash)
 		rc = -ENOENT;
 	if (!rc)

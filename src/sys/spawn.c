@@ -208,7 +208,6 @@ static void *spawner(void *arg)
 		sp->pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
 		if (!sp->pid)
 			child(sp->request, sp->status_fd);
-		sp->error = 0;
 		if (sp->pid < 0)
 			sp->pid = -errno;
 		sem_post(&sp->answered);

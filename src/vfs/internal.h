@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The state of an open vfs, shared by the files of this room only. */
+/* The state of an open vfs, shared by the files of this room; those of sys/ that map host paths and numbers back look into it, too. */
 #ifndef KAPSEL_VFS_INTERNAL_H
 #define KAPSEL_VFS_INTERNAL_H
 

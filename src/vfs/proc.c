@@ -98,7 +98,6 @@ int kp_proc_lookup(struct kp_vfs *v, const char *name, size_t len, pid_t tid, st
 {
 	bool top = strlen(child->guest.s) == strlen("/proc/") + len;
 
-	(void)tid;
 	child->self.proc = true;
 	child->host = *(struct kp_hpath *)&child->guest;
 	if (top && isdigit((unsigned char)name[0])) {
