@@ -12,7 +12,7 @@ name: deep
 version: "1"
 entry: {command: [/bin/sh], cwd: /}
 contents:
-  - elf: [/bin/sh, /bin/cat, /bin/mv, /bin/rm, /usr/bin/find]
+  - elf: [/bin/sh, /bin/cat, /bin/mv, /bin/rm, /usr/bin/find, /usr/bin/tail, /bin/grep]
   - copy: {from: tree/, to: /tree}
 M
 try "$KAPSEL" pack --quiet deep.yaml -o deep.kapsel
