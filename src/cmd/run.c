@@ -64,6 +64,7 @@ static int make_and_run(const struct kp_args *args, struct kp_request *q, struct
 	q->throw_away = kp_args_has(args, "rm");
 	q->cwd = kp_args_get(args, "cwd");
 	q->trace = kp_args_get(args, "trace");
+	plan->settled = kp_args_settled(args);
 	r = take_pass_fds(args, q, err);
 	if (!r)
 		r = kp_plan_make(plan, q, err);

@@ -25,6 +25,7 @@ struct kp_plan {
 	size_t rule_count;
 	char *home, *user, *hostname;
 	char *trace; /* absolute host path or NULL */
+	char *settled; /* kp_args_settled() of the run, or NULL: exec */
 	char **argv, **envp; /* of the guest */
 	char *cwd;
 	bool cwd_asked; /* by the user */

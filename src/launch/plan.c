@@ -254,6 +254,7 @@ void kp_plan_free(struct kp_plan *plan)
 	free(plan->user);
 	free(plan->hostname);
 	free(plan->trace);
+	free(plan->settled);
 	free(plan->cwd);
 	free(plan->host_image);
 	(void)kp_instance_free(plan->instance);
