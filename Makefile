@@ -159,6 +159,11 @@ $(O)/tests/property/operations: tests/property/operations.c tests/property/tree.
 	@echo "  CC   $@"
 	$(Q)$(CC) $(filter-out -MMD -MP,$(TEST_CFLAGS)) -static -o $@ $(filter %.c,$^)
 
+$(O)/tests/property/order: tests/property/order.c
+	@mkdir -p $(@D)
+	@echo "  CC   $@"
+	$(Q)$(CC) $(filter-out -MMD -MP,$(TEST_CFLAGS)) -static -o $@ $<
+
 test-programs: $(CALLS_BIN) $(HELPER_BIN) $(BENCH_BIN)
 
 # --- tests; KAPSEL_MUST_RUN=1 makes a skipped one a failure ---
@@ -171,7 +176,7 @@ check-guest: all ## programs whose output must be the same natively and inside (
 check-calls: all $(CALLS_BIN) ## the same, a family of system calls each, dynamic and static (ONLY="stat open")
 	$(Q)tests/run-calls.sh $(O) $(ONLY)
 
-check-property: all $(O)/tests/property/operations ## random operations, the same natively and inside (COUNT=100 STEPS=1000, or SEEDS="7 9")
+check-property: all $(O)/tests/property/operations $(O)/tests/property/order ## random operations, the same natively and inside (COUNT=100 STEPS=1000, or SEEDS="7 9")
 	$(Q)tests/run-property.sh $(O)
 
 check-docker: all $(CALLS_BIN) $(HELPER_BIN) ## the differential families and e2e under refusals like those of Docker's default filter

@@ -122,8 +122,11 @@ int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cr
 
 int kp_create_unnamed(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, int flags, mode_t mode, int *ret_fd)
 {
+	struct kp_record rec = {.flags = KP_REC_MODE, .mode = mode & 07777};
+	mode_t real = kp_real_mode(S_IFREG | (mode & 07777));
+	kp_autoclose int fd = -1;
 	bool merged;
-	int rc, fd;
+	int rc;
 
 	if (!S_ISDIR(n->mode))
 		return -ENOTDIR;
@@ -140,13 +143,20 @@ int kp_create_unnamed(struct kp_vfs *v, struct kp_node *n, const struct kp_cred 
 	if (n->self.bind || merged) {
 		fd = open(n->host.s, flags | O_CLOEXEC, mode & 07777);
 	} else {
-		/* Any directory of the upper's file system serves: the file has no name yet. */
-		fd = openat(v->work_fd, ".", flags | O_CLOEXEC, kp_real_mode(S_IFREG | (mode & 07777)));
+		bool record = real != rec.mode;
+
+		rc = kp_copy_up(v, n, KP_COPY_DATA); /* /proc/PID/fd names its directory */
+		if (rc)
+			return rc;
+		fd = openat(v->upper_fd, kp_gpath_rel(&n->guest), flags | O_CLOEXEC, record ? real | KP_RECORD_BIT : real);
+		if (fd >= 0 && record)
+			rc = kp_record_write_fd(fd, &rec);
 	}
 	if (fd < 0)
 		return -errno;
-	*ret_fd = fd;
-	return 0;
+	if (!rc)
+		*ret_fd = kp_take_fd(&fd);
+	return rc;
 }
 
 int kp_make_dir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, mode_t mode)
