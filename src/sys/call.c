@@ -48,7 +48,8 @@ void kp_call_release(struct kp_call *c)
 {
 	free(c->str);
 	free(c->rewrite);
-	c->str = NULL;
+	free(c->made);
+	c->str = c->made = NULL;
 	c->rewrite = NULL;
 }
 

@@ -17,6 +17,18 @@
 
 #define WORKER_STACK (512U << 10)
 
+/* The kernel finds room for the descriptor first; here it turns out last that there is none. */
+static void unmake(struct kp_call *c)
+{
+	struct kp_node *n = kp_calloc(1, sizeof(*n));
+
+	kp_vfs_write_lock(c->vfs);
+	if (!kp_resolve_exact(c->vfs, c->made, c->tid, n))
+		(void)kp_unlink(c->vfs, n, kp_call_cred(c));
+	kp_vfs_unlock(c->vfs);
+	free(n);
+}
+
 static void carry_out(struct kp_call *c, int rc)
 {
 	uint64_t id = c->n.id;
@@ -33,6 +45,8 @@ static void carry_out(struct kp_call *c, int rc)
 		/* Two steps: adding with the answer in one does not wake the caller on this core. */
 		rc = kp_trap_add_fd(c->trap, id, c->tid, c->fd, c->cloexec);
 		c->value = rc;
+		if (c->made && (rc == -EMFILE || rc == -ENFILE))
+			unmake(c);
 		if (rc != -ENOENT)
 			(void)kp_trap_answer(c->trap, id, rc, rc < 0 ? rc : 0);
 		break;

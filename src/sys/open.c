@@ -118,8 +118,10 @@ static int open_node(struct kp_call *c, struct kp_node *n, const struct open_arg
 	if (a->flags & O_PATH)
 		return -ENOENT;
 	rc = kp_create_file(c->vfs, n, kp_call_cred(c), a->flags, kp_call_mode(c, a->mode), &c->fd);
-	if (!rc)
+	if (!rc) {
 		c->reply = KP_REPLY_FD;
+		c->made = kp_strdup(n->guest.s);
+	}
 	return rc;
 }
 
