@@ -83,7 +83,8 @@ static int spawn(struct kp_supervisor *s, struct kp_client *c, const struct kp_c
 		 struct kp_err *err)
 {
 	struct kp_buf kp_autobuf payload = {0};
-	int numbers[KP_CTL_FDS_MAX];
+	int numbers[KP_SPAWN_FDS_MAX];
+	_Static_assert(KP_CTL_FDS_MAX <= KP_SPAWN_FDS_MAX, "what a request may pass, a guest may get");
 	struct kp_spawn spawn = {
 		.argv = (char *const *)(uintptr_t)run->argv, .envp = (char *const *)(uintptr_t)run->envp,
 		.cwd = run->cwd, .fds = {c->conn.fds[0], c->conn.fds[1], c->conn.fds[2]},

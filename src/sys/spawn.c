@@ -65,27 +65,23 @@ static void close_others(const struct kp_spawn *s, int keep)
 
 static int set_up_fds(const struct kp_spawn *s, int *status_fd)
 {
-	int copies[3], high = 700;
+	int copies[3 + KP_SPAWN_FDS_MAX], high = 3, moved;
+	size_t count = 3 + s->pass_fd_count;
 
+	/* By way of numbers above all of them: one's place may be another's source. */
 	for (size_t i = 0; i < s->pass_fd_count; i++)
-		high = KP_MAX(high, KP_MAX(s->pass_fds[i], s->pass_numbers[i]) + 1);
-	for (int i = 0; i < 3; i++) {
-		copies[i] = fcntl(s->fds[i], F_DUPFD, 3 + 64);
+		high = KP_MAX(high, s->pass_numbers[i] + 1);
+	for (size_t i = 0; i < count; i++) {
+		copies[i] = fcntl(i < 3 ? s->fds[i] : s->pass_fds[i - 3], F_DUPFD, high);
 		if (copies[i] < 0)
 			return -errno;
 	}
-	for (int i = 0; i < 3; i++)
-		if (dup2(copies[i], i) < 0)
-			return -errno;
-	*status_fd = fcntl(*status_fd, F_DUPFD_CLOEXEC, high + (int)s->pass_fd_count);
-	if (*status_fd < 0)
+	moved = fcntl(*status_fd, F_DUPFD_CLOEXEC, high);
+	if (moved < 0)
 		return -errno;
-	/* By way of numbers above all of them: one's place may be another's source. */
-	for (size_t i = 0; i < s->pass_fd_count; i++)
-		if (dup2(s->pass_fds[i], high + (int)i) < 0)
-			return -errno;
-	for (size_t i = 0; i < s->pass_fd_count; i++)
-		if (dup2(high + (int)i, s->pass_numbers[i]) < 0)
+	*status_fd = moved;
+	for (size_t i = 0; i < count; i++)
+		if (dup2(copies[i], i < 3 ? (int)i : s->pass_numbers[i - 3]) < 0)
 			return -errno;
 	close_others(s, *status_fd);
 	return 0;

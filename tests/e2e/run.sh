@@ -65,6 +65,15 @@ expect_status 0 "a write lease on a file of one's own"
 try sh -c 'for i in 1 2 3 4 5; do "$0" run --rm "$1" -- /bin/cat /etc/greeting & done; wait' "$KAPSEL" "$img"
 if [ "$(grep -c 'hello from the image' "$T/out")" = 5 ]; then ok "five at once"; else not_ok "five at once" "$T/out" "$T/err"; fi
 
+# Not many descriptors are needed, and where there are too few one line says so.
+try sh -c 'ulimit -n 100; exec "$0" run --rm "$1" -- /bin/cat /etc/greeting' "$KAPSEL" "$img"
+expect_out "hello from the image" "with 100 descriptors"
+try sh -c 'ulimit -n 100; exec "$0" run --rm --pass-fd 7 "$1" -- /bin/sh -c "cat <&7"  7</etc/hostname' "$KAPSEL" "$img"
+expect_status 0 "and one passed"
+try sh -c 'ulimit -n 12; exec "$0" run --rm "$1" -- /bin/cat /etc/greeting' "$KAPSEL" "$img"
+expect_status 125 "with 12"
+expect_err_line '^kapsel: .*Too many open files' "one line says so"
+
 # Who joins gets what the instance was started with, or an error.
 mkdir "$T/shown" "$T/more" "$T/wait" && mkfifo "$T/wait/hold"
 "$KAPSEL" run --instance joined --bind "$T/shown:/shown" --bind "$T/wait:/wait" "$img" -- /bin/sh -c 'echo >/wait/up; read -r line </wait/hold' 2>"$T/first.err" &
