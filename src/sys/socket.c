@@ -170,6 +170,7 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa, bool *ret_boun
 	char brief[sizeof(sa->sun_path)], path[sizeof(sa->sun_path)];
 	struct kp_gpath up;
 	struct kp_hpath dir;
+	bool too_long;
 	int rc;
 
 	kp_vfs_write_lock(c->vfs);
@@ -189,8 +190,6 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa, bool *ret_boun
 		dir = n->host;
 	} else if (!rc) {
 		rc = kp_upper_parents(c->vfs, &n->guest);
-		if (!rc && n->whiteout && unlinkat(c->vfs->upper_fd, n->guest.s + 1, 0) < 0)
-			rc = -errno;
 		if (!rc)
 			rc = kp_path_join(dir.s, sizeof(dir.s), c->vfs->upper.s, up.s);
 	}
@@ -198,9 +197,15 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa, bool *ret_boun
 		rc = shorten(c->engine, dir.s, brief, sizeof(brief));
 		if (!rc)
 			rc = kp_path_join(path, sizeof(path), brief, kp_gpath_name(&n->guest));
-		*ret_bound = rc == -ENAMETOOLONG;
+		too_long = rc == -ENAMETOOLONG;
+		/* Over a whiteout too: it goes when the socket is there, and not when the bind fails. */
+		*ret_bound = too_long || (!rc && n->whiteout);
 		if (*ret_bound)
 			rc = bind_here(c, dir.s, brief, kp_gpath_name(&n->guest));
+		if (*ret_bound && !too_long && rc == -ENAMETOOLONG) { /* sockets cannot be copied on this host */
+			rc = unlinkat(c->vfs->upper_fd, n->guest.s + 1, 0) < 0 ? -errno : 0;
+			*ret_bound = false;
+		}
 	}
 	kp_vfs_unlock(c->vfs);
 	free(n);
