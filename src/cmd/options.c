@@ -91,6 +91,14 @@ static const struct kp_option explain_options[] = {
 	{0}
 };
 
+static const struct kp_option diff_options[] = {
+	{"json",      0,  NULL,                0,              "print JSON"},
+	{"unified",  'u', NULL,                0,              "show how texts differ"},
+	{"mode",      0,  "PATH=MODE",         KP_OPT_REPEAT,  "as for run (default: as in the last run)"},
+	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT,  "as for run (default: as in the last run)"},
+	{0}
+};
+
 #define C KP_VERB_COMMAND
 #define P KP_VERB_PACK
 #define L KP_VERB_LATER
@@ -107,13 +115,13 @@ const struct kp_verb kp_verbs[] = {
 	{"exec",     kp_cmd_exec,     C, 1,  1, "[OPTIONS] INSTANCE -- CMD ARG...",      "run a command in a running instance",        exec_options},
 	{"stop",     kp_cmd_stop,     0, 1,  1, "[--time SECONDS] INSTANCE",             "end all processes of an instance",           stop_options},
 	{"rm",       kp_cmd_rm,       0, 1, -1, "INSTANCE...",                           "remove instances that do not run",           NULL},
+	{"diff",     kp_cmd_diff,     0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "list what an instance changed",              diff_options},
 	{"cache",    kp_cmd_cache,    0, 1,  1, "show|trim|verify [OPTIONS]",            "look after the object store",                cache_options},
 	{"doctor",   kp_cmd_doctor,   0, 0,  0, "[--json]",                              "what this host offers",                      json_options},
 	{"pack",     NULL,            P, 0, -1, "MANIFEST -o APP.kapsel",                "build an image (kapsel-pack)",               pack_options},
 	{"capture",  NULL,            L, 0, -1, "", "pack what a command reads", NULL},
 	{"clone",    NULL,            L, 0, -1, "", "copy an instance", NULL},
 	{"commit",   NULL,            L, 0, -1, "", "apply changes to the host or an image", NULL},
-	{"diff",     NULL,            L, 0, -1, "", "what an instance changed", NULL},
 	{"discard",  NULL,            L, 0, -1, "", "drop changes", NULL},
 	{"export",   NULL,            L, 0, -1, "", "write an instance to a file", NULL},
 	{"import",   NULL,            L, 0, -1, "", "read an instance from a file", NULL},

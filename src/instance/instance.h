@@ -8,6 +8,11 @@
 
 #define KP_INSTANCE_NAME_MAX 128U
 
+struct kp_words {
+	char **items;
+	size_t count;
+};
+
 struct kp_instance {
 	char *name;
 	char *dir;       /* absolute host path, symlinks resolved, 0700, ours */
@@ -16,6 +21,7 @@ struct kp_instance {
 	char *image;     /* from config.yaml: host path of the image */
 	char *digest;    /* of each image, in hex, top down: "DIGEST, DIGEST" */
 	long long created;
+	struct kp_words modes, layers; /* --mode and --layer of the last run */
 };
 
 /* [A-Za-z0-9][A-Za-z0-9._-]*, at most KP_INSTANCE_NAME_MAX bytes. */
@@ -34,6 +40,11 @@ int kp_instance_create(const char *name, const char *host_image, const char *dig
 int kp_instance_create_throw_away(const char *prefix, const char *host_image, const char *digests,
 				  struct kp_instance **ret_instance, struct kp_err *err);
 struct kp_instance *kp_instance_free(struct kp_instance *instance); /* NULL is fine; drops the lock */
+
+/* Lock held: a run begins with these --mode and --layer values; what comes later, beside the run, works with them. */
+int kp_instance_note_run(struct kp_instance *instance, const struct kp_words *modes, const struct kp_words *layers, struct kp_err *err);
+void kp_words_add(struct kp_words *words, const char *text);
+void kp_words_free(struct kp_words *words);
 
 /* Takes the lock: 0, -EWOULDBLOCK when the instance runs, -ESTALE when it was removed meanwhile, other -errno. */
 int kp_instance_lock(struct kp_instance *instance);
