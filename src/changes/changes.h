@@ -30,7 +30,11 @@ struct kp_change {
 	uint64_t number, links; /* which inode of the upper it is, and how many names that has */
 	enum kp_origin below;  /* the layer that has the old one; KP_ABSENT: none */
 	char *host;  /* where the host has, or would have it; NULL: no mode shows the host there */
-	bool hidden; /* DELETED: by a new directory in the place of the old, not by itself */
+	uid_t uid;
+	gid_t gid;
+	bool hidden; /* a new directory is in the place of an old one above it: its own entry, if any, does not hide what lies below */
+	bool copied; /* carries the number of a file below: it is, or once was, a copy of that */
+	bool chosen; /* see kp_changes_choose */
 	bool moved;  /* DELETED: what a RENAMED one was */
 };
 
@@ -44,8 +48,37 @@ struct kp_changes {
 int kp_changes_find(int upper_fd, struct kp_vfs *lower, struct kp_changes *ret, struct kp_err *err);
 void kp_changes_free(struct kp_changes *c);
 #define kp_autochanges __attribute__((cleanup(kp_changes_free)))
-/* Keeps those that are one of the guest paths or below it; -ENOENT with err where a path has none. No paths: all. */
-int kp_changes_select(struct kp_changes *c, const char *const *paths, size_t count, struct kp_err *err);
+/* Marks as chosen those that are one of the guest paths or below it; -ENOENT with err where a path has none. No paths: all. */
+int kp_changes_choose(struct kp_changes *c, const char *const *paths, size_t count, struct kp_err *err);
+/* What belongs together is chosen together: both ends of a rename, all names of one file. */
+void kp_changes_choose_whole(struct kp_changes *c);
+
+/* An instance's directory, locked, to be changed: upper/ and a place beside it for what is on its way. */
+struct kp_changing {
+	const char *instance, *dir; /* name; host path */
+	int upper_fd, work_fd;
+	unsigned temps;
+};
+/* Both are opened; work/ is made when missing. */
+int kp_changing_open(struct kp_changing *g, const char *instance, const char *dir, struct kp_err *err);
+void kp_changing_close(struct kp_changing *g);
+#define kp_autochanging __attribute__((cleanup(kp_changing_close)))
+/* The upper's entry at a canonical guest path goes, in one step, with all that is in it. A missing one is success. */
+int kp_changing_drop(struct kp_changing *g, const char *guest);
+/* Drops the changes at or below paths (none: all) and what belongs to those that are chosen. 0 or -errno with err; what is refused is
+ * refused before anything is dropped. */
+int kp_changes_discard(struct kp_changing *g, const struct kp_changes *c, const char *const *paths, size_t count, struct kp_err *err);
+
+struct kp_commit {
+	bool force;   /* also over what changed on the host meanwhile */
+	bool dry_run;
+	void (*said)(const struct kp_change *c, const char *left, void *ctx); /* applied; left: not, and why */
+	void *ctx;
+	size_t done, left;
+};
+/* Applies the chosen changes to the host, each whole or not at all, and drops them from the upper. Those that the host does not show,
+ * or that are the image's, are left. Nothing is changed when one of them conflicts with a change of the host's (-EBUSY). */
+int kp_changes_commit(struct kp_changing *g, struct kp_vfs *lower, struct kp_changes *c, struct kp_commit *how, struct kp_err *err);
 
 /* The regular file at a canonical guest path, opened for reading. -errno; -EINVAL: not a regular file. */
 int kp_changes_open_upper(int upper_fd, const char *guest, int *ret_fd);

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+#include <uthash.h>
 
 #include "changes/internal.h"
 #include "vfs/change.h"
@@ -156,7 +157,7 @@ void kp_changes_free(struct kp_changes *c)
 	*c = (struct kp_changes){0};
 }
 
-static char *normal(const char *path)
+char *kp_change_path(const char *path)
 {
 	kp_autofree char *absolute = kp_asprintf("/%s", path + strspn(path, "/"));
 	char *out = NULL;
@@ -164,40 +165,76 @@ static char *normal(const char *path)
 	return kp_path_normalise(absolute, &out) < 0 ? NULL : out;
 }
 
-int kp_changes_select(struct kp_changes *c, const char *const *paths, size_t count, struct kp_err *err)
+int kp_changes_choose(struct kp_changes *c, const char *const *paths, size_t count, struct kp_err *err)
 {
-	kp_autofree bool *kept = kp_calloc(c->count, sizeof(*kept));
-	size_t out = 0;
-
-	if (!count)
-		return 0;
+	for (size_t i = 0; i < c->count && !count; i++)
+		c->items[i].chosen = true;
 	for (size_t p = 0; p < count; p++) {
-		kp_autofree char *path = normal(paths[p]);
+		kp_autofree char *path = kp_change_path(paths[p]);
 		bool any = false;
 
 		if (!path)
 			return kp_fail(err, EINVAL, "%s: not a path without ..", paths[p]);
 		for (size_t i = 0; i < c->count; i++)
 			if (kp_path_below(c->items[i].path, path))
-				any = kept[i] = true;
+				any = c->items[i].chosen = true;
 		if (!any) {
 			(void)kp_fail(err, ENOENT, "%s: no change there", path);
 			return kp_hint(err, "kapsel diff lists what changed");
 		}
 	}
+	return 0;
+}
+
+static struct kp_change *at_path(struct kp_changes *c, const char *path)
+{
+	struct kp_change key = {.path = (char *)(uintptr_t)path};
+
+	return c->count ? bsearch(&key, c->items, c->count, sizeof(key), kp_change_by_path) : NULL;
+}
+
+struct name {
+	uint64_t number;
+	UT_hash_handle hh;
+};
+
+/* All names of the upper's files of which one is chosen. */
+static void choose_names(struct kp_changes *c)
+{
+	struct name *names = NULL, *n, *next;
+
 	for (size_t i = 0; i < c->count; i++) {
 		struct kp_change *k = &c->items[i];
 
-		if (kept[i]) {
-			c->items[out++] = *k;
+		if (!k->chosen || k->links < 2 || S_ISDIR(k->mode))
 			continue;
-		}
-		free(k->path);
-		free(k->from);
-		free(k->host);
+		HASH_FIND(hh, names, &k->number, sizeof(k->number), n);
+		if (n)
+			continue;
+		n = kp_calloc(1, sizeof(*n));
+		n->number = k->number;
+		HASH_ADD(hh, names, number, sizeof(n->number), n);
 	}
-	c->count = out;
-	return 0;
+	for (size_t i = 0; i < c->count && names; i++) {
+		HASH_FIND(hh, names, &c->items[i].number, sizeof(c->items[i].number), n);
+		c->items[i].chosen |= n && c->items[i].links > 1 && !S_ISDIR(c->items[i].mode);
+	}
+	HASH_ITER (hh, names, n, next) {
+		HASH_DEL(names, n);
+		free(n);
+	}
+}
+
+void kp_changes_choose_whole(struct kp_changes *c)
+{
+	choose_names(c);
+	for (size_t i = 0; i < c->count; i++) {
+		struct kp_change *k = &c->items[i], *old = k->from ? at_path(c, k->from) : NULL;
+
+		if (old && old->moved && (old->chosen || k->chosen))
+			old->chosen = k->chosen = true;
+	}
+	choose_names(c);
 }
 
 char *kp_path_quoted(const char *path)

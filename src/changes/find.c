@@ -24,7 +24,10 @@ struct walk {
 	struct kp_node *node; /* what lies below */
 	struct kp_changes *out;
 	size_t room, todo_room, todo_count;
-	char **todo; /* directories still to read, as guest paths */
+	struct {
+		char *path;
+		bool hides; /* it, or one above it, is in the place of an old one */
+	} *todo; /* directories still to read */
 	struct gone *gone, *numbers;
 	struct {
 		size_t item;
@@ -47,13 +50,14 @@ static struct kp_change *put(struct walk *w, const char *path, enum kp_change_ki
 	return c;
 }
 
-static void todo(struct walk *w, const char *path)
+static void todo(struct walk *w, const char *path, bool hides)
 {
 	if (w->todo_count == w->todo_room) {
 		w->todo_room = w->todo_room ? 2 * w->todo_room : 64;
 		w->todo = kp_realloc(w->todo, w->todo_room * sizeof(*w->todo));
 	}
-	w->todo[w->todo_count++] = kp_strdup(path);
+	w->todo[w->todo_count].path = kp_strdup(path);
+	w->todo[w->todo_count++].hides = hides;
 }
 
 /* What the layers below have at path, in w->node; KP_ABSENT where they have nothing. */
@@ -77,7 +81,7 @@ static void take_old(struct walk *w, struct kp_change *c)
 	struct kp_hpath host;
 	struct statx x;
 
-	if (!kp_vfs_shown_at(n, &host))
+	if (!kp_vfs_shown_at(w->lower, c->path, &host))
 		c->host = kp_strdup(host.s);
 	if (n->origin == KP_ABSENT)
 		return;
@@ -158,6 +162,7 @@ struct entry {
 	const char *name, *path;
 	struct stat st; /* as the guest sees mode and owner */
 	struct kp_record rec;
+	bool hidden; /* what lies below is not seen anyhow */
 };
 
 /* The record, by path below the directory's descriptor: a name of the upper may be a FIFO, which is not opened. */
@@ -223,11 +228,11 @@ static int compare(struct walk *w, const struct entry *e)
 	absent = w->node->origin == KP_ABSENT;
 	if (kp_is_whiteout(&e->st)) {
 		if (!absent)
-			put_deleted(w, e->path, false);
+			put_deleted(w, e->path, e->hidden);
 		return 0;
 	}
 	if (dir)
-		todo(w, e->path);
+		todo(w, e->path, e->hidden);
 	d = absent ? 0 : differs(w, e);
 	if (!absent && !d)
 		return 0;
@@ -238,6 +243,10 @@ static int compare(struct walk *w, const struct entry *e)
 	c->size = dir ? 0 : (uint64_t)e->st.st_size;
 	c->number = e->st.st_ino;
 	c->links = e->st.st_nlink;
+	c->uid = e->st.st_uid;
+	c->gid = e->st.st_gid;
+	c->hidden = e->hidden;
+	c->copied = e->rec.flags & KP_REC_INO;
 	if (absent && e->rec.flags & KP_REC_INO) {
 		w->numbered = kp_realloc(w->numbered, (w->numbered_count + 1) * sizeof(*w->numbered));
 		w->numbered[w->numbered_count].item = w->out->count - 1;
@@ -246,7 +255,7 @@ static int compare(struct walk *w, const struct entry *e)
 	return 0;
 }
 
-static int read_dir(struct walk *w, const char *path)
+static int read_dir(struct walk *w, const char *path, bool hides)
 {
 	kp_autoclose int fd = kp_open_beneath(w->upper_fd, path[1] ? path + 1 : ".", O_RDONLY | O_DIRECTORY, 0);
 	struct kp_record rec = {0};
@@ -257,13 +266,14 @@ static int read_dir(struct walk *w, const char *path)
 	if (fd < 0) /* gone, or another by now: it is being worked in */
 		return errno == ENOENT || errno == ENOTDIR || errno == ELOOP
 			       ? 0 : kp_fail_errno(w->err, errno, "%s: the instance's directory cannot be opened", path);
-	if (kp_record_check(&rec, fgetxattr(fd, KP_RECORD_XATTR, &rec, sizeof(rec))) && rec.flags & KP_REC_OPAQUE)
+	hides |= kp_record_check(&rec, fgetxattr(fd, KP_RECORD_XATTR, &rec, sizeof(rec))) && rec.flags & KP_REC_OPAQUE;
+	if (hides)
 		r = hidden_by(w, fd, path);
 	count = scandirat(fd, ".", &names, NULL, NULL);
 	if (count < 0)
 		return r < 0 ? r : kp_fail_errno(w->err, errno, "%s: the instance's directory cannot be read", path);
 	for (int i = 0; i < count; i++) {
-		struct entry e = {.dirfd = fd, .name = names[i]->d_name, .path = child};
+		struct entry e = {.dirfd = fd, .name = names[i]->d_name, .path = child, .hidden = hides};
 
 		if (r >= 0 && strcmp(e.name, ".") && strcmp(e.name, "..")) {
 			if (kp_path_join(child, sizeof(child), path, e.name)) {
@@ -318,7 +328,7 @@ static void find_renames(struct walk *w)
 	}
 }
 
-static int by_path(const void *a, const void *b)
+int kp_change_by_path(const void *a, const void *b)
 {
 	return strcmp(((const struct kp_change *)a)->path, ((const struct kp_change *)b)->path);
 }
@@ -335,7 +345,7 @@ static void drop_walk(struct walk *w)
 		free(g);
 	}
 	while (w->todo_count)
-		free(w->todo[--w->todo_count]);
+		free(w->todo[--w->todo_count].path);
 	free(w->todo);
 	free(w->numbered);
 	free(w->node);
@@ -347,16 +357,16 @@ int kp_changes_find(int upper_fd, struct kp_vfs *lower, struct kp_changes *ret, 
 	int r = 0;
 
 	*ret = (struct kp_changes){0};
-	todo(&w, "/");
+	todo(&w, "/", false);
 	while (r >= 0 && w.todo_count) {
-		kp_autofree char *path = w.todo[--w.todo_count];
+		kp_autofree char *path = w.todo[--w.todo_count].path;
 
-		r = read_dir(&w, path);
+		r = read_dir(&w, path, w.todo[w.todo_count].hides);
 	}
 	if (r >= 0) {
 		find_renames(&w);
 		if (ret->count)
-			qsort(ret->items, ret->count, sizeof(*ret->items), by_path);
+			qsort(ret->items, ret->count, sizeof(*ret->items), kp_change_by_path);
 	}
 	drop_walk(&w);
 	if (r < 0)

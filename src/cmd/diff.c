@@ -29,8 +29,6 @@ static void print_text(const struct kp_change *c)
 	mode_t mode = c->mode ? c->mode : c->old_mode;
 	char size[16] = "-", old[16] = "-", differs[64] = "";
 
-	if (c->moved)
-		return;
 	if (S_ISREG(c->mode))
 		kp_size_text(c->size, size, sizeof(size));
 	if (S_ISREG(c->old_mode))
@@ -98,7 +96,7 @@ static void print_unified(struct kp_view *w, const struct kp_change *c)
 	size_t old_len = 0, new_len = 0;
 	int fd = -1, r = 0;
 
-	if (c->moved || (!S_ISREG(c->mode) && !S_ISREG(c->old_mode)) || (c->mode && c->old_mode && !(c->differs & 3) && !c->from)) {
+	if ((!S_ISREG(c->mode) && !S_ISREG(c->old_mode)) || (c->mode && c->old_mode && !(c->differs & 3) && !c->from)) {
 		print_text(c);
 		return;
 	}
@@ -126,7 +124,7 @@ static void print_unified(struct kp_view *w, const struct kp_change *c)
 
 int kp_cmd_diff(const struct kp_args *args, struct kp_err *err)
 {
-	bool json = kp_args_has(args, "json"), unified = kp_args_has(args, "unified");
+	bool json = kp_args_has(args, "json"), unified = kp_args_has(args, "unified"), any = false;
 	struct kp_changes kp_autochanges c = {0};
 	struct kp_view kp_autoview w = {0};
 	int r = kp_view_changes(&w, args, false, &c, err);
@@ -134,14 +132,17 @@ int kp_cmd_diff(const struct kp_args *args, struct kp_err *err)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < c.count; i++) {
+		if (!c.items[i].chosen || c.items[i].moved)
+			continue;
 		if (json)
-			print_json(&c.items[i], !i);
+			print_json(&c.items[i], !any);
 		else if (unified)
 			print_unified(&w, &c.items[i]);
 		else
 			print_text(&c.items[i]);
+		any = true;
 	}
 	if (json)
-		puts(c.count ? "\n]" : "[]");
+		puts(any ? "\n]" : "[]");
 	return kp_flush(err);
 }

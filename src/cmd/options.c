@@ -99,6 +99,21 @@ static const struct kp_option diff_options[] = {
 	{0}
 };
 
+static const struct kp_option commit_options[] = {
+	{"dry-run",  'n', NULL,                0,              "say what would be done"},
+	{"force",    'f', NULL,                0,              "also over what changed on the host meanwhile"},
+	{"quiet",    'q', NULL,                0,              "print nothing"},
+	{"mode",      0,  "PATH=MODE",         KP_OPT_REPEAT,  "as for run (default: as in the last run)"},
+	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT,  "as for run (default: as in the last run)"},
+	{0}
+};
+
+static const struct kp_option discard_options[] = {
+	{"quiet",    'q', NULL,                0,              "print nothing"},
+	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT,  "as for run (default: as in the last run)"},
+	{0}
+};
+
 #define C KP_VERB_COMMAND
 #define P KP_VERB_PACK
 #define L KP_VERB_LATER
@@ -116,13 +131,13 @@ const struct kp_verb kp_verbs[] = {
 	{"stop",     kp_cmd_stop,     0, 1,  1, "[--time SECONDS] INSTANCE",             "end all processes of an instance",           stop_options},
 	{"rm",       kp_cmd_rm,       0, 1, -1, "INSTANCE...",                           "remove instances that do not run",           NULL},
 	{"diff",     kp_cmd_diff,     0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "list what an instance changed",              diff_options},
+	{"commit",   kp_cmd_commit,   0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "apply an instance's changes to the host",    commit_options},
+	{"discard",  kp_cmd_discard,  0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "drop an instance's changes",                 discard_options},
 	{"cache",    kp_cmd_cache,    0, 1,  1, "show|trim|verify [OPTIONS]",            "look after the object store",                cache_options},
 	{"doctor",   kp_cmd_doctor,   0, 0,  0, "[--json]",                              "what this host offers",                      json_options},
 	{"pack",     NULL,            P, 0, -1, "MANIFEST -o APP.kapsel",                "build an image (kapsel-pack)",               pack_options},
 	{"capture",  NULL,            L, 0, -1, "", "pack what a command reads", NULL},
 	{"clone",    NULL,            L, 0, -1, "", "copy an instance", NULL},
-	{"commit",   NULL,            L, 0, -1, "", "apply changes to the host or an image", NULL},
-	{"discard",  NULL,            L, 0, -1, "", "drop changes", NULL},
 	{"export",   NULL,            L, 0, -1, "", "write an instance to a file", NULL},
 	{"import",   NULL,            L, 0, -1, "", "read an instance from a file", NULL},
 	{"learn",    NULL,            L, 0, -1, "", "the narrowest profile", NULL},

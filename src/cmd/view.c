@@ -116,6 +116,6 @@ int kp_view_changes(struct kp_view *w, const struct kp_args *args, bool lock, st
 	if (!r && w->upper_fd >= 0)
 		r = kp_changes_find(w->upper_fd, w->vfs, ret, err);
 	if (!r)
-		r = kp_changes_select(ret, args->operands + 1, args->operand_count - 1, err);
+		r = kp_changes_choose(ret, args->operands + 1, args->operand_count - 1, err);
 	return r;
 }

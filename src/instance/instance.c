@@ -10,6 +10,7 @@
 
 #include "instance/config.h"
 #include "instance/instance.h"
+#include "instance/settle.h"
 
 bool kp_instance_name_ok(const char *name)
 {
@@ -243,7 +244,7 @@ int kp_instance_lock(struct kp_instance *i)
 	if (fstat(fd, &held) < 0 || stat(path, &named) < 0 || held.st_ino != named.st_ino)
 		return -ESTALE;
 	i->lock_fd = kp_take_fd(&fd);
-	return 0;
+	return kp_settle(i->dir);
 }
 
 int kp_instance_remove(struct kp_instance *i, struct kp_err *err)

@@ -124,13 +124,6 @@ int kp_vfs_numbered(const struct kp_vfs *v, uint64_t ino, struct kp_gpath *ret)
 	return kp_image_path(v->layers[layer - 1].image, (uint32_t)(id - 1), ret->s, sizeof(ret->s));
 }
 
-int kp_vfs_shown_at(const struct kp_node *n, struct kp_hpath *ret)
-{
-	const struct kp_rule *r = n->self.rule;
-
-	return !r || r->mode == KP_MODE_FULL ? -ENOENT : kp_shown_path(r, n->guest.s, ret);
-}
-
 bool kp_vfs_is_held(const struct kp_vfs *v, const struct kp_node *n)
 {
 	return kp_shown_is_held(v, n);
