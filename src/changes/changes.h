@@ -58,6 +58,8 @@ struct kp_changing {
 	const char *instance, *dir; /* name; host path */
 	int upper_fd, work_fd;
 	unsigned temps;
+	int (*before)(void *ctx, struct kp_err *err); /* called once before the first change, when all has been checked; may be NULL */
+	void *ctx;
 };
 /* Both are opened; work/ is made when missing. */
 int kp_changing_open(struct kp_changing *g, const char *instance, const char *dir, struct kp_err *err);

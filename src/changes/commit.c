@@ -334,11 +334,16 @@ static int drop_equal(struct commit *m)
 static int apply_all(struct commit *m)
 {
 	struct kp_settle_commit s = {0};
+	bool any = false;
 	int r;
 
 	(void)snprintf(m->temp, sizeof(m->temp), "%s%lx%x", KP_SETTLE_COMMIT, (unsigned long)getpid(), (unsigned)time(NULL));
 	s.temp = m->temp;
-	r = by_host_dir(m, &s);
+	for (size_t i = 0; i < m->c->count && !any; i++)
+		any = m->c->items[i].chosen;
+	r = any && m->g->before ? m->g->before(m->g->ctx, m->err) : 0;
+	if (!r)
+		r = by_host_dir(m, &s);
 	for (size_t i = 0; i < m->c->count && !r; i++) {
 		const struct kp_change *c = &m->c->items[i];
 

@@ -116,6 +116,8 @@ int kp_changes_discard(struct kp_changing *g, const struct kp_changes *c, const 
 	}
 	for (size_t i = 0; i < c->count && !r && !all; i++)
 		r = c->items[i].chosen ? check_covered(g, &c->items[i], roots, count, err) : 0;
+	if (!r && g->before)
+		r = g->before(g->ctx, err);
 	if (!r && all)
 		r = drop_all(g, err);
 	for (size_t i = 0; i < count && !r && !all; i++) {

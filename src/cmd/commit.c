@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "cmd/view.h"
+#include "snapshot/snapshot.h"
 
 static size_t count_chosen(const struct kp_changes *c)
 {
@@ -11,6 +12,25 @@ static size_t count_chosen(const struct kp_changes *c)
 	for (size_t i = 0; i < c->count; i++)
 		n += c->items[i].chosen;
 	return n;
+}
+
+static int before(const struct kp_instance *i, const char *note, struct kp_err *err)
+{
+	int r = kp_snapshot_create(i, NULL, note, KP_SNAPSHOT_AUTO, NULL, err);
+
+	if (!r)
+		kp_snapshot_prune(i);
+	return r;
+}
+
+static int before_discard(void *ctx, struct kp_err *err)
+{
+	return before(ctx, "before discard", err);
+}
+
+static int before_commit(void *ctx, struct kp_err *err)
+{
+	return before(ctx, "before commit", err);
 }
 
 int kp_cmd_discard(const struct kp_args *args, struct kp_err *err)
@@ -24,6 +44,8 @@ int kp_cmd_discard(const struct kp_args *args, struct kp_err *err)
 		return r;
 	kp_changes_choose_whole(&c);
 	r = kp_changing_open(&g, w.plan.instance->name, w.plan.instance->dir, err);
+	g.before = before_discard;
+	g.ctx = w.plan.instance;
 	if (!r)
 		r = kp_changes_discard(&g, &c, args->operands + 1, args->operand_count - 1, err);
 	if (r < 0)
@@ -57,6 +79,8 @@ int kp_cmd_commit(const struct kp_args *args, struct kp_err *err)
 		return r;
 	kp_changes_choose_whole(&c);
 	r = kp_changing_open(&g, w.plan.instance->name, w.plan.instance->dir, err);
+	g.before = before_commit;
+	g.ctx = w.plan.instance;
 	if (!r)
 		r = kp_changes_commit(&g, w.vfs, &c, &how, err);
 	if (!r && args->operand_count > 1 && !how.done) {

@@ -7,6 +7,7 @@
 #include "image/image.h"
 
 #define KP_INSTANCE_NAME_MAX 128U
+#define KP_INSTANCE_UNBORN ".new-" /* how directories of instances begin that are being made: no instance name */
 
 struct kp_words {
 	char **items;
@@ -52,7 +53,7 @@ int kp_instance_lock(struct kp_instance *instance);
 void kp_instance_clean(const struct kp_instance *instance);
 /* Lock held: removes the whole instance. 0 or -errno with err. */
 int kp_instance_remove(struct kp_instance *instance, struct kp_err *err);
-/* Removes throw-away instances whose run was killed. */
+/* Removes throw-away instances whose run was killed, and those that were being made by a command that was. */
 void kp_instance_sweep(void);
 /* Calls fn for each instance name, sorted, until it returns nonzero. */
 int kp_instance_each(int (*fn)(const char *name, void *ctx), void *ctx, struct kp_err *err);

@@ -17,6 +17,13 @@ int kp_settle_note_commit(const char *instance_dir, const struct kp_settle_commi
 /* When none is left. */
 void kp_settle_commit_done(const char *instance_dir);
 
+/* Names in an instance's directory that are not carried by copies of it. */
+bool kp_settle_is_local(const char *name);
+/* A snapshot that is being restored: made whole as DIR/restore.new (files/ with what the instance is to have), then renamed to DIR/restoring,
+ * from when on it is the instance's new state: kp_settle() puts it in place, now or after a crash. */
+#define KP_SETTLE_NEW "restore.new"
+#define KP_SETTLE_RESTORING "restoring"
+
 /* Lock held. 0 or -errno. */
 int kp_settle(const char *instance_dir);
 
