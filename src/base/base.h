@@ -56,6 +56,9 @@ char *kp_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 int kp_close(int fd);
 /* openat that follows no symlink and, unlike O_NOFOLLOW, leaves no flag behind on the description. */
 int kp_open_exact(int dirfd, const char *path, int flags, mode_t mode);
+/* Below dirfd, by a relative path ("." is dirfd itself), through no symlink, ".." or other way out, also where the kernel has no
+ * openat2. Descriptor, or -1 with errno. */
+int kp_open_beneath(int dirfd, const char *rel, int flags, mode_t mode);
 /* Whole transfers; EINTR is retried. 0, or -errno (-ENODATA: the end came first). */
 int kp_read_full(int fd, void *buf, size_t len);
 int kp_pread_full(int fd, void *buf, size_t len, uint64_t offset);

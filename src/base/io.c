@@ -2,6 +2,7 @@
 /* Descriptors and files: whole transfers, atomic files, trees. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <linux/openat2.h>
 #include <sys/ioctl.h>
@@ -59,6 +60,52 @@ int kp_open_exact(int dirfd, const char *path, int flags, mode_t mode)
 	/* Some sandboxes know no openat2. */
 	if (fd < 0 && (errno == ENOSYS || errno == EPERM))
 		fd = openat(dirfd, path, flags | O_CLOEXEC | O_NOFOLLOW, mode);
+	return fd;
+}
+
+/* One component after the other, each opened as a directory that is not a symlink. */
+static int open_stepwise(int dirfd, const char *rel, int flags, mode_t mode)
+{
+	kp_autoclose int fd = openat(dirfd, ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char name[NAME_MAX + 1];
+
+	while (fd >= 0) {
+		size_t len = strcspn(rel, "/");
+		bool last = !rel[len + strspn(rel + len, "/")];
+		int next;
+
+		if (len > NAME_MAX || (len == 2 && rel[0] == '.' && rel[1] == '.')) {
+			errno = len > NAME_MAX ? ENAMETOOLONG : EXDEV;
+			return -1;
+		}
+		(void)snprintf(name, sizeof(name), "%.*s", (int)len, rel);
+		if (last)
+			return openat(fd, len ? name : ".", flags | O_CLOEXEC | O_NOFOLLOW, mode);
+		next = openat(fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		(void)kp_close(fd);
+		fd = next;
+		rel += len + strspn(rel + len, "/");
+	}
+	return -1;
+}
+
+int kp_open_beneath(int dirfd, const char *rel, int flags, mode_t mode)
+{
+	struct open_how how = {
+		.flags = (uint64_t)(unsigned)(flags | O_CLOEXEC | O_NOFOLLOW), .mode = flags & O_CREAT ? mode : 0,
+		.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS,
+	};
+	int fd;
+
+	if (*rel == '/') {
+		errno = EXDEV;
+		return -1;
+	}
+	do
+		fd = (int)syscall(SYS_openat2, dirfd, *rel ? rel : ".", &how, sizeof(how));
+	while (fd < 0 && errno == EAGAIN);
+	if (fd < 0 && (errno == ENOSYS || errno == EPERM))
+		fd = open_stepwise(dirfd, rel, flags, mode);
 	return fd;
 }
 

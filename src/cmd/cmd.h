@@ -20,6 +20,12 @@ int kp_cmd_cat(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_extract(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_verify(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_explain(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_clone(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_commit(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_discard(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_diff(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_snapshot(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_undo(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_doctor(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_cache(const struct kp_args *args, struct kp_err *err);
 

@@ -6,83 +6,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "cmd/cmd.h"
+#include "cmd/view.h"
 #include "launch/internal.h"
 #include "vfs/explain.h"
 #include "vfs/resolve.h"
-
-/* An image or an instance, looked at without running anything. */
-struct view {
-	struct kp_plan plan;
-	struct kp_vfs *vfs;
-	char *scratch; /* temporary directory */
-};
-
-static void view_close(struct view *w)
-{
-	w->vfs = kp_vfs_free(w->vfs);
-	if (w->scratch)
-		(void)kp_remove_tree(AT_FDCWD, w->scratch);
-	free(w->scratch);
-	kp_plan_free(&w->plan);
-}
-
-static int open_vfs(struct view *w, struct kp_err *err)
-{
-	const char *tmp = getenv("TMPDIR"), *home = getenv("HOME");
-	struct kp_plan *plan = &w->plan;
-	kp_autofree struct kp_layer *layers = kp_calloc(plan->under_count + 1, sizeof(*layers));
-	struct kp_vfs_options vo = {
-		.look_only = true, .instance_dir = plan->instance ? plan->instance->dir : NULL, .layers = layers,
-		.layer_count = plan->under_count + 1, .rules = plan->rules, .rule_count = plan->rule_count, .home = home,
-	};
-	char **private_dirs;
-	int r;
-
-	w->scratch = kp_asprintf("%s/kapsel-explain-XXXXXX", tmp && tmp[0] == '/' ? tmp : "/tmp");
-	if (!mkdtemp(w->scratch)) {
-		r = kp_fail_errno(err, errno, "%s: cannot be made", w->scratch);
-		free(w->scratch);
-		w->scratch = NULL;
-		return r;
-	}
-	vo.run_dir = w->scratch;
-	for (size_t i = 0; i < vo.layer_count; i++)
-		layers[i].image = kp_plan_image(plan, i);
-	private_dirs = kp_private_dirs(plan->instance ? plan->instance->dir : "", "", "", &vo.private_count);
-	vo.private_dirs = (const char *const *)private_dirs;
-	r = kp_vfs_open(&vo, &w->vfs, err);
-	kp_private_dirs_free(private_dirs, vo.private_count);
-	return r;
-}
-
-static int view_open(struct view *w, const struct kp_args *args, struct kp_err *err)
-{
-	size_t layer_count, mode_count;
-	kp_autofree const char **layers = kp_args_values(args, "layer", &layer_count);
-	kp_autofree const char **modes = kp_args_values(args, "mode", &mode_count);
-	kp_autofree char *digests = NULL;
-	const char *what = args->operands[0];
-	struct kp_plan *plan = &w->plan;
-	int r;
-
-	/* A name without a slash is an instance where there is one. */
-	if (!strchr(what, '/') && kp_instance_name_ok(what))
-		(void)kp_instance_open(what, &plan->instance, NULL);
-	r = kp_plan_open_image(plan, plan->instance ? plan->instance->image : what, err);
-	if (!r)
-		r = kp_plan_layers(plan, layers, layer_count, err);
-	if (!r)
-		r = kp_plan_modes(plan, modes, mode_count, err);
-	if (r < 0)
-		return r;
-	digests = kp_plan_digests(plan);
-	if (plan->instance && strcmp(plan->instance->digest, digests) != 0) {
-		(void)kp_fail(err, EEXIST, "%s: made with other images", what);
-		return kp_hint(err, "give the --layer options that it runs with");
-	}
-	return open_vfs(w, err);
-}
 
 static const char *kind(mode_t mode)
 {
@@ -90,14 +17,14 @@ static const char *kind(mode_t mode)
 	       : S_ISSOCK(mode) ? "socket" : "device";
 }
 
-static const char *image_name(const struct view *w, size_t i)
+static const char *image_name(const struct kp_view *w, size_t i)
 {
 	const char *path = kp_image_name(kp_plan_image(&w->plan, i)), *slash = strrchr(path, '/');
 
 	return slash ? slash + 1 : path;
 }
 
-static void print_verdict(const struct view *w, const struct kp_explained *x, const char *shown)
+static void print_verdict(const struct kp_view *w, const struct kp_explained *x, const char *shown)
 {
 	const struct kp_node *n = &x->node;
 	char mode[11];
@@ -153,7 +80,7 @@ static void print_rule(const struct kp_explained *x)
 	       x->node.origin == KP_UPPER || x->node.origin == KP_ABSENT ? "" : ", which takes a copy first");
 }
 
-static void print_said(const struct view *w, const struct kp_said *s)
+static void print_said(const struct kp_view *w, const struct kp_said *s)
 {
 	kp_autofree char *host = kp_shown(s->host.s);
 	const char *name = s->layer == KP_UPPER ? "instance" : s->layer == KP_HOST ? "host" : "generated";
@@ -189,8 +116,8 @@ int kp_cmd_explain(const struct kp_args *args, struct kp_err *err)
 	kp_autofree struct kp_explained *x = kp_calloc(1, sizeof(*x));
 	kp_autofree char *shown = kp_shown(path), *real = NULL;
 	char target[PATH_MAX];
-	struct view w = {0};
-	int r = view_open(&w, args, err);
+	struct kp_view kp_autoview w = {0};
+	int r = kp_view_open(&w, args, args->operands[0], KP_VIEW_WHOLE, err);
 
 	if (!r) {
 		r = kp_vfs_explain(w.vfs, path, false, x);
@@ -212,6 +139,5 @@ int kp_cmd_explain(const struct kp_args *args, struct kp_err *err)
 			print_said(&w, &x->said[i]);
 		r = kp_flush(err);
 	}
-	view_close(&w);
 	return r;
 }

@@ -89,6 +89,45 @@ static const struct kp_option explain_options[] = {
 	{0}
 };
 
+static const struct kp_option diff_options[] = {
+	{"json",      0,  NULL,                0,              "print JSON"},
+	{"unified",  'u', NULL,                0,              "show how texts differ"},
+	{"mode",      0,  "PATH=MODE",         KP_OPT_REPEAT,  "as for run (default: as in the last run)"},
+	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT,  "as for run (default: as in the last run)"},
+	{0}
+};
+
+static const struct kp_option commit_options[] = {
+	{"dry-run",  'n', NULL,                0,              "say what would be done"},
+	{"force",    'f', NULL,                0,              "also over what changed on the host meanwhile"},
+	{"quiet",    'q', NULL,                0,              "print nothing"},
+	{"mode",      0,  "PATH=MODE",         KP_OPT_REPEAT,  "as for run (default: as in the last run)"},
+	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT,  "as for run (default: as in the last run)"},
+	{0}
+};
+
+static const struct kp_option discard_options[] = {
+	{"quiet",    'q', NULL,                0,              "print nothing"},
+	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT,  "as for run (default: as in the last run)"},
+	{0}
+};
+
+static const struct kp_option clone_options[] = {
+	{"count",    'n', "N",                 0,              "make N of them: NEW-1 to NEW-N"},
+	{0}
+};
+
+static const struct kp_option snapshot_options[] = {
+	{"note",      0,  "TEXT",              0,              "create: what it is for"},
+	{"json",      0,  NULL,                0,              "list, diff: print JSON"},
+	{0}
+};
+
+static const struct kp_option undo_options[] = {
+	{"since",     0,  "TIME",              0,              "all since then: 10m, 2h, 3d, '2026-01-31 18:30', @SECONDS"},
+	{0}
+};
+
 #define C KP_VERB_COMMAND
 #define P KP_VERB_PACK
 #define L KP_VERB_LATER
@@ -105,14 +144,16 @@ const struct kp_verb kp_verbs[] = {
 	{"exec",     kp_cmd_exec,     C, 1,  1, "[OPTIONS] INSTANCE -- CMD ARG...",      "run a command in a running instance",        exec_options},
 	{"stop",     kp_cmd_stop,     0, 1,  1, "[--time SECONDS] INSTANCE",             "end all processes of an instance",           stop_options},
 	{"rm",       kp_cmd_rm,       0, 1, -1, "INSTANCE...",                           "remove instances that do not run",           NULL},
+	{"diff",     kp_cmd_diff,     0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "list what an instance changed",              diff_options},
+	{"commit",   kp_cmd_commit,   0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "apply an instance's changes to the host",    commit_options},
+	{"discard",  kp_cmd_discard,  0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "drop an instance's changes",                 discard_options},
+	{"clone",    kp_cmd_clone,    0, 2,  2, "[--count N] INSTANCE NEW",              "copy an instance",                           clone_options},
+	{"snapshot", kp_cmd_snapshot, 0, 2,  4, "create|list|restore|rm|diff INSTANCE [NAME [NAME]]", "keep an instance's state, and go back to it", snapshot_options},
+	{"undo",     kp_cmd_undo,     0, 1,  1, "[--since TIME] INSTANCE",               "go back to before the last commit, discard or restore", undo_options},
 	{"cache",    kp_cmd_cache,    0, 1,  1, "show|trim|verify [OPTIONS]",            "look after the object store",                cache_options},
 	{"doctor",   kp_cmd_doctor,   0, 0,  0, "[--json]",                              "what this host offers",                      json_options},
 	{"pack",     NULL,            P, 0, -1, "MANIFEST -o APP.kapsel",                "build an image (kapsel-pack)",               pack_options},
 	{"capture",  NULL,            L, 0, -1, "", "pack what a command reads", NULL},
-	{"clone",    NULL,            L, 0, -1, "", "copy an instance", NULL},
-	{"commit",   NULL,            L, 0, -1, "", "apply changes to the host or an image", NULL},
-	{"diff",     NULL,            L, 0, -1, "", "what an instance changed", NULL},
-	{"discard",  NULL,            L, 0, -1, "", "drop changes", NULL},
 	{"export",   NULL,            L, 0, -1, "", "write an instance to a file", NULL},
 	{"import",   NULL,            L, 0, -1, "", "read an instance from a file", NULL},
 	{"learn",    NULL,            L, 0, -1, "", "the narrowest profile", NULL},
@@ -121,9 +162,7 @@ const struct kp_verb kp_verbs[] = {
 	{"report",   NULL,            L, 0, -1, "", "what a recorded run did", NULL},
 	{"selftest", NULL,            L, 0, -1, "", "what holds on this host", NULL},
 	{"sign",     NULL,            L, 0, -1, "", "sign an image", NULL},
-	{"snapshot", NULL,            L, 0, -1, "", "point-in-time copies", NULL},
 	{"try",      NULL,            L, 0, -1, "", "a program of the host, changes kept apart", NULL},
-	{"undo",     NULL,            L, 0, -1, "", "go back", NULL},
 	{"upgrade",  NULL,            L, 0, -1, "", "move an instance to a new image", NULL},
 	{"why",      NULL,            L, 0, -1, "", "why an access went as it did", NULL},
 	{0}

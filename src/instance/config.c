@@ -89,6 +89,35 @@ static char *digests_of(yaml_document_t *doc, const yaml_node_t *root)
 	return all.data;
 }
 
+void kp_words_add(struct kp_words *w, const char *text)
+{
+	w->items = kp_realloc(w->items, (w->count + 1) * sizeof(*w->items));
+	w->items[w->count++] = kp_strdup(text);
+}
+
+void kp_words_free(struct kp_words *w)
+{
+	for (size_t i = 0; i < w->count; i++)
+		free(w->items[i]);
+	free(w->items);
+	*w = (struct kp_words){0};
+}
+
+static void words_of(yaml_document_t *doc, const yaml_node_t *root, const char *key, struct kp_words *ret)
+{
+	const yaml_node_t *v = value_of(doc, root, key);
+
+	kp_words_free(ret);
+	if (!v || v->type != YAML_SEQUENCE_NODE)
+		return;
+	for (yaml_node_item_t *i = v->data.sequence.items.start; i < v->data.sequence.items.top; i++) {
+		const char *one = text_of(yaml_document_get_node(doc, *i));
+
+		if (one)
+			kp_words_add(ret, one);
+	}
+}
+
 static int fill(struct kp_instance *i, yaml_document_t *doc, const char *path, struct kp_err *err)
 {
 	const yaml_node_t *root = yaml_document_get_root_node(doc);
@@ -115,6 +144,8 @@ static int fill(struct kp_instance *i, yaml_document_t *doc, const char *path, s
 	i->image = kp_strdup(image);
 	i->digest = digests;
 	i->created = created ? atoll(created) : 0;
+	words_of(doc, root, "modes", &i->modes);
+	words_of(doc, root, "layers", &i->layers);
 	return 0;
 }
 
@@ -144,6 +175,39 @@ int kp_instance_config_read(struct kp_instance *i, struct kp_err *err)
 	return r;
 }
 
+static void put_words(struct kp_buf *text, const char *key, const struct kp_words *w)
+{
+	if (!w->count)
+		return;
+	kp_buf_printf(text, "%s: [", key);
+	for (size_t i = 0; i < w->count; i++) {
+		kp_buf_puts(text, i ? ", " : "");
+		kp_buf_quoted(text, w->items[i]);
+	}
+	kp_buf_puts(text, "]\n");
+}
+
+static bool same_words(const struct kp_words *a, const struct kp_words *b)
+{
+	for (size_t i = 0; i < a->count && i < b->count; i++)
+		if (strcmp(a->items[i], b->items[i]) != 0)
+			return false;
+	return a->count == b->count;
+}
+
+int kp_instance_note_run(struct kp_instance *i, const struct kp_words *modes, const struct kp_words *layers, struct kp_err *err)
+{
+	if (same_words(&i->modes, modes) && same_words(&i->layers, layers))
+		return 0;
+	kp_words_free(&i->modes);
+	kp_words_free(&i->layers);
+	for (size_t k = 0; k < modes->count; k++)
+		kp_words_add(&i->modes, modes->items[k]);
+	for (size_t k = 0; k < layers->count; k++)
+		kp_words_add(&i->layers, layers->items[k]);
+	return kp_instance_config_write(i, err);
+}
+
 int kp_instance_config_write(const struct kp_instance *i, struct kp_err *err)
 {
 	kp_autofree char *path = kp_asprintf("%s/config.yaml", i->dir);
@@ -153,6 +217,8 @@ int kp_instance_config_write(const struct kp_instance *i, struct kp_err *err)
 	kp_buf_printf(&text, "kapsel-instance: %d\nimage: ", KP_INSTANCE_FORMAT);
 	kp_buf_quoted(&text, i->image);
 	kp_buf_printf(&text, "\ndigests: [%s]\ncreated: %lld\n", i->digest, i->created);
+	put_words(&text, "modes", &i->modes);
+	put_words(&text, "layers", &i->layers);
 	r = kp_write_file_atomic(AT_FDCWD, path, text.data, text.len, 0600);
 	return r < 0 ? kp_fail_errno(err, -r, "%s: cannot be written", path) : 0;
 }

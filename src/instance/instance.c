@@ -10,6 +10,7 @@
 
 #include "instance/config.h"
 #include "instance/instance.h"
+#include "instance/settle.h"
 
 bool kp_instance_name_ok(const char *name)
 {
@@ -118,6 +119,8 @@ struct kp_instance *kp_instance_free(struct kp_instance *i)
 	free(i->dir);
 	free(i->image);
 	free(i->digest);
+	kp_words_free(&i->modes);
+	kp_words_free(&i->layers);
 	free(i);
 	return NULL;
 }
@@ -241,7 +244,7 @@ int kp_instance_lock(struct kp_instance *i)
 	if (fstat(fd, &held) < 0 || stat(path, &named) < 0 || held.st_ino != named.st_ino)
 		return -ESTALE;
 	i->lock_fd = kp_take_fd(&fd);
-	return 0;
+	return kp_settle(i->dir);
 }
 
 int kp_instance_remove(struct kp_instance *i, struct kp_err *err)
@@ -271,12 +274,36 @@ static int sweep_one(const char *name, void *ctx)
 	return 0;
 }
 
+/* Who makes one locks it at once; without a lock file it is younger than that, or has been left alone for long. */
+static void sweep_unborn(const char *base, const char *name)
+{
+	struct kp_instance i = {.dir = kp_asprintf("%s/%s", base, name), .lock_fd = -1};
+	kp_autofree char *lock = kp_asprintf("%s/lock", i.dir);
+	struct stat st;
+	bool young = access(lock, F_OK) < 0 && (lstat(i.dir, &st) < 0 || time(NULL) - st.st_mtime < 60);
+
+	if (!young && !kp_instance_lock(&i))
+		(void)kp_remove_tree(AT_FDCWD, i.dir);
+	(void)kp_close(i.lock_fd);
+	free(i.dir);
+}
+
 void kp_instance_sweep(void)
 {
 	kp_autofree char *base = NULL;
+	struct dirent **names = NULL;
+	int count;
 
-	if (!kp_instance_base(&base, NULL))
-		(void)kp_instance_each(sweep_one, base, NULL);
+	if (kp_instance_base(&base, NULL))
+		return;
+	(void)kp_instance_each(sweep_one, base, NULL);
+	count = scandir(base, &names, NULL, NULL);
+	for (int i = 0; i < count; i++) {
+		if (!strncmp(names[i]->d_name, KP_INSTANCE_UNBORN, sizeof(KP_INSTANCE_UNBORN) - 1))
+			sweep_unborn(base, names[i]->d_name);
+		free(names[i]);
+	}
+	free(names);
 }
 
 int kp_instance_each(int (*fn)(const char *name, void *ctx), void *ctx, struct kp_err *err)

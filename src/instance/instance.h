@@ -7,6 +7,12 @@
 #include "image/image.h"
 
 #define KP_INSTANCE_NAME_MAX 128U
+#define KP_INSTANCE_UNBORN ".new-" /* how directories of instances begin that are being made: no instance name */
+
+struct kp_words {
+	char **items;
+	size_t count;
+};
 
 struct kp_instance {
 	char *name;
@@ -16,6 +22,7 @@ struct kp_instance {
 	char *image;     /* from config.yaml: host path of the image */
 	char *digest;    /* of each image, in hex, top down: "DIGEST, DIGEST" */
 	long long created;
+	struct kp_words modes, layers; /* --mode and --layer of the last run */
 };
 
 /* [A-Za-z0-9][A-Za-z0-9._-]*, at most KP_INSTANCE_NAME_MAX bytes. */
@@ -35,13 +42,18 @@ int kp_instance_create_throw_away(const char *prefix, const char *host_image, co
 				  struct kp_instance **ret_instance, struct kp_err *err);
 struct kp_instance *kp_instance_free(struct kp_instance *instance); /* NULL is fine; drops the lock */
 
+/* Lock held: a run begins with these --mode and --layer values; what comes later, beside the run, works with them. */
+int kp_instance_note_run(struct kp_instance *instance, const struct kp_words *modes, const struct kp_words *layers, struct kp_err *err);
+void kp_words_add(struct kp_words *words, const char *text);
+void kp_words_free(struct kp_words *words);
+
 /* Takes the lock: 0, -EWOULDBLOCK when the instance runs, -ESTALE when it was removed meanwhile, other -errno. */
 int kp_instance_lock(struct kp_instance *instance);
 /* Lock held: kills and removes what a crashed run of this instance left. */
 void kp_instance_clean(const struct kp_instance *instance);
 /* Lock held: removes the whole instance. 0 or -errno with err. */
 int kp_instance_remove(struct kp_instance *instance, struct kp_err *err);
-/* Removes throw-away instances whose run was killed. */
+/* Removes throw-away instances whose run was killed, and those that were being made by a command that was. */
 void kp_instance_sweep(void);
 /* Calls fn for each instance name, sorted, until it returns nonzero. */
 int kp_instance_each(int (*fn)(const char *name, void *ctx), void *ctx, struct kp_err *err);

@@ -76,6 +76,9 @@ struct kp_image *kp_plan_image(const struct kp_plan *plan, size_t i);
 /* Of all images, as an instance records them. Allocated. */
 char *kp_plan_digests(const struct kp_plan *plan);
 
+/* plan.c: who the guest is: login name, home, host name. */
+void kp_plan_user(struct kp_plan *plan);
+
 /* modes.c: the rules of the manifest and of --mode, into plan->rules. */
 int kp_plan_modes(struct kp_plan *plan, const char *const *options, size_t count, struct kp_err *err);
 /* Where a rule shows the host directory: a guest path, allocated; NULL: nowhere. */

@@ -146,7 +146,7 @@ static int plan_cwd(struct kp_plan *plan, const struct kp_request *q, struct kp_
 	return 0;
 }
 
-static void plan_user(struct kp_plan *plan)
+void kp_plan_user(struct kp_plan *plan)
 {
 	const char *home = getenv("HOME");
 	struct utsname uts;
@@ -168,7 +168,7 @@ int kp_plan_make_guest(struct kp_plan *plan, const struct kp_request *q, struct 
 	};
 	int r;
 
-	plan_user(plan);
+	kp_plan_user(plan);
 	eo.home = plan->home;
 	eo.user = plan->user;
 	r = plan_command(plan, q, err);
@@ -181,10 +181,22 @@ int kp_plan_make_guest(struct kp_plan *plan, const struct kp_request *q, struct 
 	return r;
 }
 
+static void plan_options(struct kp_plan *plan, const struct kp_request *q)
+{
+	for (size_t i = 0; i < q->mode_count; i++)
+		kp_words_add(&plan->modes, q->modes[i]);
+	for (size_t i = 0; i < q->layer_count; i++) {
+		kp_autofree char *real = realpath(q->layers[i], NULL);
+
+		kp_words_add(&plan->layers, real ? real : q->layers[i]);
+	}
+}
+
 static int plan_instance(struct kp_plan *plan, const struct kp_request *q, struct kp_err *err)
 {
 	kp_autofree char *name = NULL, *digests = kp_plan_digests(plan);
 
+	plan_options(plan, q);
 	plan->throw_away = q->throw_away;
 	if (q->instance)
 		name = kp_strdup(q->instance);
@@ -256,6 +268,8 @@ void kp_plan_free(struct kp_plan *plan)
 	free(plan->trace);
 	free(plan->settled);
 	free(plan->cwd);
+	kp_words_free(&plan->modes);
+	kp_words_free(&plan->layers);
 	free(plan->host_image);
 	(void)kp_instance_free(plan->instance);
 	(void)kp_manifest_free(plan->manifest);

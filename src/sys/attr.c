@@ -223,7 +223,7 @@ static int check_length(const char *name)
 
 static int permit_xattr(struct kp_call *c, const struct kp_node *n, const char *name, bool write)
 {
-	if (!strncmp(name, "trusted.", 8) || !strcmp(name, KP_RECORD_XATTR))
+	if (!strncmp(name, "trusted.", 8) || kp_is_own_xattr(name))
 		return write ? -EPERM : -ENODATA;
 	if (!strncmp(name, "security.", 9))
 		return write ? -EPERM : -EOPNOTSUPP;
@@ -405,7 +405,7 @@ static int list_xattr(struct kp_call *c, const struct target *t)
 	for (ssize_t at = 0; at < len;) {
 		size_t n = strlen(all + at) + 1;
 
-		if (!strncmp(all + at, "user.", 5) && strcmp(all + at, KP_RECORD_XATTR) != 0) {
+		if (!strncmp(all + at, "user.", 5) && !kp_is_own_xattr(all + at)) {
 			memcpy(shown + kept, all + at, n);
 			kept += (ssize_t)n;
 		}

@@ -109,3 +109,22 @@ int kp_vfs_explain(struct kp_vfs *v, const char *path, bool follow, struct kp_ex
 	kp_vfs_unlock(v);
 	return rc;
 }
+
+const struct kp_image *kp_vfs_image(const struct kp_vfs *v, size_t layer)
+{
+	return v->layers[layer].image;
+}
+
+int kp_vfs_numbered(const struct kp_vfs *v, uint64_t ino, struct kp_gpath *ret)
+{
+	uint64_t layer = ino >> 33, id = ino & ((1ULL << 33) - 1);
+
+	if (ino >= KP_INO_BASE || !layer || layer > v->layer_count || !id || id > kp_image_count(v->layers[layer - 1].image))
+		return -ENOENT;
+	return kp_image_path(v->layers[layer - 1].image, (uint32_t)(id - 1), ret->s, sizeof(ret->s));
+}
+
+bool kp_vfs_is_held(const struct kp_vfs *v, const struct kp_node *n)
+{
+	return kp_shown_is_held(v, n);
+}

@@ -28,4 +28,13 @@ struct kp_explained {
  * to the directory that would hold it. Nothing is made or changed. */
 int kp_vfs_explain(struct kp_vfs *v, const char *path, bool follow, struct kp_explained *ret);
 
+const struct kp_image *kp_vfs_image(const struct kp_vfs *v, size_t layer);
+/* Path of the image's file that has this guest number (its first name there), or -ENOENT. */
+int kp_vfs_numbered(const struct kp_vfs *v, uint64_t ino, struct kp_gpath *ret);
+/* Where the host has, or would have, what lies at a canonical guest path, by the rule that shows it. -ENOENT: no rule does, or it is
+ * one of Kapsel's own directories, or in one. */
+int kp_vfs_shown_at(const struct kp_vfs *v, const char *guest, struct kp_hpath *ret);
+/* Something below that directory begins another mode, or is Kapsel's own: it is not to be moved or removed. */
+bool kp_vfs_is_held(const struct kp_vfs *v, const struct kp_node *n);
+
 #endif

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "vfs/explain.h"
 #include "vfs/internal.h"
 #include "vfs/resolve.h"
 #include "vfs/upper.h"
@@ -70,6 +71,28 @@ bool kp_shown_is_held(const struct kp_vfs *v, const struct kp_node *n)
 		if (kp_path_below(v->private[i].path, host.s))
 			return true;
 	return false;
+}
+
+int kp_vfs_shown_at(const struct kp_vfs *v, const char *guest, struct kp_hpath *ret)
+{
+	const struct kp_rule *best = NULL;
+	struct kp_hpath part;
+	struct stat st;
+
+	for (size_t i = 0; i < v->rule_count; i++)
+		if (kp_path_below(guest, v->rules[i].guest) && (!best || strlen(v->rules[i].guest) > strlen(best->guest)))
+			best = &v->rules[i];
+	if (!best || best->mode == KP_MODE_FULL)
+		return -ENOENT;
+	if (kp_shown_path(best, guest, ret))
+		return -ENAMETOOLONG;
+	if (is_private_path(v, ret->s))
+		return -ENOENT;
+	part = *ret;
+	for (char *slash; (slash = strrchr(part.s, '/')) && slash > part.s; *slash = '\0')
+		if (lstat(part.s, &st) == 0 && S_ISDIR(st.st_mode) && is_private(v, &st))
+			return -ENOENT;
+	return 0;
 }
 
 static void become_host(struct kp_node *child, const struct stat *st, bool merged)

@@ -146,7 +146,7 @@ static void copy_xattrs(const struct kp_node *n, int fd)
 	for (ssize_t at = 0; at < len; at += (ssize_t)strlen(names + at) + 1) {
 		ssize_t size;
 
-		if (strncmp(names + at, "user.", 5) != 0 || !strcmp(names + at, KP_RECORD_XATTR))
+		if (strncmp(names + at, "user.", 5) != 0 || kp_is_own_xattr(names + at))
 			continue;
 		size = lgetxattr(n->host.s, names + at, value, XATTR_SIZE_MAX);
 		if (size >= 0 && fsetxattr(fd, names + at, value, (size_t)size, 0) < 0)

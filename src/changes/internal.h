@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of this room. */
+#ifndef KAPSEL_CHANGES_INTERNAL_H
+#define KAPSEL_CHANGES_INTERNAL_H
+
+#include "changes/changes.h"
+#include "vfs/record.h"
+
+/* Is the upper's regular file at path equal to the lower node's, which has the same size? False also where one cannot be read. */
+bool kp_same_content(int upper_fd, struct kp_vfs *lower, const struct kp_node *n, const char *path);
+
+/* What a user wrote, as a canonical guest path; allocated, or NULL. */
+char *kp_change_path(const char *path);
+/* For qsort and bsearch. */
+int kp_change_by_path(const void *a, const void *b);
+/* The directory of the upper that holds guest, opened; *ret_name: the last component. -errno. */
+int kp_upper_parent(int upper_fd, const char *guest, const char **ret_name);
+/* A directory of the upper strictly above guest is in the place of an old one: its length, or 0. */
+size_t kp_below_opaque(int upper_fd, const char *guest);
+
+#endif

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kapsel discard and kapsel commit: an instance's changes are dropped, or applied to the host. */
+#include <unistd.h>
+
+#include "cmd/view.h"
+#include "snapshot/snapshot.h"
+
+static size_t count_chosen(const struct kp_changes *c)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->count; i++)
+		n += c->items[i].chosen;
+	return n;
+}
+
+static int before(const struct kp_instance *i, const char *note, struct kp_err *err)
+{
+	int r = kp_snapshot_create(i, NULL, note, KP_SNAPSHOT_AUTO, NULL, err);
+
+	if (!r)
+		kp_snapshot_prune(i);
+	return r;
+}
+
+static int before_discard(void *ctx, struct kp_err *err)
+{
+	return before(ctx, "before discard", err);
+}
+
+static int before_commit(void *ctx, struct kp_err *err)
+{
+	return before(ctx, "before commit", err);
+}
+
+int kp_cmd_discard(const struct kp_args *args, struct kp_err *err)
+{
+	struct kp_changing kp_autochanging g = {.upper_fd = -1, .work_fd = -1};
+	struct kp_changes kp_autochanges c = {0};
+	struct kp_view kp_autoview w = {0};
+	int r = kp_view_changes(&w, args, true, &c, err);
+
+	if (r < 0)
+		return r;
+	kp_changes_choose_whole(&c);
+	r = kp_changing_open(&g, w.plan.instance->name, w.plan.instance->dir, err);
+	g.before = before_discard;
+	g.ctx = w.plan.instance;
+	if (!r)
+		r = kp_changes_discard(&g, &c, args->operands + 1, args->operand_count - 1, err);
+	if (r < 0)
+		return r;
+	if (!kp_args_has(args, "quiet"))
+		printf("%s: %zu changes discarded\n", w.plan.instance->name, count_chosen(&c));
+	return kp_flush(err);
+}
+
+static void said(const struct kp_change *c, const char *left, void *ctx)
+{
+	kp_autofree char *path = kp_path_quoted(c->path);
+
+	if (!ctx && !left)
+		printf("%c %s\n", c->kind, path);
+	else if (!ctx)
+		printf("- %s: left: %s\n", path, left);
+}
+
+int kp_cmd_commit(const struct kp_args *args, struct kp_err *err)
+{
+	bool quiet = kp_args_has(args, "quiet");
+	struct kp_commit how = {.force = kp_args_has(args, "force"), .dry_run = kp_args_has(args, "dry-run"), .said = said,
+				.ctx = quiet ? &quiet : NULL};
+	struct kp_changing kp_autochanging g = {.upper_fd = -1, .work_fd = -1};
+	struct kp_changes kp_autochanges c = {0};
+	struct kp_view kp_autoview w = {0};
+	int r = kp_view_changes(&w, args, true, &c, err);
+
+	if (r < 0)
+		return r;
+	kp_changes_choose_whole(&c);
+	r = kp_changing_open(&g, w.plan.instance->name, w.plan.instance->dir, err);
+	g.before = before_commit;
+	g.ctx = w.plan.instance;
+	if (!r)
+		r = kp_changes_commit(&g, w.vfs, &c, &how, err);
+	if (!r && args->operand_count > 1 && !how.done) {
+		(void)kp_fail(err, EINVAL, "%s: nothing to commit there: the host is not shown, or it is the image's", args->operands[1]);
+		r = kp_hint(err, "--mode PATH=writecopy says what of the host the instance changes; kapsel explain tells what a path is");
+	}
+	if (r < 0)
+		return r;
+	if (!quiet)
+		printf("%s: %zu changes %s, %zu left in the instance\n", w.plan.instance->name, how.done,
+		       how.dry_run ? "would be committed" : "committed", how.left);
+	return kp_flush(err);
+}

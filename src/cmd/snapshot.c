@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kapsel clone, snapshot and undo: copies of an instance, and going back to one. */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cmd/view.h"
+#include "instance/config.h"
+#include "snapshot/compare.h"
+#include "snapshot/snapshot.h"
+
+static void free_instance(struct kp_instance **i)
+{
+	*i = kp_instance_free(*i);
+}
+#define auto_instance __attribute__((cleanup(free_instance))) struct kp_instance
+
+static int open_locked(const char *name, bool lock, struct kp_instance **ret, struct kp_err *err)
+{
+	int r = kp_instance_open(name, ret, err);
+
+	if (r == -ENOENT && !err->code)
+		return kp_fail(err, ENOENT, "%s: not set up yet", name);
+	return r || !lock ? r : kp_lock_stopped(*ret, err);
+}
+
+int kp_cmd_clone(const struct kp_args *args, struct kp_err *err)
+{
+	const char *count = kp_args_get(args, "count"), *name = args->operands[1];
+	auto_instance *i = NULL;
+	long n = 1;
+	int r = count ? kp_args_number("count", count, 1, 10000, &n, err) : 0;
+
+	if (!r)
+		r = open_locked(args->operands[0], true, &i, err);
+	if (!r)
+		kp_instance_sweep();
+	for (long k = 1; k <= n && !r; k++) {
+		kp_autofree char *one = count ? kp_asprintf("%s-%ld", name, k) : kp_strdup(name);
+
+		r = kp_clone_create(i, one, err);
+	}
+	return r;
+}
+
+static void time_text(const struct timespec *t, char *out, size_t size)
+{
+	struct tm tm;
+
+	(void)strftime(out, size, "%Y-%m-%d %H:%M:%S", localtime_r(&t->tv_sec, &tm));
+}
+
+static const char *kind_word(enum kp_snapshot_kind kind)
+{
+	return kind == KP_SNAPSHOT_ASKED ? "kept" : kind == KP_SNAPSHOT_AUTO ? "automatic" : kind == KP_SNAPSHOT_UNDO ? "before undo"
+	       : "undone";
+}
+
+static void print_snapshot(const struct kp_snapshot *s, bool json, bool first)
+{
+	char bytes[16], own[16], when[32];
+
+	if (json) {
+		struct kp_buf kp_autobuf b = {0};
+
+		kp_buf_puts(&b, first ? "[\n {\"name\":" : ",\n {\"name\":");
+		kp_buf_quoted(&b, s->name);
+		kp_buf_printf(&b, ",\"created\":%lld.%03ld,\"kind\":\"%s\",\"disk\":%" PRIu64 ",\"own\":%" PRIu64 ",\"note\":",
+			      (long long)s->created.tv_sec, s->created.tv_nsec / 1000000, kind_word(s->kind), s->bytes, s->own);
+		kp_buf_quoted(&b, s->note);
+		printf("%s}", b.data);
+		return;
+	}
+	if (first)
+		printf("%-28s %-19s %8s %8s %-11s %s\n", "NAME", "CREATED", "SIZE", "OWN", "KIND", "NOTE");
+	time_text(&s->created, when, sizeof(when));
+	kp_size_text(s->bytes, bytes, sizeof(bytes));
+	kp_size_text(s->own, own, sizeof(own));
+	{
+		kp_autofree char *note = kp_shown(s->note);
+
+		printf("%-28s %-19s %8s %8s %-11s %s\n", s->name, when, bytes, own, kind_word(s->kind), note);
+	}
+}
+
+static int list(const struct kp_instance *i, bool json, struct kp_err *err)
+{
+	struct kp_snapshots kp_autosnapshots all = {0};
+	int r = kp_snapshot_list(i, true, &all, err);
+
+	if (r < 0)
+		return r;
+	for (size_t k = 0; k < all.count; k++)
+		print_snapshot(&all.items[k], json, !k);
+	if (json)
+		puts(all.count ? "\n]" : "[]");
+	return 0;
+}
+
+static void print_change(const struct kp_state_change *c, void *ctx)
+{
+	const char *at = kp_path_below(c->path, "upper");
+	kp_autofree char *path = kp_path_quoted(at && *at ? at : c->path);
+	const struct stat *st = c->now ? c->now : c->old;
+	bool gone = c->now && S_ISCHR(c->now->st_mode);
+	char kind = !c->now || gone ? 'D' : !c->old || S_ISCHR(c->old->st_mode) ? 'A' : 'M', size[16] = "-";
+	bool *json = ctx;
+
+	if (S_ISREG(st->st_mode))
+		kp_size_text((uint64_t)st->st_size, size, sizeof(size));
+	if (!json) {
+		printf("%c %8s %s%s\n", kind, size, path, !c->now && S_ISCHR(c->old->st_mode) ? " (deletion)" : "");
+		return;
+	}
+	{
+		struct kp_buf kp_autobuf b = {0};
+
+		kp_buf_printf(&b, "%s\n {\"change\":\"%c\",\"path\":", *json ? "[" : ",", kind);
+		kp_buf_quoted(&b, at && *at ? at : c->path);
+		kp_buf_printf(&b, ",\"size\":%" PRIu64, S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0);
+		printf("%s}", b.data);
+		*json = false;
+	}
+}
+
+/* A with B, or with the instance as it is. */
+static int diff(const struct kp_instance *i, const char *a, const char *b, bool json, struct kp_err *err)
+{
+	kp_autoclose int old = kp_snapshot_open(i, a, err), now = -1;
+	bool first = true;
+	int r;
+
+	if (old < 0)
+		return old;
+	now = b ? kp_snapshot_open(i, b, err) : open(i->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (now < 0)
+		return b ? now : kp_fail_errno(err, errno, "%s: cannot be opened", i->dir);
+	r = kp_states_compare(old, now, print_change, json ? &first : NULL, err);
+	if (json && !r)
+		puts(first ? "[]" : "\n]");
+	return r;
+}
+
+static int restore(const struct kp_instance *i, const char *name, struct kp_err *err)
+{
+	kp_autofree char *note = kp_asprintf("before restore of %s", name);
+	int at = kp_snapshot_open(i, name, err), r;
+
+	if (at < 0)
+		return at;
+	(void)kp_close(at);
+	r = kp_snapshot_create(i, NULL, note, KP_SNAPSHOT_AUTO, NULL, err);
+	if (!r)
+		r = kp_snapshot_restore(i, name, err);
+	kp_snapshot_prune(i);
+	return r;
+}
+
+static const struct {
+	const char *name;
+	size_t min, max; /* words after the instance */
+	bool locks;
+} actions[] = {{"create", 0, 1, true}, {"list", 0, 0, false}, {"restore", 1, 1, true}, {"rm", 1, 1, true}, {"diff", 1, 2, false}};
+
+int kp_cmd_snapshot(const struct kp_args *args, struct kp_err *err)
+{
+	const char *const *words = args->operands + 2;
+	const char *action = args->operands[0];
+	bool json = kp_args_has(args, "json");
+	kp_autofree char *name = NULL;
+	auto_instance *i = NULL;
+	size_t n = args->operand_count - 2, k = 0;
+	int r;
+
+	while (k < KP_ARRAY_LEN(actions) && strcmp(actions[k].name, action) != 0)
+		k++;
+	if (k == KP_ARRAY_LEN(actions))
+		return kp_fail(err, EINVAL, "snapshot: '%s': not create, list, restore, rm or diff", action);
+	if (n < actions[k].min || n > actions[k].max) {
+		(void)kp_fail(err, EINVAL, "snapshot %s: %s", action, n < actions[k].min ? "no snapshot named" : "too many names");
+		return kp_hint(err, "kapsel snapshot list %s", args->operands[1]);
+	}
+	r = open_locked(args->operands[1], actions[k].locks, &i, err);
+	if (r < 0)
+		return r;
+	if (!strcmp(action, "list"))
+		r = list(i, json, err);
+	else if (!strcmp(action, "create"))
+		r = kp_snapshot_create(i, n ? words[0] : NULL, kp_args_get(args, "note"), KP_SNAPSHOT_ASKED, &name, err);
+	else if (!strcmp(action, "restore"))
+		r = restore(i, words[0], err);
+	else if (!strcmp(action, "rm"))
+		r = kp_snapshot_remove(i, words[0], err);
+	else
+		r = diff(i, words[0], n > 1 ? words[1] : NULL, json, err);
+	if (!r && name)
+		puts(name);
+	return r < 0 ? r : kp_flush(err);
+}
+
+/* "90s", "10m", "2h", "3d", "@SECONDS", "2026-01-31", "2026-01-31 18:30[:15]". */
+static int parse_time(const char *text, time_t *ret, struct kp_err *err)
+{
+	static const char *const forms[] = {"%Y-%m-%d %H:%M:%S", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M", "%Y-%m-%d"};
+	static const struct {
+		char unit;
+		long seconds;
+	} units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+	char *end;
+	long n = strtol(text + (text[0] == '@'), &end, 10);
+
+	if (text[0] == '@' && end > text + 1 && !*end) {
+		*ret = n;
+		return 0;
+	}
+	for (size_t i = 0; i < KP_ARRAY_LEN(units); i++)
+		if (end > text && n >= 0 && n < 100000000 && end[0] == units[i].unit && !end[1]) {
+			*ret = time(NULL) - n * units[i].seconds;
+			return 0;
+		}
+	for (size_t i = 0; i < KP_ARRAY_LEN(forms); i++) {
+		struct tm tm = {.tm_isdst = -1};
+
+		end = strptime(text, forms[i], &tm);
+		if (end && !*end) {
+			*ret = mktime(&tm);
+			return 0;
+		}
+	}
+	(void)kp_fail(err, EINVAL, "--since: '%s': not a time", text);
+	return kp_hint(err, "as 10m, 2h, 3d, '2026-01-31 18:30' or @SECONDS");
+}
+
+int kp_cmd_undo(const struct kp_args *args, struct kp_err *err)
+{
+	const char *since = kp_args_get(args, "since");
+	struct kp_snapshots kp_autosnapshots all = {0};
+	const struct kp_snapshot *to = NULL;
+	auto_instance *i = NULL;
+	time_t from = 0;
+	int r = since ? parse_time(since, &from, err) : 0;
+
+	if (!r)
+		r = open_locked(args->operands[0], true, &i, err);
+	if (!r)
+		r = kp_snapshot_list(i, false, &all, err);
+	if (r < 0)
+		return r;
+	/* The state before the last step; with a time, before the first since then. */
+	for (size_t k = all.count; k-- > 0 && (!to || since);)
+		if (all.items[k].kind == KP_SNAPSHOT_AUTO && (!since || all.items[k].created.tv_sec >= from))
+			to = &all.items[k];
+	if (!to) {
+		(void)kp_fail(err, ENOENT, "%s: nothing to undo%s", i->name, since ? " since then" : "");
+		return kp_hint(err, "kapsel snapshot list %s; snapshot restore goes to any of them", i->name);
+	}
+	{
+		kp_autofree char *note = kp_asprintf("before undo to %s", to->name);
+
+		r = kp_snapshot_create(i, NULL, note, KP_SNAPSHOT_UNDO, NULL, err);
+	}
+	if (!r)
+		r = kp_snapshot_restore(i, to->name, err);
+	for (size_t k = 0; k < all.count && !r; k++)
+		if (all.items[k].kind == KP_SNAPSHOT_AUTO && &all.items[k] >= to)
+			r = kp_snapshot_mark_undone(i, &all.items[k], err);
+	kp_snapshot_prune(i);
+	if (r < 0)
+		return r;
+	{
+		kp_autofree char *note = kp_shown(to->note);
+
+		printf("%s: as it was %s (%s)\n", i->name, *note ? note : "then", to->name);
+	}
+	return kp_flush(err);
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* New instances that begin as copies of others. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "instance/config.h"
+#include "instance/settle.h"
+#include "snapshot/internal.h"
+
+int kp_carry(int from_fd, int to_fd, enum kp_copy_kind kind, int before_fd, struct kp_err *err)
+{
+	struct dirent **names = NULL;
+	int count = scandirat(from_fd, ".", &names, NULL, NULL), r = 0;
+
+	if (count < 0)
+		return kp_fail_errno(err, errno, "instance: its directory cannot be read");
+	for (int i = 0; i < count; i++) {
+		if (!r && !kp_settle_is_local(names[i]->d_name))
+			r = kp_tree_copy(from_fd, to_fd, names[i]->d_name, kind, before_fd, err);
+		free(names[i]);
+	}
+	free(names);
+	return r;
+}
+
+void kp_let_time_pass(void)
+{
+	const struct timespec tick = {.tv_nsec = 20000000}; /* the file system's clock goes in steps of up to 10 ms */
+
+	(void)nanosleep(&tick, NULL);
+}
+
+static int fill(const struct kp_instance *from, struct kp_instance *to, struct kp_err *err)
+{
+	kp_autoclose int from_fd = open(from->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	kp_autoclose int to_fd = open(to->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int r;
+
+	if (from_fd < 0 || to_fd < 0)
+		return kp_fail_errno(err, errno, "%s: cannot be opened", from_fd < 0 ? from->dir : to->dir);
+	r = kp_carry(from_fd, to_fd, KP_TREE_CLONE, -1, err);
+	if (!r)
+		r = kp_instance_config_read(to, err);
+	if (r)
+		return r == -ENOENT && !err->code ? kp_fail(err, ENOENT, "%s: not set up yet", from->name) : r;
+	to->created = (long long)time(NULL);
+	return kp_instance_config_write(to, err);
+}
+
+int kp_clone_create(const struct kp_instance *i, const char *name, struct kp_err *err)
+{
+	kp_autofree char *base = NULL, *final = NULL, *dir = NULL;
+	struct kp_instance to = {.name = (char *)(uintptr_t)name, .lock_fd = -1};
+	int r;
+
+	if (!kp_instance_name_ok(name))
+		return kp_fail(err, EINVAL, "%s: not an instance name: letters, digits and . _ - are", name);
+	r = kp_instance_base(&base, err);
+	if (r < 0)
+		return r;
+	final = kp_asprintf("%s/%s", base, name);
+	dir = kp_asprintf("%s/" KP_INSTANCE_UNBORN "XXXXXX", base);
+	if (access(final, F_OK) == 0)
+		return kp_fail(err, EEXIST, "%s: there is an instance of that name", name);
+	if (!mkdtemp(dir))
+		return kp_fail_errno(err, errno, "%s: cannot be made", dir);
+	to.dir = dir;
+	r = kp_instance_lock(&to);
+	r = r < 0 ? kp_fail_errno(err, -r, "%s: cannot be locked", dir) : fill(i, &to, err);
+	if (!r && renameat2(AT_FDCWD, dir, AT_FDCWD, final, RENAME_NOREPLACE) < 0)
+		r = errno == EEXIST ? kp_fail(err, EEXIST, "%s: there is an instance of that name", name)
+				    : kp_fail_errno(err, errno, "%s: cannot be made", final);
+	if (r < 0)
+		(void)kp_remove_tree(AT_FDCWD, dir);
+	(void)kp_close(to.lock_fd);
+	free(to.image);
+	free(to.digest);
+	kp_words_free(&to.modes);
+	kp_words_free(&to.layers);
+	return r;
+}

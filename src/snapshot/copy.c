@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Copies trees of an instance, one directory of each side open at a time. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/stat.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+#include <uthash.h>
+
+#include "snapshot/copy.h"
+#include "vfs/record.h"
+
+struct name { /* the first name of a source file that has more */
+	ino_t ino;
+	char *path;
+	UT_hash_handle hh;
+};
+
+struct copy {
+	int from_fd, to_fd, before_fd; /* roots */
+	enum kp_copy_kind kind;
+	char **dirs; /* below the roots; those to come, then all again from the end: their times are set last */
+	size_t dir_count, dir_room;
+	struct name *names;
+	char *names_buf, *value_buf;
+	struct kp_err *err;
+};
+
+struct place { /* a directory on each side */
+	int from, to, before;
+	const char *path; /* "" is the root */
+};
+
+static char *below(const char *dir, const char *name)
+{
+	return *dir ? kp_asprintf("%s/%s", dir, name) : kp_strdup(name);
+}
+
+static void add_dir(struct copy *c, char *path)
+{
+	if (c->dir_count == c->dir_room) {
+		c->dir_room = c->dir_room ? 2 * c->dir_room : 64;
+		c->dirs = kp_realloc(c->dirs, c->dir_room * sizeof(*c->dirs));
+	}
+	c->dirs[c->dir_count++] = path;
+}
+
+static int copy_attributes(struct copy *c, int from, int to)
+{
+	ssize_t len = flistxattr(from, c->names_buf, XATTR_LIST_MAX);
+	bool since = false;
+	struct statx x;
+
+	if (len < 0)
+		return errno == EOPNOTSUPP ? 0 : -errno;
+	for (ssize_t at = 0; at < len; at += (ssize_t)strlen(c->names_buf + at) + 1) {
+		const char *name = c->names_buf + at;
+		ssize_t size;
+
+		if (strncmp(name, "user.", 5) != 0 || !strcmp(name, KP_SOURCE_XATTR))
+			continue;
+		since |= !strcmp(name, KP_SINCE_XATTR);
+		size = fgetxattr(from, name, c->value_buf, XATTR_SIZE_MAX);
+		if (size < 0 || fsetxattr(to, name, c->value_buf, (size_t)size, 0) < 0)
+			return -errno;
+	}
+	/* The birth time stays behind: it is what tells whether the host changed since. */
+	if (!since && statx(from, "", AT_EMPTY_PATH, STATX_BTIME, &x) == 0 && x.stx_mask & STATX_BTIME) {
+		struct kp_since s = {.sec = x.stx_btime.tv_sec, .nsec = x.stx_btime.tv_nsec};
+
+		(void)fsetxattr(to, KP_SINCE_XATTR, &s, sizeof(s), 0);
+	}
+	return 0;
+}
+
+/* Everything but the content, times last. */
+static int copy_inode(struct copy *c, int from, int to)
+{
+	struct timespec ts[2];
+	struct stat st;
+	int r;
+
+	if (fstat(from, &st) < 0)
+		return -errno;
+	r = copy_attributes(c, from, to);
+	if (!r && geteuid() == 0 && fchown(to, st.st_uid, st.st_gid) < 0)
+		r = -errno;
+	ts[0] = st.st_atim;
+	ts[1] = st.st_mtim;
+	if (!r && (fchmod(to, st.st_mode & 07777) < 0 || futimens(to, ts) < 0))
+		r = -errno;
+	return r;
+}
+
+/* In the snapshot's file: which live one it is equal to. The next snapshot may take it again. */
+static void note_source(int live, int snapshot)
+{
+	struct kp_copied s = {0};
+	struct stat st;
+
+	if (fstat(live, &st) < 0)
+		return;
+	s = (struct kp_copied){.ino = st.st_ino, .sec = st.st_ctim.tv_sec, .nsec = (uint32_t)st.st_ctim.tv_nsec};
+	(void)fsetxattr(snapshot, KP_SOURCE_XATTR, &s, sizeof(s), 0);
+}
+
+/* The snapshot before has this very file, as it is now: 1 when the copy is a link to that. */
+static int share(const struct place *p, const char *name, const struct stat *st)
+{
+	kp_autoclose int fd = p->before < 0 ? -1 : openat(p->before, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct kp_copied s;
+
+	if (fd < 0 || fgetxattr(fd, KP_SOURCE_XATTR, &s, sizeof(s)) != (ssize_t)sizeof(s) || s.ino != st->st_ino ||
+	    s.sec != st->st_ctim.tv_sec || s.nsec != st->st_ctim.tv_nsec)
+		return 0;
+	return linkat(p->before, name, p->to, name, 0) == 0; /* too many links: a copy it is */
+}
+
+static int copy_file(struct copy *c, const struct place *p, const char *name, const struct stat *st)
+{
+	struct name *first = NULL;
+	kp_autoclose int in = -1, out = -1;
+	int r;
+
+	if (st->st_nlink > 1) /* of a snapshot's files also because other snapshots have them */
+		HASH_FIND(hh, c->names, &st->st_ino, sizeof(st->st_ino), first);
+	if (first)
+		return linkat(c->to_fd, first->path, p->to, name, 0) < 0 ? -errno : 0;
+	if (st->st_nlink > 1) {
+		first = kp_calloc(1, sizeof(*first));
+		first->ino = st->st_ino;
+		first->path = below(p->path, name);
+		HASH_ADD(hh, c->names, ino, sizeof(first->ino), first);
+	}
+	if (c->kind == KP_TREE_FREEZE && share(p, name, st))
+		return 0;
+	in = openat(p->from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (in < 0)
+		return -errno;
+	out = openat(p->to, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (out < 0)
+		return -errno;
+	r = kp_copy_data(in, out, UINT64_MAX);
+	if (!r)
+		r = copy_inode(c, in, out);
+	if (!r && c->kind == KP_TREE_FREEZE)
+		note_source(in, out);
+	else if (!r && c->kind == KP_TREE_RESTORE)
+		note_source(out, in);
+	return r;
+}
+
+static int copy_link(const struct place *p, const char *name)
+{
+	char target[PATH_MAX];
+	ssize_t len = readlinkat(p->from, name, target, sizeof(target) - 1);
+
+	if (len < 0)
+		return -errno;
+	target[len] = '\0';
+	return symlinkat(target, p->to, name) < 0 ? -errno : 0;
+}
+
+static int copy_entry(struct copy *c, const struct place *p, const char *name)
+{
+	struct timespec ts[2];
+	struct stat st;
+	int r = 0;
+
+	if (fstatat(p->from, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	if (S_ISREG(st.st_mode))
+		return copy_file(c, p, name, &st);
+	if (S_ISDIR(st.st_mode)) {
+		if (mkdirat(p->to, name, 0700) < 0)
+			return -errno;
+		add_dir(c, below(p->path, name));
+		return 0;
+	}
+	if (S_ISLNK(st.st_mode))
+		r = copy_link(p, name);
+	else if (kp_is_whiteout(&st) || S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode))
+		r = mknodat(p->to, name, st.st_mode & (S_IFMT | 07777), st.st_rdev) < 0 ? -errno : 0;
+	else
+		return -EPERM; /* a device: nothing that an instance can have */
+	ts[0] = st.st_atim;
+	ts[1] = st.st_mtim;
+	if (!r && !S_ISLNK(st.st_mode) && fchmodat(p->to, name, st.st_mode & 07777, 0) < 0)
+		r = -errno;
+	if (!r && geteuid() == 0 && fchownat(p->to, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+		r = -errno;
+	if (!r && utimensat(p->to, name, ts, AT_SYMLINK_NOFOLLOW) < 0)
+		r = -errno;
+	return r;
+}
+
+static int copy_dir(struct copy *c, const char *path)
+{
+	const char *rel = *path ? path : ".";
+	kp_autoclose int from = kp_open_beneath(c->from_fd, rel, O_RDONLY | O_DIRECTORY, 0);
+	kp_autoclose int to = kp_open_beneath(c->to_fd, rel, O_RDONLY | O_DIRECTORY, 0);
+	kp_autoclose int before = c->before_fd < 0 ? -1 : kp_open_beneath(c->before_fd, rel, O_RDONLY | O_DIRECTORY, 0);
+	struct place p = {from, to, before, path};
+	struct dirent **names = NULL;
+	int count = from < 0 || to < 0 ? -1 : scandirat(from, ".", &names, NULL, NULL), r = 0;
+
+	if (count < 0)
+		return kp_fail_errno(c->err, errno, "%s: cannot be copied", path);
+	for (int i = 0; i < count; i++) {
+		const char *name = names[i]->d_name;
+
+		if (!r && strcmp(name, ".") && strcmp(name, "..")) {
+			r = copy_entry(c, &p, name);
+			if (r < 0)
+				(void)kp_fail_errno(c->err, -r, "%s/%s: cannot be copied", path, name);
+		}
+		free(names[i]);
+	}
+	free(names);
+	return r;
+}
+
+static int finish_dir(struct copy *c, const char *path)
+{
+	kp_autoclose int from = kp_open_beneath(c->from_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	kp_autoclose int to = kp_open_beneath(c->to_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	int r = from < 0 || to < 0 ? -errno : copy_inode(c, from, to);
+
+	return r < 0 ? kp_fail_errno(c->err, -r, "%s: cannot be copied", path) : 0;
+}
+
+int kp_tree_copy(int dirfd, int to_dirfd, const char *name, enum kp_copy_kind kind, int before_fd, struct kp_err *err)
+{
+	struct copy c = {.from_fd = dirfd, .to_fd = to_dirfd, .before_fd = before_fd, .kind = kind, .err = err,
+			 .names_buf = kp_calloc(1, XATTR_LIST_MAX), .value_buf = kp_calloc(1, XATTR_SIZE_MAX)};
+	struct place root = {dirfd, to_dirfd, before_fd, ""};
+	struct name *n, *next;
+	int r = copy_entry(&c, &root, name);
+
+	if (r < 0)
+		(void)kp_fail_errno(err, -r, "%s: cannot be copied", name);
+	for (size_t i = 0; i < c.dir_count && !r; i++)
+		r = copy_dir(&c, c.dirs[i]);
+	for (size_t i = c.dir_count; i-- > 0;) {
+		if (!r)
+			r = finish_dir(&c, c.dirs[i]);
+		free(c.dirs[i]);
+	}
+	free(c.dirs);
+	HASH_ITER (hh, c.names, n, next) {
+		HASH_DEL(c.names, n);
+		free(n->path);
+		free(n);
+	}
+	free(c.names_buf);
+	free(c.value_buf);
+	return r;
+}

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Snapshots: making, listing, removing, going back. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "instance/settle.h"
+#include "snapshot/internal.h"
+
+#define ABOUT_MAX 65536
+
+/* instances/NAME/snapshots, opened; made when missing. */
+static int open_all(const struct kp_instance *i, bool make, struct kp_err *err)
+{
+	kp_autofree char *path = kp_asprintf("%s/snapshots", i->dir);
+	int fd;
+
+	if (make && mkdir(path, 0700) < 0 && errno != EEXIST)
+		return kp_fail_errno(err, errno, "%s: cannot be made", path);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return !make && errno == ENOENT ? -ENOENT : kp_fail_errno(err, errno, "%s: cannot be opened", path);
+	return fd;
+}
+
+/* "1 SECONDS NANOSECONDS KIND\nNOTE" */
+static int write_about(int fd, const struct kp_snapshot *s, struct kp_err *err)
+{
+	struct kp_buf kp_autobuf b = {0};
+	int r;
+
+	kp_buf_printf(&b, "1 %lld %ld %c\n%s", (long long)s->created.tv_sec, s->created.tv_nsec, (char)s->kind, s->note);
+	r = kp_write_file_atomic(fd, "about", b.data, KP_MIN(b.len, (size_t)ABOUT_MAX), 0600);
+	return r < 0 ? kp_fail_errno(err, -r, "%s: cannot be described", s->name) : 0;
+}
+
+static int read_about(int fd, struct kp_snapshot *s)
+{
+	kp_autofree char *text = NULL;
+	long long format, sec;
+	int at = 0, r = kp_read_file(fd, "about", ABOUT_MAX, &text, NULL);
+	long nsec;
+	char kind;
+
+	if (r < 0)
+		return r;
+	if (sscanf(text, "%lld %lld %ld %c%n", &format, &sec, &nsec, &kind, &at) != 4 || format != 1 || text[at] != '\n')
+		return -EPROTO;
+	s->created = (struct timespec){.tv_sec = sec, .tv_nsec = nsec};
+	s->kind = (enum kp_snapshot_kind)kind;
+	s->note = kp_strdup(text + at + 1);
+	return 0;
+}
+
+static void count_bytes(int dirfd, const char *name, struct kp_snapshot *s)
+{
+	char **todo = kp_calloc(1, sizeof(*todo));
+	size_t count = 1;
+
+	todo[0] = kp_strdup(name);
+	while (count) {
+		kp_autofree char *path = todo[--count];
+		kp_autoclose int fd = kp_open_beneath(dirfd, path, O_RDONLY | O_DIRECTORY, 0);
+		struct dirent **names = NULL;
+		int n = fd < 0 ? 0 : scandirat(fd, ".", &names, NULL, NULL);
+
+		for (int i = 0; i < n; i++) {
+			const char *child = names[i]->d_name;
+			struct stat st;
+
+			if (strcmp(child, ".") && strcmp(child, "..") && fstatat(fd, child, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+				s->bytes += (uint64_t)st.st_blocks * 512;
+				if (S_ISDIR(st.st_mode) || st.st_nlink == 1)
+					s->own += (uint64_t)st.st_blocks * 512;
+				if (S_ISDIR(st.st_mode)) {
+					todo = kp_realloc(todo, (count + 1) * sizeof(*todo));
+					todo[count++] = kp_asprintf("%s/%s", path, child);
+				}
+			}
+			free(names[i]);
+		}
+		free(names);
+	}
+	free(todo);
+}
+
+static int by_time(const void *a, const void *b)
+{
+	const struct kp_snapshot *x = a, *y = b;
+
+	if (x->created.tv_sec != y->created.tv_sec)
+		return x->created.tv_sec < y->created.tv_sec ? -1 : 1;
+	return x->created.tv_nsec < y->created.tv_nsec ? -1 : x->created.tv_nsec > y->created.tv_nsec;
+}
+
+int kp_snapshot_list(const struct kp_instance *i, bool sizes, struct kp_snapshots *ret, struct kp_err *err)
+{
+	kp_autoclose int fd = open_all(i, false, err);
+	struct dirent **names = NULL;
+	int count;
+
+	*ret = (struct kp_snapshots){0};
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	count = scandirat(fd, ".", &names, NULL, NULL);
+	for (int k = 0; k < count; k++) {
+		struct kp_snapshot s = {0};
+		kp_autoclose int one = kp_instance_name_ok(names[k]->d_name)
+					       ? openat(fd, names[k]->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+
+		if (one >= 0 && !read_about(one, &s)) {
+			s.name = kp_strdup(names[k]->d_name);
+			if (sizes)
+				count_bytes(one, "files", &s);
+			ret->items = kp_realloc(ret->items, (ret->count + 1) * sizeof(s));
+			ret->items[ret->count++] = s;
+		}
+		free(names[k]);
+	}
+	free(names);
+	if (ret->count)
+		qsort(ret->items, ret->count, sizeof(*ret->items), by_time);
+	return 0;
+}
+
+void kp_snapshots_free(struct kp_snapshots *s)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		free(s->items[i].name);
+		free(s->items[i].note);
+	}
+	free(s->items);
+	*s = (struct kp_snapshots){0};
+}
+
+const struct kp_snapshot *kp_snapshots_find(const struct kp_snapshots *s, const char *name)
+{
+	for (size_t i = 0; i < s->count; i++)
+		if (!strcmp(s->items[i].name, name))
+			return &s->items[i];
+	return NULL;
+}
+
+static char *name_from_time(int all_fd, enum kp_snapshot_kind kind, time_t now)
+{
+	const char *head = kind == KP_SNAPSHOT_AUTO ? "auto-" : kind == KP_SNAPSHOT_UNDO ? "undo-" : "";
+	char text[32];
+	struct tm tm;
+	char *name;
+
+	(void)strftime(text, sizeof(text), "%Y%m%d-%H%M%S", localtime_r(&now, &tm));
+	name = kp_asprintf("%s%s", head, text);
+	for (int i = 2; faccessat(all_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0; i++) {
+		free(name);
+		name = kp_asprintf("%s%s-%d", head, text, i);
+	}
+	return name;
+}
+
+static int fill(const struct kp_instance *i, int all_fd, const char *temp, const struct kp_snapshot *s, const struct kp_snapshot *before,
+		struct kp_err *err)
+{
+	kp_autofree char *files = kp_asprintf("%s/files", temp);
+	kp_autofree char *old = before ? kp_asprintf("%s/files", before->name) : NULL;
+	kp_autoclose int from = open(i->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), to = -1, at = -1, before_fd = -1;
+	int r;
+
+	if (mkdirat(all_fd, temp, 0700) < 0 || mkdirat(all_fd, files, 0700) < 0)
+		return kp_fail_errno(err, errno, "%s/snapshots/%s: cannot be made", i->dir, temp);
+	at = openat(all_fd, temp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	to = openat(all_fd, files, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (old)
+		before_fd = openat(all_fd, old, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (from < 0 || at < 0 || to < 0)
+		return kp_fail_errno(err, errno, "%s: cannot be opened", i->dir);
+	r = kp_carry(from, to, KP_TREE_FREEZE, before_fd, err);
+	return r < 0 ? r : write_about(at, s, err);
+}
+
+int kp_snapshot_create(const struct kp_instance *i, const char *name, const char *note, enum kp_snapshot_kind kind, char **ret_name,
+		       struct kp_err *err)
+{
+	kp_autoclose int fd = open_all(i, true, err);
+	struct kp_snapshots kp_autosnapshots all = {0};
+	struct kp_snapshot s = {.kind = kind, .note = (char *)(uintptr_t)(note ? note : "")};
+	kp_autofree char *own = NULL, *temp = NULL;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (name && !kp_instance_name_ok(name))
+		return kp_fail(err, EINVAL, "%s: not a snapshot's name: letters, digits and . _ - are", name);
+	if (strlen(s.note) > ABOUT_MAX / 2)
+		return kp_fail(err, E2BIG, "--note: longer than %d bytes", ABOUT_MAX / 2);
+	(void)clock_gettime(CLOCK_REALTIME, &s.created);
+	own = name ? kp_strdup(name) : name_from_time(fd, kind, s.created.tv_sec);
+	s.name = own;
+	temp = kp_asprintf(".new-%s", own);
+	r = kp_snapshot_list(i, false, &all, err);
+	if (!r && kp_snapshots_find(&all, own)) {
+		(void)kp_fail(err, EEXIST, "%s: %s has a snapshot of that name", own, i->name);
+		return kp_hint(err, "kapsel snapshot rm %s %s", i->name, own);
+	}
+	if (!r)
+		r = fill(i, fd, temp, &s, all.count ? &all.items[all.count - 1] : NULL, err);
+	if (!r && renameat(fd, temp, fd, own) < 0)
+		r = kp_fail_errno(err, errno, "%s/snapshots/%s: cannot be made", i->dir, own);
+	if (r < 0) {
+		(void)kp_remove_tree(fd, temp);
+		return r;
+	}
+	kp_let_time_pass();
+	if (ret_name)
+		*ret_name = kp_take_ptr(own);
+	return 0;
+}
+
+static int no_such(const struct kp_instance *i, const char *name, struct kp_err *err)
+{
+	(void)kp_fail(err, ENOENT, "%s: %s has no snapshot of that name", name, i->name);
+	return kp_hint(err, "kapsel snapshot list %s", i->name);
+}
+
+int kp_snapshot_remove(const struct kp_instance *i, const char *name, struct kp_err *err)
+{
+	kp_autoclose int fd = open_all(i, false, err);
+	kp_autofree char *gone = kp_asprintf(".gone-%s", name);
+	int r;
+
+	if (fd == -ENOENT || !kp_instance_name_ok(name))
+		return no_such(i, name, err);
+	if (fd < 0)
+		return fd;
+	if (renameat(fd, name, fd, gone) < 0)
+		return errno == ENOENT ? no_such(i, name, err) : kp_fail_errno(err, errno, "%s: cannot be removed", name);
+	r = kp_remove_tree(fd, gone);
+	return r < 0 ? kp_fail_errno(err, -r, "%s: cannot be removed", name) : 0;
+}
+
+void kp_snapshot_prune(const struct kp_instance *i)
+{
+	struct kp_snapshots kp_autosnapshots all = {0};
+	size_t kept = 0;
+
+	if (kp_snapshot_list(i, false, &all, NULL) < 0)
+		return;
+	for (size_t k = all.count; k-- > 0;)
+		if (all.items[k].kind != KP_SNAPSHOT_ASKED && ++kept > KP_SNAPSHOT_AUTO_MAX)
+			(void)kp_snapshot_remove(i, all.items[k].name, NULL);
+}
+
+int kp_snapshot_open(const struct kp_instance *i, const char *name, struct kp_err *err)
+{
+	kp_autoclose int fd = open_all(i, false, err);
+	kp_autofree char *files = kp_asprintf("%s/files", name);
+	int at;
+
+	if (fd == -ENOENT || !kp_instance_name_ok(name))
+		return no_such(i, name, err);
+	if (fd < 0)
+		return fd;
+	at = kp_open_beneath(fd, files, O_RDONLY | O_DIRECTORY, 0);
+	if (at < 0)
+		return errno == ENOENT ? no_such(i, name, err) : kp_fail_errno(err, errno, "%s: cannot be opened", name);
+	return at;
+}
+
+int kp_snapshot_mark_undone(const struct kp_instance *i, const struct kp_snapshot *s, struct kp_err *err)
+{
+	kp_autofree char *path = kp_asprintf("%s/snapshots/%s", i->dir, s->name);
+	kp_autoclose int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct kp_snapshot now = *s;
+
+	now.kind = KP_SNAPSHOT_UNDONE;
+	return fd < 0 ? kp_fail_errno(err, errno, "%s: cannot be opened", path) : write_about(fd, &now, err);
+}
+
+/* Names of what the new state has, each with its NUL: what else the instance has then goes. */
+static int write_items(int at, int files, struct kp_err *err)
+{
+	struct kp_buf kp_autobuf b = {0};
+	struct dirent **names = NULL;
+	int count = scandirat(files, ".", &names, NULL, NULL), r;
+
+	for (int k = 0; k < count; k++) {
+		if (names[k]->d_name[0] != '.')
+			kp_buf_add(&b, names[k]->d_name, strlen(names[k]->d_name) + 1);
+		free(names[k]);
+	}
+	free(names);
+	r = count < 0 ? -EIO : kp_write_file_atomic(at, "items", b.data ? b.data : "", b.len, 0600);
+	return r < 0 ? kp_fail_errno(err, -r, "restore: cannot be prepared") : 0;
+}
+
+int kp_snapshot_restore(const struct kp_instance *i, const char *name, struct kp_err *err)
+{
+	kp_autoclose int from = kp_snapshot_open(i, name, err);
+	kp_autoclose int dir = open(i->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), at = -1, files = -1;
+	int r;
+
+	if (from < 0)
+		return from;
+	(void)kp_remove_tree(dir, KP_SETTLE_NEW);
+	if (mkdirat(dir, KP_SETTLE_NEW, 0700) < 0 || mkdirat(dir, KP_SETTLE_NEW "/files", 0700) < 0)
+		return kp_fail_errno(err, errno, "%s/" KP_SETTLE_NEW ": cannot be made", i->dir);
+	at = openat(dir, KP_SETTLE_NEW, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	files = openat(dir, KP_SETTLE_NEW "/files", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (at < 0 || files < 0)
+		return kp_fail_errno(err, errno, "%s/" KP_SETTLE_NEW ": cannot be opened", i->dir);
+	r = kp_carry(from, files, KP_TREE_RESTORE, -1, err);
+	if (!r)
+		r = write_items(at, files, err);
+	/* On disk before it counts. */
+	if (!r && syncfs(dir) < 0)
+		r = kp_fail_errno(err, errno, "%s: cannot be written", i->dir);
+	if (!r && renameat(dir, KP_SETTLE_NEW, dir, KP_SETTLE_RESTORING) < 0)
+		r = kp_fail_errno(err, errno, "%s: cannot be restored", i->name);
+	if (r < 0) {
+		(void)kp_remove_tree(dir, KP_SETTLE_NEW);
+		return r;
+	}
+	r = kp_settle(i->dir);
+	kp_let_time_pass();
+	return r < 0 ? kp_fail_errno(err, -r, "%s: the restored state cannot be put in place", i->name) : 0;
+}

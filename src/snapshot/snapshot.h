@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Whole copies of an instance: snapshots in instances/NAME/snapshots, and other instances. All that is in its directory is carried but
+ * what belongs to the place (kp_settle_is_local). The instance is locked by the caller. Each appears, or replaces the instance, in one step.
+ */
+#ifndef KAPSEL_SNAPSHOT_SNAPSHOT_H
+#define KAPSEL_SNAPSHOT_SNAPSHOT_H
+
+#include "instance/instance.h"
+
+/* Why it was made. */
+enum kp_snapshot_kind {
+	KP_SNAPSHOT_ASKED = 'm', /* by the user */
+	KP_SNAPSHOT_AUTO = 'a',	 /* before commit, discard or restore: what `undo` goes back to */
+	KP_SNAPSHOT_UNDO = 'u',	 /* before an undo */
+	KP_SNAPSHOT_UNDONE = 'd', /* an automatic one that an undo has gone back to */
+};
+#define KP_SNAPSHOT_AUTO_MAX 10 /* so many that were not asked for are kept */
+
+struct kp_snapshot {
+	char *name, *note;
+	enum kp_snapshot_kind kind;
+	struct timespec created;
+	uint64_t bytes, own; /* on disk: all of it; what no other snapshot shares */
+};
+
+struct kp_snapshots {
+	struct kp_snapshot *items; /* oldest first */
+	size_t count;
+};
+
+/* name NULL: made from the time. The name is returned (allocated; may be NULL). */
+int kp_snapshot_create(const struct kp_instance *i, const char *name, const char *note, enum kp_snapshot_kind kind, char **ret_name,
+		       struct kp_err *err);
+/* sizes: count what is on disk, too. Needs no lock. */
+int kp_snapshot_list(const struct kp_instance *i, bool sizes, struct kp_snapshots *ret, struct kp_err *err);
+void kp_snapshots_free(struct kp_snapshots *s);
+#define kp_autosnapshots __attribute__((cleanup(kp_snapshots_free)))
+const struct kp_snapshot *kp_snapshots_find(const struct kp_snapshots *s, const char *name);
+/* The instance becomes what it was. */
+int kp_snapshot_restore(const struct kp_instance *i, const char *name, struct kp_err *err);
+int kp_snapshot_remove(const struct kp_instance *i, const char *name, struct kp_err *err);
+/* Those that nobody asked for do not pile up: the newest KP_SNAPSHOT_AUTO_MAX stay. */
+void kp_snapshot_prune(const struct kp_instance *i);
+/* It is no longer what `undo` goes back to. */
+int kp_snapshot_mark_undone(const struct kp_instance *i, const struct kp_snapshot *s, struct kp_err *err);
+/* Descriptor of the directory that holds its files (upper/, config.yaml, ...), or -errno with err. */
+int kp_snapshot_open(const struct kp_instance *i, const char *name, struct kp_err *err);
+
+/* A new instance that is what i is. -EEXIST with err where there is one of that name. */
+int kp_clone_create(const struct kp_instance *i, const char *name, struct kp_err *err);
+
+#endif
