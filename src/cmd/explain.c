@@ -71,6 +71,8 @@ static int view_open(struct view *w, const struct kp_args *args, struct kp_err *
 		(void)kp_instance_open(what, &plan->instance, NULL);
 	r = kp_plan_open_image(plan, plan->instance ? plan->instance->image : what, err);
 	if (!r)
+		r = kp_plan_profile(plan, kp_args_get(args, "profile"), NULL, NULL, 0, err);
+	if (!r)
 		r = kp_plan_layers(plan, layers, layer_count, err);
 	if (!r)
 		r = kp_plan_modes(plan, modes, mode_count, err);
@@ -138,7 +140,7 @@ static void print_rule(const struct kp_explained *x)
 	if (x->node.self.bind)
 		printf("  bind       of the host's in the place of all layers%s\n", x->node.self.bind->read_only ? ", read-only" : "");
 	else if (r)
-		printf("  mode       %s, by the rule for %s\n", kp_mode_names[r->mode], at);
+		printf("  mode       %s, by the rule for %s%s\n", kp_mode_names[r->mode], r->guest[1] || !r->dots ? at : "", r->dots ? "/.*" : "");
 	else
 		printf("  mode       full: no rule shows the host here\n");
 	if (x->node.origin == KP_ABSENT && (!r || r->mode == KP_MODE_FULL) && access(x->node.guest.s, F_OK) == 0)

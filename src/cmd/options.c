@@ -16,7 +16,7 @@ static const struct kp_option run_options[] = {
 	{"trace",     0,  "FILE",              0,              "write one decoded line per system call to FILE"},
 	{"quiet",    'q', NULL,                0,              "print no advice"},
 	{"level",     0,  "portable|strict",   KP_OPT_LATER,   "confinement level"},
-	{"profile",   0,  "NAME|FILE",         KP_OPT_LATER,   "confinement profile"},
+	{"profile",  'p', "NAME|FILE",         0,              "what the program is granted (docs/PROFILES.md): portable (default), isolated, untrusted, server, desktop, or yours"},
 	{"net",       0,  "MODE",              KP_OPT_LATER,   "network access"},
 	{"publish",   0,  "HOST:GUEST",        KP_OPT_LATER | KP_OPT_REPEAT, "forward a port"},
 	{"limit",     0,  "KEY=VALUE",         KP_OPT_LATER | KP_OPT_REPEAT, "resource limit"},
@@ -88,6 +88,7 @@ static const struct kp_option pack_options[] = {
 static const struct kp_option explain_options[] = {
 	{"mode",      0,  "PATH=MODE",         KP_OPT_REPEAT,  "as for run"},
 	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT,  "as for run"},
+	{"profile",  'p', "NAME|FILE",         0,              "as for run"},
 	{0}
 };
 

@@ -27,6 +27,7 @@ struct kp_rule {
 	const char *guest; /* absolute guest path, normalised */
 	const char *host;  /* absolute host path that is shown there, symlinks resolved as far as it exists */
 	enum kp_mode mode;
+	bool dots; /* for the entries of that directory whose names begin with a dot, instead of for itself */
 };
 
 struct kp_vfs_options {
@@ -38,7 +39,7 @@ struct kp_vfs_options {
 	size_t layer_count;
 	const struct kp_bind *binds;
 	size_t bind_count;
-	const struct kp_rule *rules; /* at most one a path */
+	const struct kp_rule *rules; /* at most one a path, and one with dots */
 	size_t rule_count;
 	const char *const *private_dirs; /* host directories that no rule shows, whether they exist yet or not; symlinks
 					  * resolved as far as they do */
