@@ -17,7 +17,7 @@ static const struct kp_option run_options[] = {
 	{"quiet",    'q', NULL,                0,              "print no advice"},
 	{"level",     0,  "portable|strict",   KP_OPT_LATER,   "confinement level"},
 	{"profile",  'p', "NAME|FILE",         0,              "what the program is granted (docs/PROFILES.md): portable (default), isolated, untrusted, server, desktop, or yours"},
-	{"net",       0,  "MODE",              KP_OPT_LATER,   "network access"},
+	{"net",       0,  "MODE",              0,              "network: none, loopback, host, or connect=PORT,... (the loopback, and these ports elsewhere)"},
 	{"publish",   0,  "HOST:GUEST",        KP_OPT_LATER | KP_OPT_REPEAT, "forward a port"},
 	{"limit",     0,  "KEY=VALUE",         KP_OPT_LATER | KP_OPT_REPEAT, "resource limit"},
 	{"record",    0,  NULL,                KP_OPT_LATER,   "record what the program does"},

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a run is granted: the profile, less what the manifest and the command line do without; devices and desktop as binds. */
-#include <sys/stat.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "launch/internal.h"
 #include "manifest/requests.h"
+#include "sys/table.h"
 
 static int plan_limits(struct kp_plan *plan, const char *const *limits, size_t count, struct kp_err *err)
 {
@@ -133,4 +135,66 @@ void kp_plan_desktop(struct kp_plan *plan)
 		bind_runtime(plan, "pulse/native");
 		bind_runtime(plan, "pipewire-0");
 	}
+}
+
+/* --- policy: what the engine refuses --- */
+
+/* Numbers of the system calls that the profile names. */
+static int plan_denied(struct kp_plan *plan, struct kp_err *err)
+{
+	const struct kp_strings *names = &plan->profile->syscalls;
+	struct kp_policy *p = &plan->policy;
+
+	p->deny = kp_calloc(names->count + 1, sizeof(*p->deny));
+	for (size_t i = 0; i < names->count; i++) {
+		size_t row = 0;
+
+		while (row < kp_row_count && strcmp(kp_rows[row].name, names->items[i]) != 0)
+			row++;
+		if (row == kp_row_count)
+			return kp_fail(err, EINVAL, "profile %s: syscalls: '%s': there is no such call", plan->profile->name, names->items[i]);
+		if (kp_rows[row].nr_x86_64 >= 0)
+			p->deny[p->deny_count++] = kp_rows[row].nr_x86_64;
+	}
+	return 0;
+}
+
+/* The granted servers' names that are no files. */
+static void plan_abstract(struct kp_plan *plan)
+{
+	const char *display = getenv("DISPLAY"), *bus = getenv("DBUS_SESSION_BUS_ADDRESS");
+
+	if (plan->desktop & KP_DESKTOP_X11 && display && display[0] == ':')
+		plan->policy.abstract[0] =
+			kp_asprintf("/tmp/.X11-unix/X%.*s", (int)strspn(display + 1, "0123456789"), display + 1);
+	if (plan->desktop & KP_DESKTOP_DBUS && bus && !strncmp(bus, "unix:abstract=", 14))
+		plan->policy.abstract[1] = kp_strndup(bus + 14, strcspn(bus + 14, ",;"));
+}
+
+/* Connecting in the guest's place takes its socket. */
+static int check_sockets(const struct kp_plan *plan, struct kp_err *err)
+{
+	kp_autoclose int self = (int)syscall(SYS_pidfd_open, getpid(), 0), copy = -1;
+
+	if (plan->net.mode != KP_NETWORK_CONNECT)
+		return 0;
+	copy = self < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, self, self, 0);
+	if (copy >= 0)
+		return 0;
+	(void)kp_fail_errno(err, errno, "network: connect=PORT needs pidfd_getfd, which is refused here");
+	return kp_hint(err, "--net none, loopback and host work without it");
+}
+
+int kp_plan_policy(struct kp_plan *plan, struct kp_err *err)
+{
+	kp_autofree char *resolv = NULL;
+	int r = plan_denied(plan, err);
+
+	if (!r)
+		r = check_sockets(plan, err);
+	plan->policy.net = plan->net;
+	plan_abstract(plan);
+	if (plan->net.mode == KP_NETWORK_CONNECT && !kp_read_file(AT_FDCWD, "/etc/resolv.conf", 1 << 20, &resolv, NULL))
+		kp_policy_read_resolvers(&plan->policy, resolv);
+	return r;
 }

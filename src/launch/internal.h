@@ -81,6 +81,8 @@ int kp_plan_profile(struct kp_plan *plan, const char *name, const char *net, con
 		    struct kp_err *err);
 /* Binds of granted devices and sockets of the desktop, into plan->binds; the plan's variables for them. */
 void kp_plan_desktop(struct kp_plan *plan);
+/* What system calls and sockets are refused, into plan->policy. */
+int kp_plan_policy(struct kp_plan *plan, struct kp_err *err);
 
 /* modes.c: the rules of profile, manifest and --mode, into plan->rules. The profile must be there, and the binds. */
 int kp_plan_modes(struct kp_plan *plan, const char *const *options, size_t count, struct kp_err *err);

@@ -9,6 +9,7 @@
 #include "instance/instance.h"
 #include "manifest/manifest.h"
 #include "profile/profile.h"
+#include "sys/policy.h"
 #include "vfs/vfs.h"
 
 /* Everything a run needs, decided before anything is started. */
@@ -22,6 +23,7 @@ struct kp_plan {
 	struct kp_net net;
 	unsigned desktop;
 	struct kp_limits limits;
+	struct kp_policy policy;
 	char *host_image; /* absolute, symlinks resolved */
 	struct kp_instance *instance;
 	bool throw_away;

@@ -243,6 +243,8 @@ int kp_plan_make(struct kp_plan *plan, const struct kp_request *q, struct kp_err
 		r = kp_plan_modes(plan, q->modes, q->mode_count, err);
 	if (!r)
 		kp_plan_desktop(plan);
+	if (!r)
+		r = kp_plan_policy(plan, err);
 	if (!r && q->trace) {
 		/* Checked here, where an error can still be told; the supervisor leaves this directory. */
 		kp_autoclose int fd = open(q->trace, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -286,6 +288,7 @@ void kp_plan_free(struct kp_plan *plan)
 	(void)kp_instance_free(plan->instance);
 	(void)kp_manifest_free(plan->manifest);
 	(void)kp_profile_free(plan->profile);
+	kp_policy_free(&plan->policy);
 	for (size_t i = 0; i < plan->under_count; i++)
 		(void)kp_image_free(plan->under[i]);
 	free(plan->under);
