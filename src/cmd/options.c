@@ -34,6 +34,12 @@ static const struct kp_option exec_options[] = {
 	{0}
 };
 
+static const struct kp_option inspect_options[] = {
+	{"profile",  'p', "NAME|FILE",         0,              "what this profile would grant it here (default: portable)"},
+	{"json",      0,  NULL,                0,              "print JSON"},
+	{0}
+};
+
 static const struct kp_option json_options[] = {
 	{"json",      0,  NULL,                0,              "print JSON"},
 	{0}
@@ -98,7 +104,7 @@ static const struct kp_option explain_options[] = {
 const struct kp_verb kp_verbs[] = {
 	/* name      function         flags min max usage                                 help                                       options */
 	{"run",      kp_cmd_run,      C, 1,  1, "[OPTIONS] IMAGE [-- CMD|@NAME ARG...]", "run the entry point, or CMD, in an instance", run_options},
-	{"inspect",  kp_cmd_inspect,  0, 1,  1, "[--json] IMAGE",                        "show what an image is and holds",            json_options},
+	{"inspect",  kp_cmd_inspect,  0, 1,  1, "[OPTIONS] IMAGE",                       "show what an image is, holds, asks for and is granted", inspect_options},
 	{"ls",       kp_cmd_ls,       0, 1,  2, "[OPTIONS] IMAGE [PATH]",                "list files of an image",                     ls_options},
 	{"cat",      kp_cmd_cat,      0, 2, -1, "IMAGE PATH...",                         "print files of an image",                    NULL},
 	{"extract",  kp_cmd_extract,  0, 1, -1, "[--force] IMAGE -C HOSTDIR [PATH...]",  "unpack an image, or parts of it",            extract_options},

@@ -77,3 +77,17 @@ void kp_limit_text(enum kp_limit which, uint64_t value, char *buf, size_t size)
 	else
 		(void)snprintf(buf, size, "%" PRIu64, value);
 }
+
+const char *kp_limit_how(enum kp_limit which)
+{
+	static const char *const how[KP_LIMIT_COUNT] = {
+		[KP_LIMIT_MEMORY] = "of each process",
+		[KP_LIMIT_PROCESSES] = "counted at each fork",
+		[KP_LIMIT_OPEN_FILES] = "of each process",
+		[KP_LIMIT_FILE_SIZE] = "of each file",
+		[KP_LIMIT_CPU_TIME] = "of each process",
+		[KP_LIMIT_DISK] = "of the instance, looked at every second",
+	};
+
+	return how[which];
+}

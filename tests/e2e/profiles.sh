@@ -97,4 +97,29 @@ run --profile isolated 'ls ~/.config 2>/dev/null; cat ~/.config/kapsel/profiles/
 expect_out end 'profiles are not shown'
 run 'cat ~/.config/kapsel/profiles/mine.yaml 2>/dev/null; echo end'
 expect_out end 'not in portable either'
+
+# --- inspect: asked for, granted ---
+sed '1a modes: {/srv/x: merged}\nrequests: {network: connect=443, desktop: [x11, dbus], devices: [/dev/dri]}' "$T/p.yaml" >"$T/r.yaml"
+try "$KAPSEL" pack --quiet "$T/r.yaml" -o "$T/r.kapsel"
+has() { # TEXT WHAT
+  if [ "$status" = 0 ] && grep -qF -- "$1" "$T/out"; then ok "inspect: $2"; else not_ok "inspect: $2" "$T/out" "$T/err"; fi
+}
+try "$KAPSEL" inspect "$T/r.kapsel"
+has 'asks for  network: connect=443' 'what it asks for'
+has "  files   $HOME: seen and changed" 'the home in portable'
+has "          $HOME/.*: seen; changes stay in the instance" 'and its dot entries'
+has '/srv/x: seen and changed' 'what it asks for and gets'
+has 'outward connections to the ports 443' 'the network, the less of both'
+has '  desktop nothing' 'no desktop in portable'
+try "$KAPSEL" inspect --profile desktop "$T/r.kapsel"
+has '  desktop x11' 'desktop: what is both asked for and granted'
+try "$KAPSEL" inspect --profile isolated "$T/r.kapsel"
+has '  network none: no sockets' 'isolated'
+has "  files   none of the host's are seen" 'isolated: no files'
+(cd / && "$KAPSEL" inspect --profile untrusted "$T/r.kapsel") >"$T/out" 2>"$T/err"
+status=$?
+has '  files   profile untrusted: $CWD is not shown' 'that it would be refused here'
+try "$KAPSEL" inspect --json --profile untrusted "$T/r.kapsel"
+has '"requests": {"network": "connect=443", "desktop": ["x11", "dbus"], "devices": ["/dev/dri"]}' 'JSON, asked for'
+has '"network": "none", "desktop": [], "devices": [], "limits": {"memory": 4294967296' 'JSON, granted'
 finish
