@@ -45,6 +45,11 @@ void kp_look_close(struct kp_look *look);
 #define kp_autolook __attribute__((cleanup(kp_look_close)))
 /* Entry of a path ("a", "/a/", "/"), symlinks not followed. 0 or -errno with err. */
 int kp_look_find(const struct kp_look *look, const char *path, struct kp_entry *ret_entry, struct kp_err *err);
+/* grants.c: what the manifest requests; and what the profile (NULL: the default) grants it here. */
+void kp_print_requests(const struct kp_manifest *m);
+int kp_print_grants(const struct kp_look *look, const char *profile, struct kp_err *err);
+void kp_json_requests(struct kp_buf *b, const struct kp_requests *r);
+int kp_json_grants(struct kp_buf *b, const struct kp_look *look, const char *profile, struct kp_err *err);
 /* text made safe to show; free it. */
 char *kp_shown(const char *text);
 /* "drwxr-xr-x" */

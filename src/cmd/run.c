@@ -51,6 +51,7 @@ static int make_and_run(const struct kp_args *args, struct kp_request *q, struct
 	kp_autofree const char **modes = kp_args_values(args, "mode", &q->mode_count);
 	kp_autofree const char **env = kp_args_values(args, "env", &q->env_count);
 	kp_autofree const char **unset = kp_args_values(args, "unset", &q->unset_count);
+	kp_autofree const char **limits = kp_args_values(args, "limit", &q->limit_count);
 	int r;
 
 	if (kp_environ_get(environ, "KAPSEL_INSTANCE"))
@@ -60,6 +61,9 @@ static int make_and_run(const struct kp_args *args, struct kp_request *q, struct
 	q->layers = layers;
 	q->env = env;
 	q->unset = unset;
+	q->limits = limits;
+	q->profile = kp_args_get(args, "profile");
+	q->net = kp_args_get(args, "net");
 	q->instance = kp_args_get(args, "instance");
 	q->throw_away = kp_args_has(args, "rm");
 	q->cwd = kp_args_get(args, "cwd");

@@ -275,6 +275,8 @@ static void give_up_fsetid(void)
 	}
 }
 
+static const struct kp_policy permissive = {.net = {.mode = KP_NETWORK_HOST}};
+
 int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_engine, struct kp_err *err)
 {
 	struct kp_engine *e = kp_calloc(1, sizeof(*e));
@@ -282,6 +284,7 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	int listener = -1, rc;
 
 	e->vfs = o->vfs;
+	e->policy = o->policy ? o->policy : &permissive;
 	e->run_dir = kp_strdup(o->run_dir);
 	e->instance = kp_strdup(o->instance ? o->instance : "");
 	e->names = kp_names_new();
@@ -350,6 +353,8 @@ struct kp_engine *kp_engine_free(struct kp_engine *e)
 		return NULL;
 	kp_spawner_stop(e);
 	stop_workers(e);
+	while (atomic_load(&e->waits)) /* their callers are gone, as they see within moments */
+		(void)usleep(1000);
 	kp_trap_free(e->trap);
 	kp_exec_free(e);
 	kp_names_free(e->names);

@@ -12,12 +12,14 @@
 #include "vfs/vfs.h"
 
 struct kp_engine;
+struct kp_policy;
 
 struct kp_engine_options {
 	struct kp_vfs *vfs;      /* outlives the engine */
 	const char *run_dir;     /* host; the exec loader is placed here as run_dir/loader (its path marks this
 	                          * run's guests in /proc/PID/exe) */
 	const char *trace_path;  /* one decoded line a call, or NULL */
+	const struct kp_policy *policy; /* what the profile refuses; outlives the engine; NULL: the network is the host's */
 	const char *instance;    /* instance name: seeds private SysV keys and the like */
 };
 

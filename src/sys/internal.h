@@ -9,6 +9,7 @@
 
 #include "kapsel/start.h"
 #include "sys/call.h"
+#include "sys/policy.h"
 
 #define KP_MAX_WORKERS 16
 
@@ -44,6 +45,8 @@ struct kp_engine {
 	pthread_mutex_t exec_lock;
 	struct kp_exec *execs;
 	struct kp_names *names;
+	const struct kp_policy *policy; /* never NULL */
+	atomic_uint waits;              /* connects that other threads wait for (net.c) */
 	struct kp_spawner *spawner;
 	FILE *trace;
 	pthread_mutex_t trace_lock;

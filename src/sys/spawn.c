@@ -34,6 +34,7 @@ struct kp_spawner {
 	int listener;
 	int error;
 	bool stop;
+	struct sock_fprog filter;
 	const struct kp_spawn *request;
 	int status_fd; /* write end of the exec report pipe */
 	pid_t pid;
@@ -174,15 +175,15 @@ static void child(const struct kp_spawn *s, int status_fd)
 
 static int install(struct kp_spawner *sp)
 {
-	struct sock_fprog prog = {.len = kp_filter_len, .filter = (struct sock_filter *)kp_filter_code};
+	const struct sock_fprog *prog = &sp->filter;
 	long fd;
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
 	fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-		     SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &prog);
+		     SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, prog);
 	if (fd < 0 && errno == EINVAL) /* before 5.19 */
-		fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &prog);
+		fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, prog);
 	if (fd < 0)
 		return -errno;
 	sp->listener = (int)fd;
@@ -221,6 +222,9 @@ int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 	if (mmap((void *)(uintptr_t)KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
 		return kp_fail_errno(err, errno, "scratch area: cannot be mapped");
+	rc = kp_policy_filter(e->policy, &sp->filter.filter, &sp->filter.len, err);
+	if (rc)
+		return rc;
 	pthread_mutex_init(&sp->busy, NULL);
 	sem_init(&sp->asked, 0, 0);
 	sem_init(&sp->answered, 0, 0);
@@ -252,6 +256,7 @@ void kp_spawner_stop(struct kp_engine *e)
 		sem_post(&sp->asked);
 		(void)pthread_join(sp->thread, NULL);
 	}
+	free(sp->filter.filter);
 	free(sp);
 	e->spawner = NULL;
 }

@@ -71,6 +71,8 @@ void kp_lookup_root(struct kp_vfs *v, struct kp_node *node);
 /* --- shown.c: the host's part --- */
 /* The rule for a path: its own, or the one that it inherits. */
 const struct kp_rule *kp_rule_at(const struct kp_vfs *v, const char *guest, const struct kp_rule *inherited);
+/* Is that one of the dot entries that the rule is for? */
+bool kp_rule_dots(const struct kp_rule *r, const char *guest);
 /* Where the host has what a rule shows at guest. */
 int kp_shown_path(const struct kp_rule *r, const char *guest, struct kp_hpath *ret);
 /* After the images, before the generated layer; child->self.rule is set. hidden: the upper hides what lies below. */

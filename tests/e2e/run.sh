@@ -58,7 +58,7 @@ small_image leases /usr/bin/perl
 lease='open(F, "<", $ARGV[0]) or die; exit(defined(fcntl(F, 1024, 1)) ? 0 : 3)'
 try "$KAPSEL" run --rm "$T/leases.kapsel" -- /usr/bin/perl -e "$lease" /etc/greeting
 expect_status 3 "no write lease on a file of the image"
-try "$KAPSEL" run --rm "$T/leases.kapsel" -- /bin/sh -c 'echo >/tmp/own; exec /usr/bin/perl -e "$0" /tmp/own' "$lease"
+try "$KAPSEL" run --rm --mode /tmp=full "$T/leases.kapsel" -- /bin/sh -c 'echo >/tmp/own; exec /usr/bin/perl -e "$0" /tmp/own' "$lease"
 expect_status 0 "a write lease on a file of one's own"
 
 # shellcheck disable=SC2012 # names are our own
