@@ -63,6 +63,16 @@ int kp_node_statx(struct kp_vfs *v, const struct kp_node *n, struct statx *x)
 			return -EIO;
 		break;
 	case KP_UPPER:
+		if (!n->guest.s[1]) { /* the root's node is kept, its times are not */
+			struct stat st;
+
+			if (fstat(v->upper_fd, &st) < 0)
+				return -errno;
+			from_stat(&st, x);
+			break;
+		}
+		from_stat(&n->st, x);
+		break;
 	case KP_BASE:
 		from_stat(&n->st, x);
 		break;
