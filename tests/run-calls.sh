@@ -73,7 +73,7 @@ fresh_tree() {
 
 natively() { # VARIANT OUTPUT
   fresh_tree
-  (cd "$work/t" && plain timeout -k 5 30 env -i PATH=/usr/bin:/bin HOME=/nonexistent LC_ALL=C \
+  (cd "$work/t" && plain timeout -k 5 70 env -i PATH=/usr/bin:/bin HOME=/nonexistent LC_ALL=C \
     "$work/bin/$1" </dev/null >"$2" 2>"$2.err")
   echo "exit status $?" >>"$2"
 }
@@ -85,7 +85,7 @@ inside() { # VARIANT OUTPUT
     mode="--mode $work/t=$MODE"
   fi
   # shellcheck disable=SC2086 # nothing or two words
-  (cd / && timeout -k 5 40 "$build/kapsel" run --quiet --rm $mode --cwd "$work/t" "$out/image.kapsel" -- "$work/bin/$1" \
+  (cd / && timeout -k 5 80 "$build/kapsel" run --quiet --rm $mode --cwd "$work/t" "$out/image.kapsel" -- "$work/bin/$1" \
     </dev/null >"$2" 2>"$2.err")
   echo "exit status $?" >>"$2"
 }
