@@ -182,6 +182,11 @@ static int on_message(struct front *f, struct kp_err *err)
 		if (hint && *hint)
 			(void)kp_hint(err, "%s", hint);
 		return -err->code;
+	case KP_CTL_NOTICE:
+		text = kp_ctl_get_string(&in);
+		if (text)
+			fprintf(stderr, "kapsel: %s: %s%s", f->plan->instance->name, text, f->relay.raw ? "\r\n" : "\n");
+		break;
 	case KP_CTL_STATUS:
 		r = (int)kp_ctl_get_u32(&in);
 		f->last = kp_ctl_get_u32(&in);

@@ -193,6 +193,8 @@ int kp_plan_policy(struct kp_plan *plan, struct kp_err *err)
 	if (!r)
 		r = check_sockets(plan, err);
 	plan->policy.net = plan->net;
+	plan->policy.count_tasks = plan->limits.max[KP_LIMIT_PROCESSES] != KP_UNLIMITED;
+	plan->policy.keep_file_size = plan->limits.max[KP_LIMIT_DISK] != KP_UNLIMITED;
 	plan_abstract(plan);
 	if (plan->net.mode == KP_NETWORK_CONNECT && !kp_read_file(AT_FDCWD, "/etc/resolv.conf", 1 << 20, &resolv, NULL))
 		kp_policy_read_resolvers(&plan->policy, resolv);

@@ -34,6 +34,7 @@ struct kp_vfs {
 	uid_t uid;        /* owns image files in the guest's eyes */
 	gid_t gid;
 	dev_t dev;        /* guest-visible st_dev of the layered tree */
+	atomic_bool full; /* the instance holds what it may: nothing new is made in the upper */
 	atomic_ulong temp_count;
 	struct kp_dirlists *lists;
 };
