@@ -315,11 +315,19 @@ static int session(struct front *f, int *ret_status, struct kp_err *err)
 static int join(struct front *f, int *ret_status, struct kp_err *err)
 {
 	int fd = kp_front_connect(f->plan->instance), r;
+	kp_autofree char *run_dir = NULL;
 
 	if (fd == -ENOTCONN)
 		return fd;
 	if (fd < 0)
 		return kp_fail_errno(err, -fd, "%s: cannot be reached", f->plan->instance->name);
+	if (f->plan->grants_given) {
+		r = kp_run_dir_find(f->plan->instance, &run_dir) < 0 ? -ENOTCONN : kp_plan_check_grants(f->plan, run_dir, err);
+		if (r < 0) {
+			(void)kp_close(fd);
+			return r;
+		}
+	}
 	kp_ctl_conn_init(&f->conn, fd);
 	if (isatty(STDIN_FILENO)) {
 		r = kp_relay_open(&f->relay, err);

@@ -122,4 +122,20 @@ has '  files   profile untrusted: $CWD is not shown' 'that it would be refused h
 try "$KAPSEL" inspect --json --profile untrusted "$T/r.kapsel"
 has '"requests": {"network": "connect=443", "desktop": ["x11", "dbus"], "devices": ["/dev/dri"]}' 'JSON, asked for'
 has '"network": "none", "desktop": [], "devices": [], "limits": {"memory": 4294967296' 'JSON, granted'
+
+# --- what runs keeps what it was granted ---
+"$KAPSEL" run --instance held --profile isolated "$T/p.kapsel" -- /bin/sh -c 'echo up >/up; sleep 60' &
+for i in $(seq 100); do "$KAPSEL" exec held -- /bin/cat /up >/dev/null 2>&1 && break; sleep 0.05; done
+try "$KAPSEL" run --instance held "$T/p.kapsel" -- /bin/cat /up
+expect_out up 'an instance that runs is joined'
+try "$KAPSEL" run --instance held --profile isolated "$T/p.kapsel" -- /bin/cat /up
+expect_out up 'also by who grants it the same'
+for other in '--profile untrusted' '--profile isolated --net host' '--profile isolated --limit processes=9'; do
+  # shellcheck disable=SC2086 # words
+  try "$KAPSEL" run --instance held $other "$T/p.kapsel" -- /bin/cat /up
+  expect_status 125 "not with $other"
+  expect_err_line '^kapsel: held: runs with other grants: profile isolated, network none' 'and why'
+done
+"$KAPSEL" stop --time 1 held
+wait
 finish
