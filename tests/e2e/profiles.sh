@@ -37,6 +37,14 @@ if [ "$(cat "$T/out")" = / ]; then ok 'portable: a system directory is nobody'"'
 "$KAPSEL" explain "$T/p.kapsel" "$HOME/.rc" >"$T/out"
 if grep -q "writecopy, by the rule for $HOME/\.\*$" "$T/out"; then ok 'explain names the rule'; else not_ok 'explain names the rule' "$T/out"; fi
 
+cp "$T/p.kapsel" here.kapsel
+sum=$(cksum <here.kapsel)
+# shellcheck disable=SC2016 # for the guest
+try "$KAPSEL" run --rm here.kapsel -- /bin/sh -c 'echo x >>here.kapsel; true >here.kapsel; cat <>here.kapsel >/dev/null; mv here.kapsel moved && echo x >>moved; mv moved here.kapsel; cat here.kapsel >/dev/null && echo read'
+expect_out read 'portable: the image that it runs from can be read'
+if [ "$(cksum <here.kapsel)" = "$sum" ] && [ "$(grep -c 'Text file busy' "$T/err")" = 4 ]; then ok 'but not be written to'; else not_ok 'but not be written to' "$T/err"; fi
+rm -f here.kapsel
+
 # --- the others ---
 for profile in isolated server; do
   run --profile $profile 'pwd; ls -A "$HOME"; ls w; ls /tmp'
