@@ -19,7 +19,7 @@ static const struct kp_option run_options[] = {
 	{"profile",  'p', "NAME|FILE",         KP_OPT_START,              "what the program is granted (docs/PROFILES.md): portable (default), isolated, untrusted, server, desktop, or yours"},
 	{"net",       0,  "MODE",              KP_OPT_START,              "network: none, loopback, host, or connect=PORT,... (the loopback, and these ports elsewhere)"},
 	{"publish",   0,  "HOST:GUEST",        KP_OPT_LATER | KP_OPT_REPEAT, "forward a port"},
-	{"limit",     0,  "KEY=VALUE",         KP_OPT_LATER | KP_OPT_REPEAT, "resource limit"},
+	{"limit",     0,  "KEY=VALUE",         KP_OPT_REPEAT,  "at most so much: memory, processes, open-files, file-size, cpu-time, disk (memory=512M, cpu-time=2h)"},
 	{"record",    0,  NULL,                KP_OPT_LATER,   "record what the program does"},
 	{0}
 };

@@ -229,6 +229,11 @@ struct kp_image *kp_image_free(struct kp_image *image)
 	return NULL;
 }
 
+int kp_image_stat(const struct kp_image *image, struct stat *ret_st)
+{
+	return fstat(image->fd, ret_st) < 0 ? -errno : 0;
+}
+
 const char *kp_image_name(const struct kp_image *image)
 {
 	return image->name;

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "kapsel/error.h"
@@ -49,6 +50,7 @@ bool kp_image_present(int fd);
 /* BLAKE2b-256 over the digests of index and manifest: names the image by content. It holds for
  * all that is read later, since each piece of the index is checked against it. */
 const uint8_t *kp_image_digest(const struct kp_image *image);
+int kp_image_stat(const struct kp_image *image, struct stat *ret_st); /* of its file: 0 or -errno */
 const char *kp_image_name(const struct kp_image *image); /* as given to kp_image_open() */
 uint32_t kp_image_count(const struct kp_image *image);
 /* Manifest text as packed (normalised YAML), NUL-terminated. */

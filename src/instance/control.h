@@ -23,6 +23,7 @@ enum kp_ctl_type {
 	KP_CTL_STARTED = 16, /* u32 pid, string run directory */
 	KP_CTL_FAILED = 17,  /* u32 errno, u32 exit status, string text, string hint: RUN had no effect */
 	KP_CTL_STATUS = 18,  /* u32 wait status, u32 1 when nothing else runs: guest stopped, continued, ended */
+	KP_CTL_NOTICE = 20, /* string: a line for the user */
 	KP_CTL_ABOUT = 19,   /* u32 start time, u32 supervisor's pid, u32 n, n u32 guest pids */
 };
 

@@ -183,6 +183,11 @@ static int on_message(struct front *f, struct kp_err *err)
 		if (hint && *hint)
 			(void)kp_hint(err, "%s", hint);
 		return -err->code;
+	case KP_CTL_NOTICE:
+		text = kp_ctl_get_string(&in);
+		if (text)
+			fprintf(stderr, "kapsel: %s: %s%s", f->plan->instance->name, text, f->relay.raw ? "\r\n" : "\n");
+		break;
 	case KP_CTL_STATUS:
 		r = (int)kp_ctl_get_u32(&in);
 		f->last = kp_ctl_get_u32(&in);
@@ -311,11 +316,19 @@ static int session(struct front *f, int *ret_status, struct kp_err *err)
 static int join(struct front *f, int *ret_status, struct kp_err *err)
 {
 	int fd = kp_front_connect(f->plan->instance), r;
+	kp_autofree char *run_dir = NULL;
 
 	if (fd == -ENOTCONN)
 		return fd;
 	if (fd < 0)
 		return kp_fail_errno(err, -fd, "%s: cannot be reached", f->plan->instance->name);
+	if (f->plan->grants_given) {
+		r = kp_run_dir_find(f->plan->instance, &run_dir) < 0 ? -ENOTCONN : kp_plan_check_grants(f->plan, run_dir, err);
+		if (r < 0) {
+			(void)kp_close(fd);
+			return r;
+		}
+	}
 	kp_ctl_conn_init(&f->conn, fd);
 	if (isatty(STDIN_FILENO)) {
 		r = kp_relay_open(&f->relay, err);

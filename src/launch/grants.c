@@ -193,8 +193,51 @@ int kp_plan_policy(struct kp_plan *plan, struct kp_err *err)
 	if (!r)
 		r = check_sockets(plan, err);
 	plan->policy.net = plan->net;
+	plan->policy.count_tasks = plan->limits.max[KP_LIMIT_PROCESSES] != KP_UNLIMITED;
+	plan->policy.keep_file_size = plan->limits.max[KP_LIMIT_DISK] != KP_UNLIMITED;
 	plan_abstract(plan);
 	if (plan->net.mode == KP_NETWORK_CONNECT && !kp_read_file(AT_FDCWD, "/etc/resolv.conf", 1 << 20, &resolv, NULL))
 		kp_policy_read_resolvers(&plan->policy, resolv);
 	return r;
+}
+
+/* --- joining --- */
+
+char *kp_plan_grants(const struct kp_plan *plan)
+{
+	kp_autofree char *net = kp_net_text(&plan->net);
+	struct kp_buf b = {0};
+
+	kp_buf_printf(&b, "profile %s, network %s", plan->profile->name, net);
+	for (int i = 0; i < KP_LIMIT_COUNT; i++) {
+		char value[32];
+
+		kp_limit_text((enum kp_limit)i, plan->limits.max[i], value, sizeof(value));
+		if (plan->limits.max[i] != KP_UNLIMITED)
+			kp_buf_printf(&b, ", %s %s", kp_limit_names[i], value);
+	}
+	return b.data;
+}
+
+int kp_plan_write_grants(const struct kp_plan *plan, const char *run_dir)
+{
+	kp_autofree char *path = kp_asprintf("%s/grants", run_dir), *text = kp_plan_grants(plan);
+	kp_autoclose int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	return fd < 0 ? -errno : kp_write_full(fd, text, strlen(text));
+}
+
+int kp_plan_check_grants(const struct kp_plan *plan, const char *run_dir, struct kp_err *err)
+{
+	kp_autofree char *path = kp_asprintf("%s/grants", run_dir), *own = kp_plan_grants(plan), *running = NULL;
+	int r = kp_read_file(AT_FDCWD, path, 65536, &running, NULL);
+
+	if (r == -ENOENT)
+		return -ENOTCONN; /* it is going */
+	if (r < 0)
+		return kp_fail_errno(err, -r, "%s: cannot be read", path);
+	if (!strcmp(running, own))
+		return 0;
+	(void)kp_fail(err, EEXIST, "%s: runs with other grants: %s", plan->instance->name, running);
+	return kp_hint(err, "kapsel stop %s first, or join it without --profile, --net and --limit", plan->instance->name);
 }

@@ -57,11 +57,29 @@ static void tell_status(struct kp_supervisor *s, struct kp_client *c, int status
 	c->stopped = WIFSTOPPED(status);
 }
 
+/* Before news of an end, which closes the connection. */
+static void tell_notices(struct kp_supervisor *s)
+{
+	char text[200];
+
+	while (s->engine && kp_engine_notice(s->engine, text, sizeof(text)))
+		for (const struct kp_client *c = s->clients; c; c = c->next) {
+			struct kp_buf kp_autobuf payload = {0};
+
+			kp_ctl_put_string(&payload, text);
+			if (c->guest)
+				(void)kp_ctl_send(c->conn.fd, KP_CTL_NOTICE, &payload, NULL, 0, MSG_DONTWAIT);
+		}
+}
+
 static void on_news(struct kp_supervisor *s, struct kp_client *c, pid_t pid, int status)
 {
 	KP_DEBUG(LAUNCH, "pid %d: status %#x%s", (int)pid, (unsigned)status, c ? "" : " (orphan)");
 	if (!c)
 		return;
+	if (WIFSIGNALED(status))
+		kp_engine_signalled(s->engine, WTERMSIG(status));
+	tell_notices(s);
 	tell_status(s, c, status);
 	if (c->done && c->front && (s->plan->throw_away || !s->plan->profile->daemons) && !s->joined)
 		kp_guests_stop(s, 2);
@@ -71,6 +89,8 @@ void kp_guests_reap(struct kp_supervisor *s)
 {
 	int status;
 	pid_t pid;
+
+	tell_notices(s);
 
 	/* One by one first: what the engine has stopped for a moment may hide the others' news from a look at all. */
 	for (struct kp_client *c = s->clients; c; c = c->next)

@@ -84,6 +84,11 @@ int kp_plan_profile(struct kp_plan *plan, const char *name, const char *net, con
 		    struct kp_err *err);
 /* Binds of granted devices and sockets of the desktop, into plan->binds; the plan's variables for them. */
 void kp_plan_desktop(struct kp_plan *plan);
+/* What a run is granted, as one line: what an instance that runs was started with, beside its socket. Allocated. */
+char *kp_plan_grants(const struct kp_plan *plan);
+/* May the plan's guest join what runs there? 0, or -EEXIST with err. */
+int kp_plan_check_grants(const struct kp_plan *plan, const char *run_dir, struct kp_err *err);
+int kp_plan_write_grants(const struct kp_plan *plan, const char *run_dir);
 /* What system calls and sockets are refused, into plan->policy. */
 int kp_plan_policy(struct kp_plan *plan, struct kp_err *err);
 

@@ -24,6 +24,7 @@ struct kp_plan {
 	unsigned desktop;
 	struct kp_limits limits;
 	struct kp_policy policy;
+	bool grants_given; /* the user said what is granted: an instance that runs with something else is not joined */
 	char *host_image; /* absolute, symlinks resolved */
 	struct kp_instance *instance;
 	bool throw_away;

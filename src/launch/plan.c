@@ -219,6 +219,7 @@ int kp_plan_make(struct kp_plan *plan, const struct kp_request *q, struct kp_err
 
 	if (q->throw_away && q->instance)
 		return kp_fail(err, EINVAL, "--rm: a throw-away instance has no name: --instance given");
+	plan->grants_given = q->profile || q->net || q->limit_count;
 	r = kp_plan_profile(plan, q->profile, q->net, q->limits, q->limit_count, err);
 	plan->binds = kp_calloc(q->bind_count + 1, sizeof(*plan->binds));
 	for (size_t i = 0; i < q->bind_count && !r; i++) {

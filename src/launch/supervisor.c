@@ -66,7 +66,7 @@ static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 	char **private_dirs = NULL;
 	struct kp_engine_options eo = {
 		.run_dir = s->run_dir, .trace_path = plan->trace, .instance = plan->instance->name,
-		.policy = &plan->policy,
+		.policy = &plan->policy, .limits = &plan->limits,
 	};
 	int r = kp_store_open(&s->store, err);
 
@@ -106,6 +106,9 @@ static int setup(struct kp_supervisor *s, struct kp_err *err)
 		r = setup_engine(s, err);
 	if (r < 0)
 		return r;
+	r = kp_plan_write_grants(s->plan, s->run_dir);
+	if (r < 0)
+		return kp_fail_errno(err, -r, "%s/grants: cannot be written", s->run_dir);
 	/* Last: who can connect finds a working instance. */
 	s->listen_fd = kp_ctl_listen(s->run_dir);
 	if (s->listen_fd < 0)

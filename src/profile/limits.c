@@ -17,7 +17,7 @@ static const struct {
 	uint64_t min;
 	const char *what;
 } kinds[KP_LIMIT_COUNT] = {
-	[KP_LIMIT_MEMORY] = {bytes, 1 << 20, "a size such as 512M (at least 1M), or none"},
+	[KP_LIMIT_MEMORY] = {bytes, 16 << 20, "a size such as 512M (at least 16M), or none"},
 	[KP_LIMIT_PROCESSES] = {counts, 1, "a number of at least 1, or none"},
 	[KP_LIMIT_OPEN_FILES] = {counts, 16, "a number of at least 16, or none"},
 	[KP_LIMIT_FILE_SIZE] = {bytes, 0, "a size such as 512M, or none"},

@@ -309,6 +309,8 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 			rc = kp_fail_errno(err, errno, "%s: cannot write the trace", o->trace_path);
 	}
 	if (!rc)
+		rc = kp_limits_start(e, o->limits, err);
+	if (!rc)
 		rc = kp_spawner_start(e, &listener, err);
 	if (!rc) {
 		e->trap = kp_trap_new(listener);
@@ -351,6 +353,7 @@ struct kp_engine *kp_engine_free(struct kp_engine *e)
 {
 	if (!e)
 		return NULL;
+	kp_limits_stop(e);
 	kp_spawner_stop(e);
 	stop_workers(e);
 	while (atomic_load(&e->waits)) /* their callers are gone, as they see within moments */

@@ -12,6 +12,7 @@
 #include "vfs/vfs.h"
 
 struct kp_engine;
+struct kp_limits;
 struct kp_policy;
 
 struct kp_engine_options {
@@ -20,6 +21,7 @@ struct kp_engine_options {
 	                          * run's guests in /proc/PID/exe) */
 	const char *trace_path;  /* one decoded line a call, or NULL */
 	const struct kp_policy *policy; /* what the profile refuses; outlives the engine; NULL: the network is the host's */
+	const struct kp_limits *limits; /* NULL: none */
 	const char *instance;    /* instance name: seeds private SysV keys and the like */
 };
 
@@ -52,6 +54,11 @@ int kp_engine_spawn(struct kp_engine *engine, const struct kp_spawn *s, pid_t *r
  * Plain wait calls would eat the ptrace stops that the engine's threads wait for: a wait by any thread of a process sees those of
  * all its threads' tracees. */
 pid_t kp_engine_reap(pid_t pid, int *ret_status);
+
+/* A line for the user, such as of a limit that was reached: taken once. false: there is none. */
+bool kp_engine_notice(struct kp_engine *engine, char *buf, size_t size);
+/* A guest that was started here was ended by that signal. */
+void kp_engine_signalled(struct kp_engine *engine, int signo);
 
 /* Guest processes alive now (not zombies): fills pids up to max, returns how many there are. */
 size_t kp_engine_pids(struct kp_engine *engine, pid_t *pids, size_t max);

@@ -68,6 +68,8 @@ static const struct condition conditions[] = {
 	/* Notified where the profile restricts (policy.c); else for what no program asks. */
 	{"socket", 0, SCMP_CMP_EQ, UINT64_MAX, 0, SCMP_ACT_NOTIFY},
 	{"listen", 0, SCMP_CMP_EQ, UINT64_MAX, 0, SCMP_ACT_NOTIFY},
+	{"fork", 0, SCMP_CMP_EQ, UINT64_MAX, 0, SCMP_ACT_NOTIFY},
+	{"vfork", 0, SCMP_CMP_EQ, UINT64_MAX, 0, SCMP_ACT_NOTIFY},
 };
 
 static uint32_t action_of(const struct kp_row *row)

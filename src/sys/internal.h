@@ -8,6 +8,7 @@
 #include <uthash.h>
 
 #include "kapsel/start.h"
+#include "profile/profile.h"
 #include "sys/call.h"
 #include "sys/policy.h"
 
@@ -47,6 +48,17 @@ struct kp_engine {
 	struct kp_names *names;
 	const struct kp_policy *policy; /* never NULL */
 	atomic_uint waits;              /* connects that other threads wait for (net.c) */
+	struct kp_limit_state {
+		struct kp_limits limits;
+		pthread_mutex_t lock; /* of all below */
+		uint64_t tasks;       /* processes and threads: at most so many */
+		int64_t counted;      /* when, in milliseconds */
+		unsigned told;        /* limits that the user was told of */
+		char notice[KP_LIMIT_COUNT][160];
+		pthread_cond_t wake;
+		pthread_t watcher; /* of the disk; 0: none */
+		bool stop;
+	} limit;
 	struct kp_spawner *spawner;
 	FILE *trace;
 	pthread_mutex_t trace_lock;
@@ -75,6 +87,16 @@ uint32_t kp_names_ipc_key(struct kp_engine *e, char kind, uint32_t key);
 /* The guest bound this host address under that name; and back. */
 void kp_names_put_address(struct kp_engine *e, const char *host, const void *guest, size_t len);
 size_t kp_names_get_address(struct kp_engine *e, const char *host, void *buf, size_t size);
+
+/* limits.c */
+int kp_limits_start(struct kp_engine *e, const struct kp_limits *limits, struct kp_err *err);
+void kp_limits_stop(struct kp_engine *e);
+/* In the child, before its exec: what the kernel keeps for each process. */
+void kp_limits_apply(const struct kp_limits *limits);
+/* A process that the supervisor itself has started. */
+void kp_limits_count(struct kp_engine *e);
+/* A line for the user, once a run. */
+void kp_limits_tell(struct kp_engine *e, enum kp_limit which, const char *what);
 
 /* trace.c: one line a call. */
 void kp_trace(struct kp_engine *e, const struct kp_call *c, int rc, uint64_t microseconds);

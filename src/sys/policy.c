@@ -4,6 +4,8 @@
 #include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <sched.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "sys/filter.h"
@@ -59,6 +61,40 @@ static void leave(struct program *p)
 
 #define ARG(i) (offsetof(struct seccomp_data, args) + 8 * (i)) /* its low half: these are ints to the kernel */
 
+#define NAMESPACES                                                                                                     \
+	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
+
+static void put_limits(struct program *p, const struct kp_policy *policy)
+{
+	if (policy->count_tasks) {
+		when(p, SYS_fork, 1);
+		unless(p, SYS_vfork, 1);
+		verdict(p, SECCOMP_RET_USER_NOTIF);
+		unless(p, SYS_clone, 4);
+		load(p, ARG(0));
+		put(p, BPF_JMP | BPF_JSET | BPF_K, 0, 1, NAMESPACES);
+		leave(p); /* to be refused there */
+		verdict(p, SECCOMP_RET_USER_NOTIF);
+	}
+	if (policy->keep_file_size) {
+		unless(p, SYS_setrlimit, 4);
+		load(p, ARG(0));
+		unless(p, RLIMIT_FSIZE, 1);
+		refuse(p, EPERM);
+		leave(p);
+		unless(p, SYS_prlimit64, 9);
+		load(p, ARG(1));
+		when(p, RLIMIT_FSIZE, 1);
+		leave(p);
+		load(p, ARG(2));
+		unless(p, 0, 3);
+		load(p, ARG(2) + 4);
+		unless(p, 0, 1);
+		leave(p);
+		refuse(p, EPERM);
+	}
+}
+
 /* Kinds of sockets: without a kind there are no addresses of it either. */
 static void put_socket(struct program *p, enum kp_network mode)
 {
@@ -102,6 +138,7 @@ static void put_policy(struct program *p, const struct kp_policy *policy)
 		unless(p, (uint32_t)policy->deny[i], 1);
 		refuse(p, EPERM);
 	}
+	put_limits(p, policy);
 	if (policy->net.mode != KP_NETWORK_HOST) {
 		unless(p, SYS_socketpair, 4);
 		load(p, ARG(0));
@@ -120,7 +157,7 @@ static void put_policy(struct program *p, const struct kp_policy *policy)
 
 int kp_policy_filter(const struct kp_policy *policy, struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err)
 {
-	bool nothing = policy->net.mode == KP_NETWORK_HOST && !policy->deny_count;
+	bool nothing = policy->net.mode == KP_NETWORK_HOST && !policy->deny_count && !policy->count_tasks && !policy->keep_file_size;
 	struct program p = {0};
 
 	if (!nothing)

@@ -20,6 +20,8 @@ struct kp_policy {
 	char *abstract[2]; /* names of granted sockets of the host without a file, without the NUL; or NULL */
 	int *deny;         /* numbers of system calls, EPERM */
 	size_t deny_count;
+	bool count_tasks;  /* new processes and threads are counted */
+	bool keep_file_size; /* guests do not change RLIMIT_FSIZE: it stops them where the disk is full */
 };
 
 /* The filter for it: what it refuses, then the static one. *ret_code is allocated. */

@@ -35,6 +35,7 @@ struct kp_spawner {
 	int error;
 	bool stop;
 	struct sock_fprog filter;
+	const struct kp_limits *limits;
 	const struct kp_spawn *request;
 	int status_fd; /* write end of the exec report pipe */
 	pid_t pid;
@@ -151,7 +152,7 @@ static int exec_search(const struct kp_spawn *s)
 	return found;
 }
 
-static void child(const struct kp_spawn *s, int status_fd)
+static void child(const struct kp_spawn *s, const struct kp_limits *limits, int status_fd)
 {
 	int rc = set_up_fds(s, &status_fd);
 
@@ -165,6 +166,7 @@ static void child(const struct kp_spawn *s, int status_fd)
 	}
 	reset_signals();
 	drop_capabilities();
+	kp_limits_apply(limits);
 	(void)umask(s->umask);
 	if (chdir(s->cwd) < 0 && (s->cwd_asked || chdir("/") < 0))
 		report(status_fd, -errno); /* negative: about the directory */
@@ -204,7 +206,8 @@ static void *spawner(void *arg)
 		/* Not fork(): its handlers take locks that other threads may hold. */
 		sp->pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
 		if (!sp->pid)
-			child(sp->request, sp->status_fd);
+			child(sp->request, sp->limits, sp->status_fd);
+		sp->error = 0;
 		if (sp->pid < 0)
 			sp->pid = -errno;
 		sem_post(&sp->answered);
@@ -218,6 +221,7 @@ int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 	int rc;
 
 	e->spawner = sp;
+	sp->limits = &e->limit.limits;
 	/* A guest's scratch area comes with its loader; the child between fork and exec needs one too. */
 	if (mmap((void *)(uintptr_t)KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
@@ -304,6 +308,7 @@ int kp_engine_spawn(struct kp_engine *e, const struct kp_spawn *s, pid_t *ret_pi
 	} while (n < 0 && errno == EINTR);
 	(void)kp_close(pipe_fds[0]);
 	if (n == 0) {
+		kp_limits_count(e);
 		*ret_pid = pid;
 		return 0;
 	}

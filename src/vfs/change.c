@@ -43,7 +43,9 @@ static int may_remove(struct kp_vfs *v, const struct kp_node *n, const struct kp
 /* Absent names on the host have their path from the look-up. */
 static int prepare(struct kp_vfs *v, const struct kp_node *n)
 {
-	return kp_node_on_host(n) ? kp_shown_parents(v, n) : kp_upper_parents(v, &n->guest);
+	if (kp_node_on_host(n))
+		return kp_shown_parents(v, n);
+	return atomic_load(&v->full) ? -ENOSPC : kp_upper_parents(v, &n->guest);
 }
 
 /* Where to make it: straight at its name, or under work/ when a whiteout stands there or it must appear whole. */

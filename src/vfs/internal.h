@@ -17,6 +17,10 @@ struct kp_vfs {
 	atomic_uint generation; /* counts changes of directories: cached look-ups of another are void */
 	struct kp_layer layers[KP_MAX_LAYERS];
 	size_t layer_count;
+	struct { /* the images' own files: shown, but not for writing */
+		dev_t dev;
+		ino_t ino;
+	} image_file[KP_MAX_LAYERS];
 	struct kp_bind *binds; /* built-in ones (/dev/null, ...) and the user's; later wins */
 	size_t bind_count;
 	struct kp_rule *rules;
@@ -35,6 +39,7 @@ struct kp_vfs {
 	uid_t uid;        /* owns image files in the guest's eyes */
 	gid_t gid;
 	dev_t dev;        /* guest-visible st_dev of the layered tree */
+	atomic_bool full; /* the instance holds what it may: nothing new is made in the upper */
 	atomic_ulong temp_count;
 	struct kp_dirlists *lists;
 };

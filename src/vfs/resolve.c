@@ -56,6 +56,11 @@ int kp_node_permit(const struct kp_vfs *v, const struct kp_node *n, const struct
 	uid_t uid;
 	gid_t gid;
 
+	/* What a guest runs from is busy to it, as a program that runs is. */
+	if (want & W_OK && n->origin == KP_HOST && S_ISREG(n->mode) && (n->through || n->self.bind))
+		for (size_t i = 0; i < v->layer_count; i++)
+			if (v->image_file[i].ino == n->st.st_ino && v->image_file[i].dev == n->st.st_dev)
+				return -ETXTBSY;
 	kp_node_owner(v, n, &uid, &gid);
 	return kp_permit(cred, n->mode, uid, gid, want);
 }

@@ -403,6 +403,8 @@ int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how)
 		return 0;
 	if (S_ISCHR(n->mode) || S_ISBLK(n->mode))
 		return -EPERM;
+	if (atomic_load(&v->full))
+		return -ENOSPC;
 	rc = kp_upper_parents(v, &n->guest);
 	if (rc)
 		return rc;

@@ -140,7 +140,13 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 	v->lists = kp_dirlists_new();
 	v->layer_count = o->layer_count;
 	for (size_t i = 0; i < o->layer_count; i++) {
+		struct stat st;
+
 		v->layers[i] = o->layers[i];
+		if (kp_image_stat(o->layers[i].image, &st) == 0) {
+			v->image_file[i].dev = st.st_dev;
+			v->image_file[i].ino = st.st_ino;
+		}
 		(void)snprintf(v->store_dir[i].s, PATH_MAX, "%s", o->look_only ? "-" : kp_store_image_dir(o->layers[i].store));
 	}
 	rc = open_dirs(v, o, err);

@@ -79,6 +79,25 @@ done
 try "$KAPSEL" run --rm --net none --bind "$socket:/run/granted" "$T/n.kapsel" -- /net unix /run/granted
 expect_out 'connect 0 canary' 'a socket that --bind names is reached'
 
+# --- the desktop: only where it is granted ---
+serve screen serve-unix "@/tmp/.X11-unix/X$$"
+serve wayland serve-unix "$XDG_RUNTIME_DIR/wayland-7"
+serve bus serve-unix "$XDG_RUNTIME_DIR/bus"
+export DISPLAY=":$$.0" WAYLAND_DISPLAY=wayland-7 DBUS_SESSION_BUS_ADDRESS="unix:path=$XDG_RUNTIME_DIR/bus"
+printf 'include: portable\nmodes: {$XDG_RUNTIME_DIR: merged}\n' >"$T/shown.yaml"
+printf 'include: portable\ndesktop: [dbus]\n' >"$T/bus.yaml"
+screen() { # PROFILE SCREEN WAYLAND BUS: how each is reached
+  try "$KAPSEL" run --rm --profile "$1" "$T/n.kapsel" -- /bin/sh -c "/net unix @/tmp/.X11-unix/X$$; /net unix $XDG_RUNTIME_DIR/wayland-7; /net unix $XDG_RUNTIME_DIR/bus"
+  expect_out "$(printf 'connect %s\nconnect %s\nconnect %s' "$2" "$3" "$4")" "$(basename "$1"): X11 $2, Wayland $3, D-Bus $4"
+}
+screen portable ECONNREFUSED ENOENT ENOENT
+screen "$T/shown.yaml" ECONNREFUSED EACCES EACCES
+screen desktop '0 canary' '0 canary' ENOENT
+screen "$T/bus.yaml" ECONNREFUSED ENOENT '0 canary'
+# shellcheck disable=SC2016 # for the guest
+try "$KAPSEL" run --rm --profile desktop "$T/n.kapsel" -- /bin/sh -c 'echo "$DISPLAY $WAYLAND_DISPLAY $XDG_RUNTIME_DIR${DBUS_SESSION_BUS_ADDRESS-}"'
+expect_out "$DISPLAY wayland-7 $XDG_RUNTIME_DIR" 'desktop: the variables that go with it'
+
 try "$KAPSEL" run --rm --net none "$T/n.kapsel" -- /net kinds
 expect_out "$(printf 'raw EAFNOSUPPORT\npacket EAFNOSUPPORT\nnetlink EAFNOSUPPORT\nvsock EAFNOSUPPORT\nsctp EAFNOSUPPORT\nunix 0 ')" 'none: the only sockets are AF_UNIX'
 try "$KAPSEL" run --rm --net loopback "$T/n.kapsel" -- /net kinds

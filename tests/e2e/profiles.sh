@@ -37,6 +37,14 @@ if [ "$(cat "$T/out")" = / ]; then ok 'portable: a system directory is nobody'"'
 "$KAPSEL" explain "$T/p.kapsel" "$HOME/.rc" >"$T/out"
 if grep -q "writecopy, by the rule for $HOME/\.\*$" "$T/out"; then ok 'explain names the rule'; else not_ok 'explain names the rule' "$T/out"; fi
 
+cp "$T/p.kapsel" here.kapsel
+sum=$(cksum <here.kapsel)
+# shellcheck disable=SC2016 # for the guest
+try "$KAPSEL" run --rm here.kapsel -- /bin/sh -c 'echo x >>here.kapsel; true >here.kapsel; cat <>here.kapsel >/dev/null; mv here.kapsel moved && echo x >>moved; mv moved here.kapsel; cat here.kapsel >/dev/null && echo read'
+expect_out read 'portable: the image that it runs from can be read'
+if [ "$(cksum <here.kapsel)" = "$sum" ] && [ "$(grep -c 'Text file busy' "$T/err")" = 4 ]; then ok 'but not be written to'; else not_ok 'but not be written to' "$T/err"; fi
+rm -f here.kapsel
+
 # --- the others ---
 for profile in isolated server; do
   run --profile $profile 'pwd; ls -A "$HOME"; ls w; ls /tmp'
@@ -122,4 +130,20 @@ has '  files   profile untrusted: $CWD is not shown' 'that it would be refused h
 try "$KAPSEL" inspect --json --profile untrusted "$T/r.kapsel"
 has '"requests": {"network": "connect=443", "desktop": ["x11", "dbus"], "devices": ["/dev/dri"]}' 'JSON, asked for'
 has '"network": "none", "desktop": [], "devices": [], "limits": {"memory": 4294967296' 'JSON, granted'
+
+# --- what runs keeps what it was granted ---
+"$KAPSEL" run --instance held --profile isolated "$T/p.kapsel" -- /bin/sh -c 'echo up >/up; sleep 60' &
+for i in $(seq 100); do "$KAPSEL" exec held -- /bin/cat /up >/dev/null 2>&1 && break; sleep 0.05; done
+try "$KAPSEL" run --instance held "$T/p.kapsel" -- /bin/cat /up
+expect_out up 'an instance that runs is joined'
+try "$KAPSEL" run --instance held --profile isolated "$T/p.kapsel" -- /bin/cat /up
+expect_out up 'also by who grants it the same'
+for other in '--profile untrusted' '--profile isolated --net host' '--profile isolated --limit processes=9'; do
+  # shellcheck disable=SC2086 # words
+  try "$KAPSEL" run --instance held $other "$T/p.kapsel" -- /bin/cat /up
+  expect_status 125 "not with $other"
+  expect_err_line '^kapsel: held: runs with other grants: profile isolated, network none' 'and why'
+done
+"$KAPSEL" stop --time 1 held
+wait
 finish

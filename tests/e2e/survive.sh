@@ -10,12 +10,12 @@ rounds=${KAPSEL_KILLS:-8}
 
 # Each round writes whole files under a temporary name, syncs, renames, and says so on its output.
 writer='
-mkdir -p /tmp/w; i=0
+mkdir -p /w; i=0
 while [ $i -lt 400 ]; do
   i=$((i + 1))
-  echo "$1 $i start" >/tmp/w/.new && cat /etc/greeting >>/tmp/w/.new && echo "$1 $i end" >>/tmp/w/.new
-  sync /tmp/w/.new 2>/dev/null || sync
-  mv /tmp/w/.new /tmp/w/f$i && echo "$1 $i"
+  echo "$1 $i start" >/w/.new && cat /etc/greeting >>/w/.new && echo "$1 $i end" >>/w/.new
+  sync /w/.new 2>/dev/null || sync
+  mv /w/.new /w/f$i && echo "$1 $i"
   rm -f /etc/greeting.bak; cp /etc/greeting /etc/greeting.bak
 done'
 
@@ -25,11 +25,11 @@ supervisor_of() { # pid of the front: its child that is not a guest
 
 check_files() {
   "$KAPSEL" run --instance k "$img" -- /bin/sh -c '
-    for f in /tmp/w/f*; do
+    for f in /w/f*; do
       [ -e "$f" ] || continue
       read -r r i s <"$f"; [ "$s" = start ] || { echo "bad start in $f"; exit 1; }
       tail -n 1 "$f" | grep -q "^$r $i end$" || { echo "bad end in $f"; exit 1; }
-    done; ls /tmp/w | wc -l'
+    done; ls /w | wc -l'
 }
 
 for kind in front supervisor both; do
@@ -54,7 +54,7 @@ for kind in front supervisor both; do
       break
     fi
     if [ -n "$last" ]; then
-      "$KAPSEL" run --instance k "$img" -- /bin/cat "/tmp/w/f${last#* }" >"$T/out" 2>>"$T/err2" && grep -q "^$last start$" "$T/out" || {
+      "$KAPSEL" run --instance k "$img" -- /bin/cat "/w/f${last#* }" >"$T/out" 2>>"$T/err2" && grep -q "^$last start$" "$T/out" || {
         bad="round $round: '$last' was synced and is lost"
         break
       }

@@ -4,6 +4,9 @@
 #include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 
@@ -87,6 +90,46 @@ START_TEST(denied_calls)
 }
 END_TEST
 
+START_TEST(limits_in_the_filter)
+{
+	static const struct {
+		int nr;
+		uint64_t args[3];
+		uint32_t tasks, size; /* with count_tasks; with keep_file_size */
+	} rows[] = {
+		{SYS_fork, {0}, NOTIFY, ALLOW},
+		{SYS_vfork, {0}, NOTIFY, ALLOW},
+		{SYS_clone, {CLONE_VM | SIGCHLD}, NOTIFY, ALLOW},
+		{SYS_clone, {CLONE_NEWUSER | SIGCHLD}, NO(EPERM), NO(EPERM)},
+		{SYS_clone3, {0}, NO(ENOSYS), NO(ENOSYS)},
+		{SYS_setrlimit, {RLIMIT_FSIZE, 4096}, ALLOW, NO(EPERM)},
+		{SYS_setrlimit, {RLIMIT_FSIZE | 1ULL << 32, 4096}, ALLOW, NO(EPERM)},
+		{SYS_setrlimit, {RLIMIT_CORE, 4096}, ALLOW, ALLOW},
+		{SYS_prlimit64, {0, RLIMIT_FSIZE, 0}, ALLOW, ALLOW},
+		{SYS_prlimit64, {0, RLIMIT_FSIZE, 4096}, ALLOW, NO(EPERM)},
+		{SYS_prlimit64, {0, RLIMIT_FSIZE, 1ULL << 40}, ALLOW, NO(EPERM)},
+		{SYS_prlimit64, {0, RLIMIT_NOFILE, 4096}, ALLOW, ALLOW},
+		{SYS_futex, {0}, ALLOW, ALLOW},
+		{SYS_open, {0}, NOTIFY, NOTIFY},
+		{SYS_socket, {AF_INET, SOCK_STREAM}, ALLOW, ALLOW},
+	};
+
+	for (size_t i = 0; i < KP_ARRAY_LEN(rows); i++)
+		for (int which = 0; which < 2; which++) {
+			struct kp_policy p = {.net = {.mode = KP_NETWORK_HOST}, .count_tasks = !which, .keep_file_size = which};
+			struct seccomp_data data = {.nr = rows[i].nr, .arch = AUDIT_ARCH_X86_64};
+			struct sock_filter *code;
+			unsigned short len;
+
+			memcpy(data.args, rows[i].args, sizeof(rows[i].args));
+			ck_assert_int_eq(kp_policy_filter(&p, &code, &len, NULL), 0);
+			ck_assert_msg(bpf_sim(code, len, &data) == (which ? rows[i].size : rows[i].tasks), "row %zu, %d: %x", i, which,
+				      bpf_sim(code, len, &data));
+			free(code);
+		}
+}
+END_TEST
+
 static const struct {
 	const char *net, *host;
 	int port, want;
@@ -138,6 +181,7 @@ Suite *test_policy(void)
 
 	tcase_add_loop_test(t, filter_verdicts, 0, KP_ARRAY_LEN(verdicts));
 	tcase_add_test(t, denied_calls);
+	tcase_add_test(t, limits_in_the_filter);
 	tcase_add_loop_test(t, addresses, 0, KP_ARRAY_LEN(peers));
 	tcase_add_test(t, names_without_files);
 	suite_add_tcase(s, t);

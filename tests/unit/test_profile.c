@@ -71,7 +71,7 @@ static const struct {
 	{"devices: [/dev/../etc]", "p.yaml:1:10: devices: `/dev/../etc` is no path below /dev"},
 	{"desktop: [x12]", "p.yaml:1:11: desktop[0]: `x12` is not x11, wayland, dbus or audio"},
 	{"env: [\"A*B\"]", "p.yaml:1:6: env: `A*B` is no variable's name, nor the beginning of one with a last *"},
-	{"limits: {memory: lots}", "p.yaml:1:18: limits.memory: memory: 'lots': not a size such as 512M (at least 1M), or none"},
+	{"limits: {memory: lots}", "p.yaml:1:18: limits.memory: memory: 'lots': not a size such as 512M (at least 16M), or none"},
 	{"limits: {colour: 1}", "p.yaml:1:18: limits.colour: 'colour': no limit: memory, processes, open-files, file-size, cpu-time or disk"},
 	{"syscalls: {deny: [Read]}", "p.yaml:1:18: syscalls.deny: `Read` is no system call's name"},
 	{"registry: [{key: x, type: REG_SZ, data: y}]", "p.yaml:1:18: registry[0].key: `x` is no key below HKLM or HKCU"},
@@ -129,7 +129,7 @@ static const struct {
 	uint64_t want; /* 0: refused */
 	const char *text;
 } limits[] = {
-	{"memory", "512M", 512ULL << 20, "512M"}, {"memory", "1048576", 1 << 20, "1M"}, {"memory", "1K", 0, NULL},
+	{"memory", "512M", 512ULL << 20, "512M"}, {"memory", "16777216", 16 << 20, "16M"}, {"memory", "1M", 0, NULL},
 	{"memory", "none", KP_UNLIMITED, "none"}, {"memory", "", 0, NULL},	      {"memory", "-1", 0, NULL},
 	{"disk", "3g", 3ULL << 30, "3G"},	  {"disk", "1.5G", 0, NULL},	      {"disk", "9999999999999T", 0, NULL},
 	{"processes", "10", 10, "10"},		  {"processes", "0", 0, NULL},	      {"processes", "1K", 0, NULL},
