@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kapsel discard and kapsel commit: an instance's changes are dropped, or applied to the host. */
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "changes/bake.h"
 #include "cmd/view.h"
 #include "snapshot/snapshot.h"
 
@@ -65,6 +68,86 @@ static void said(const struct kp_change *c, const char *left, void *ctx)
 		printf("- %s: left: %s\n", path, left);
 }
 
+/* What the host shows is not baked unless it was named. */
+static void choose_for_image(struct kp_changes *c, bool named)
+{
+	for (size_t i = 0; i < c->count; i++)
+		if (!named && c->items[i].host && (c->items[i].below == KP_HOST || c->items[i].below == KP_ABSENT))
+			c->items[i].chosen = false;
+}
+
+/* A file without a name until it is whole; an old one of that name stays unless force. */
+static int publish(int dir_fd, int fd, const char *path, const char *name, bool force, struct kp_err *err)
+{
+	kp_autofree char *temp = kp_asprintf(".%.200s.%d", name, (int)getpid());
+	char proc[32];
+
+	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
+	if (fchmod(fd, 0755) < 0 || fsync(fd) < 0)
+		return kp_fail_errno(err, errno, "%s: cannot be written", path);
+	if (linkat(AT_FDCWD, proc, dir_fd, force ? temp : name, AT_SYMLINK_FOLLOW) < 0)
+		return kp_fail_errno(err, errno, "%s: cannot be made", path);
+	if (force && renameat(dir_fd, temp, dir_fd, name) < 0) {
+		(void)unlinkat(dir_fd, temp, 0);
+		return kp_fail_errno(err, errno, "%s: cannot be made", path);
+	}
+	return 0;
+}
+
+static int bake(struct kp_changing *g, struct kp_view *w, struct kp_changes *c, const struct kp_args *args, struct kp_err *err)
+{
+	const char *out = kp_args_get(args, "to-image"), *slash = strrchr(out, '/'), *name = slash ? slash + 1 : out;
+	kp_autofree char *dir = slash ? kp_strndup(out, (size_t)(slash - out) + 1) : kp_strdup(".");
+	struct kp_bake b = {.manifest = w->plan.manifest, .launcher = "/proc/self/exe"};
+	bool force = kp_args_has(args, "force");
+	kp_autoclose int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = -1;
+	struct stat st;
+	int r;
+
+	if (dir_fd < 0)
+		return kp_fail_errno(err, errno, "%s: cannot be opened", dir);
+	if (!*name || !strcmp(name, ".") || !strcmp(name, ".."))
+		return kp_fail(err, EINVAL, "--to-image: '%s': not a name for a file", out);
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && (!force || !S_ISREG(st.st_mode))) {
+		(void)kp_fail(err, EEXIST, "%s: exists", out);
+		return S_ISREG(st.st_mode) ? kp_hint(err, "--force replaces it") : -EEXIST;
+	}
+	fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return kp_fail_errno(err, errno, "%s: no file can be made there", dir);
+	choose_for_image(c, args->operand_count > 1);
+	r = kp_changes_bake(g, w->vfs, c, &b, fd, err);
+	if (!r)
+		r = publish(dir_fd, fd, out, name, force, err);
+	if (!r && b.left)
+		(void)fprintf(stderr, "kapsel: %s: %zu FIFOs and sockets left out: an image has none\n", out, b.left);
+	if (!r && !kp_args_has(args, "quiet"))
+		printf("%s: %zu entries\n", out, b.files);
+	return r;
+}
+
+static int to_image(const struct kp_args *args, struct kp_err *err)
+{
+	struct kp_changing kp_autochanging g = {.upper_fd = -1, .work_fd = -1};
+	struct kp_changes kp_autochanges c = {0};
+	struct kp_view kp_autoview w = {0}, kp_autoview plain = {0};
+	int r = kp_view_changes(&w, args, true, &c, err);
+
+	if (r < 0)
+		return r;
+	if (kp_args_has(args, "dry-run"))
+		return kp_fail(err, EINVAL, "--dry-run: not with --to-image");
+	/* The layers as they are, without what modes show. */
+	plain.no_modes = true;
+	r = kp_view_open(&plain, args, args->operands[0], KP_VIEW_LOWER, err);
+	if (!r)
+		r = kp_changing_open(&g, w.plan.instance->name, w.plan.instance->dir, err);
+	kp_changes_choose_whole(&c);
+	if (!r)
+		r = bake(&g, &plain, &c, args, err);
+	return r < 0 ? r : kp_flush(err);
+}
+
 int kp_cmd_commit(const struct kp_args *args, struct kp_err *err)
 {
 	bool quiet = kp_args_has(args, "quiet");
@@ -73,8 +156,11 @@ int kp_cmd_commit(const struct kp_args *args, struct kp_err *err)
 	struct kp_changing kp_autochanging g = {.upper_fd = -1, .work_fd = -1};
 	struct kp_changes kp_autochanges c = {0};
 	struct kp_view kp_autoview w = {0};
-	int r = kp_view_changes(&w, args, true, &c, err);
+	int r;
 
+	if (kp_args_has(args, "to-image"))
+		return to_image(args, err);
+	r = kp_view_changes(&w, args, true, &c, err);
 	if (r < 0)
 		return r;
 	kp_changes_choose_whole(&c);

@@ -100,8 +100,9 @@ static const struct kp_option diff_options[] = {
 };
 
 static const struct kp_option commit_options[] = {
+	{"to-image",  0,  "OUT.kapsel",        0,              "not to the host: make a new image of the layers and the changes"},
 	{"dry-run",  'n', NULL,                0,              "say what would be done"},
-	{"force",    'f', NULL,                0,              "also over what changed on the host meanwhile"},
+	{"force",    'f', NULL,                0,              "also over what changed on the host meanwhile; --to-image: replace OUT"},
 	{"quiet",    'q', NULL,                0,              "print nothing"},
 	{"mode",      0,  "PATH=MODE",         KP_OPT_REPEAT,  "as for run (default: as in the last run)"},
 	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT,  "as for run (default: as in the last run)"},
@@ -147,7 +148,7 @@ const struct kp_verb kp_verbs[] = {
 	{"stop",     kp_cmd_stop,     0, 1,  1, "[--time SECONDS] INSTANCE",             "end all processes of an instance",           stop_options},
 	{"rm",       kp_cmd_rm,       0, 1, -1, "INSTANCE...",                           "remove instances that do not run",           NULL},
 	{"diff",     kp_cmd_diff,     0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "list what an instance changed",              diff_options},
-	{"commit",   kp_cmd_commit,   0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "apply an instance's changes to the host",    commit_options},
+	{"commit",   kp_cmd_commit,   0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "apply an instance's changes to the host, or bake an image", commit_options},
 	{"discard",  kp_cmd_discard,  0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "drop an instance's changes",                 discard_options},
 	{"clone",    kp_cmd_clone,    0, 2,  2, "[--count N] INSTANCE NEW",              "copy an instance",                           clone_options},
 	{"snapshot", kp_cmd_snapshot, 0, 2,  4, "create|list|restore|rm|diff INSTANCE [NAME [NAME]]", "keep an instance's state, and go back to it", snapshot_options},

@@ -80,7 +80,7 @@ int kp_view_open(struct kp_view *w, const struct kp_args *args, const char *what
 	if (!r)
 		r = kp_plan_layers(plan, last ? (const char *const *)last->items : layers, last ? last->count : layer_count, err);
 	last = plan->instance && !mode_count ? &plan->instance->modes : NULL;
-	if (!r)
+	if (!r && !w->no_modes)
 		r = kp_plan_modes(plan, last ? (const char *const *)last->items : modes, last ? last->count : mode_count, err);
 	if (r < 0)
 		return r;

@@ -109,6 +109,27 @@ in_k "cat $host/kept /etc/greeting"
 expect_out "again
 hello from the image" "discard of everything"
 
+# --- a new image ---
+in_k "rm /bin/id; echo changed >/etc/greeting; mkdir /opt; printf '#!/bin/sh\necho baked\n' >/opt/prog; chmod 755 /opt/prog; ln /opt/prog /opt/same; ln -s prog /opt/link; mkfifo /opt/fifo; echo h >$host/h; cp /bin/sh /opt/big"
+try "$KAPSEL" commit k --to-image "$T/new.kapsel"
+expect_status 0 "commit --to-image"
+try "$KAPSEL" verify "$T/new.kapsel"
+expect_status 0 "the image verifies"
+try "$KAPSEL" run --rm "$T/new.kapsel" -- /bin/sh -c "cat /etc/greeting; /opt/link; [ /opt/prog -ef /opt/same ] && echo one; [ -e /bin/id ] || [ -e /opt/fifo ] || [ -e $host ] || echo gone; /opt/big -c 'echo big'"
+expect_out "changed
+baked
+one
+gone
+big" "it has the changes, not the host's"
+try "$T/new.kapsel" -c "cat /etc/greeting"
+expect_out changed "it runs itself"
+try "$KAPSEL" commit k --to-image "$T/new.kapsel"
+expect_err_line "^kapsel: .*/new.kapsel: exists" "an image that is there is not overwritten"
+try "$KAPSEL" commit k --to-image "$T/nowhere/new.kapsel"
+expect_err_line "^kapsel: .*/nowhere/: cannot be opened" "nor made in a directory that is not there"
+try "$KAPSEL" diff k
+if grep -q "D file .*/bin/id" "$T/out"; then ok "the instance has its changes still"; else not_ok "the instance has its changes still" "$T/out"; fi
+
 # In use: not touched, but looked at.
 "$KAPSEL" run --instance k --mode "$host=writecopy" "$img" -- /bin/sh -c "echo r >/r; sleep 20" >/dev/null 2>&1 &
 runs=$!
