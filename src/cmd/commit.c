@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kapsel discard and kapsel commit: an instance's changes are dropped, or applied to the host. */
-#include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "changes/bake.h"
@@ -76,53 +74,23 @@ static void choose_for_image(struct kp_changes *c, bool named)
 			c->items[i].chosen = false;
 }
 
-/* A file without a name until it is whole; an old one of that name stays unless force. */
-static int publish(int dir_fd, int fd, const char *path, const char *name, bool force, struct kp_err *err)
-{
-	kp_autofree char *temp = kp_asprintf(".%.200s.%d", name, (int)getpid());
-	char proc[32];
-
-	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
-	if (fchmod(fd, 0755) < 0 || fsync(fd) < 0)
-		return kp_fail_errno(err, errno, "%s: cannot be written", path);
-	if (linkat(AT_FDCWD, proc, dir_fd, force ? temp : name, AT_SYMLINK_FOLLOW) < 0)
-		return kp_fail_errno(err, errno, "%s: cannot be made", path);
-	if (force && renameat(dir_fd, temp, dir_fd, name) < 0) {
-		(void)unlinkat(dir_fd, temp, 0);
-		return kp_fail_errno(err, errno, "%s: cannot be made", path);
-	}
-	return 0;
-}
-
 static int bake(struct kp_changing *g, struct kp_view *w, struct kp_changes *c, const struct kp_args *args, struct kp_err *err)
 {
-	const char *out = kp_args_get(args, "to-image"), *slash = strrchr(out, '/'), *name = slash ? slash + 1 : out;
-	kp_autofree char *dir = slash ? kp_strndup(out, (size_t)(slash - out) + 1) : kp_strdup(".");
+	const char *to = kp_args_get(args, "to-image");
 	struct kp_bake b = {.manifest = w->plan.manifest, .launcher = "/proc/self/exe"};
-	bool force = kp_args_has(args, "force");
-	kp_autoclose int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), fd = -1;
-	struct stat st;
-	int r;
+	struct kp_out kp_autoout out = {.fd = -1, .dir_fd = -1};
+	int r = kp_out_open(&out, to, kp_args_has(args, "force"), err);
 
-	if (dir_fd < 0)
-		return kp_fail_errno(err, errno, "%s: cannot be opened", dir);
-	if (!*name || !strcmp(name, ".") || !strcmp(name, ".."))
-		return kp_fail(err, EINVAL, "--to-image: '%s': not a name for a file", out);
-	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && (!force || !S_ISREG(st.st_mode))) {
-		(void)kp_fail(err, EEXIST, "%s: exists", out);
-		return S_ISREG(st.st_mode) ? kp_hint(err, "--force replaces it") : -EEXIST;
-	}
-	fd = openat(dir_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-	if (fd < 0)
-		return kp_fail_errno(err, errno, "%s: no file can be made there", dir);
+	if (r < 0)
+		return r;
 	choose_for_image(c, args->operand_count > 1);
-	r = kp_changes_bake(g, w->vfs, c, &b, fd, err);
+	r = kp_changes_bake(g, w->vfs, c, &b, out.fd, err);
 	if (!r)
-		r = publish(dir_fd, fd, out, name, force, err);
+		r = kp_out_publish(&out, 0755, err);
 	if (!r && b.left)
-		(void)fprintf(stderr, "kapsel: %s: %zu FIFOs and sockets left out: an image has none\n", out, b.left);
+		(void)fprintf(stderr, "kapsel: %s: %zu FIFOs and sockets left out: an image has none\n", to, b.left);
 	if (!r && !kp_args_has(args, "quiet"))
-		printf("%s: %zu entries\n", out, b.files);
+		printf("%s: %zu entries\n", to, b.files);
 	return r;
 }
 

@@ -131,6 +131,17 @@ static const struct kp_option undo_options[] = {
 	{0}
 };
 
+static const struct kp_option export_options[] = {
+	{"output",   'o', "FILE",              0,              "where it goes (needed); it appears whole or not at all"},
+	{"force",    'f', NULL,                0,              "replace FILE"},
+	{0}
+};
+
+static const struct kp_option import_options[] = {
+	{"image",     0,  "IMAGE",             0,              "where the image is that it was made from"},
+	{0}
+};
+
 #define C KP_VERB_COMMAND
 #define P KP_VERB_PACK
 #define L KP_VERB_LATER
@@ -153,12 +164,12 @@ const struct kp_verb kp_verbs[] = {
 	{"clone",    kp_cmd_clone,    0, 2,  2, "[--count N] INSTANCE NEW",              "copy an instance",                           clone_options},
 	{"snapshot", kp_cmd_snapshot, 0, 2,  4, "create|list|restore|rm|diff INSTANCE [NAME [NAME]]", "keep an instance's state, and go back to it", snapshot_options},
 	{"undo",     kp_cmd_undo,     0, 1,  1, "[--since TIME] INSTANCE",               "go back to before the last commit, discard or restore", undo_options},
+	{"export",   kp_cmd_export,   0, 1,  1, "[--force] INSTANCE -o FILE",            "write an instance to one file",              export_options},
+	{"import",   kp_cmd_import,   0, 1,  2, "[--image IMAGE] FILE [NAME]",           "make an instance from such a file",          import_options},
 	{"cache",    kp_cmd_cache,    0, 1,  1, "show|trim|verify [OPTIONS]",            "look after the object store",                cache_options},
 	{"doctor",   kp_cmd_doctor,   0, 0,  0, "[--json]",                              "what this host offers",                      json_options},
 	{"pack",     NULL,            P, 0, -1, "MANIFEST -o APP.kapsel",                "build an image (kapsel-pack)",               pack_options},
 	{"capture",  NULL,            L, 0, -1, "", "pack what a command reads", NULL},
-	{"export",   NULL,            L, 0, -1, "", "write an instance to a file", NULL},
-	{"import",   NULL,            L, 0, -1, "", "read an instance from a file", NULL},
 	{"learn",    NULL,            L, 0, -1, "", "the narrowest profile", NULL},
 	{"lint",     NULL,            L, 0, -1, "", "what will bite on other hosts", NULL},
 	{"reg",      NULL,            L, 0, -1, "", "the registry", NULL},
