@@ -44,7 +44,7 @@ echo text >"$T/text"
 : >"$T/empty"
 check 125 'kapsel: frob: unknown command' frob
 check 125 'kapsel: --frob: unknown option' --frob
-check 125 'kapsel: snapshot: not in this version' snapshot create x
+check 125 'kapsel: learn: not in this version' learn x
 check 125 'kapsel: run: argument missing' run
 check 125 'kapsel: b: unexpected argument' run a b
 check 125 'kapsel: --frob: unknown option' run --frob "$T/text"
