@@ -27,9 +27,9 @@ CFLAGS_ALL := -std=gnu11 $(WARN) -O2 -g -fno-common -fno-strict-aliasing -pthrea
 LINK_LAUNCHER := $(if $(SANITIZE),,-static-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
 PIC := $(if $(SANITIZE),,-fPIE)
 
-LIB_DIRS := base image store manifest vfs sys trap instance changes snapshot launch confine
+LIB_DIRS := base image store manifest profile vfs sys trap instance changes snapshot launch confine
 LIB_SRC := $(filter-out src/sys/mkfilter.c,$(sort $(foreach d,$(LIB_DIRS),$(wildcard src/$(d)/*.c))))
-LIB_OBJ := $(LIB_SRC:%.c=$(O)/%.o) $(O)/gen/loader_blob.o  $(O)/gen/filter_code.o
+LIB_OBJ := $(LIB_SRC:%.c=$(O)/%.o) $(O)/gen/loader_blob.o $(O)/gen/filter_code.o $(O)/gen/profiles.o
 LAUNCHER_SRC := src/main.c $(sort $(wildcard src/cmd/*.c))
 LAUNCHER_OBJ := $(LAUNCHER_SRC:%.c=$(O)/%.o)
 PACK_SRC := $(sort $(wildcard packager/*.c))
@@ -75,6 +75,16 @@ $(O)/gen/loader_blob.o: $(O)/loader
 	@mkdir -p $(@D)
 	@printf '.section .rodata\n.balign 16\n.globl kp_loader_start, kp_loader_end\nkp_loader_start: .incbin "%s"\n%s\n%s\n' \
 		$(O)/loader 'kp_loader_end: .byte 0' '.section .note.GNU-stack,"",@progbits' > $(@:.o=.S)
+	$(Q)$(CC) -c -o $@ $(@:.o=.S)
+
+# --- the shipped profiles: carried by the launcher, which needs nothing of the host ---
+PROFILES := portable isolated untrusted server desktop
+$(O)/gen/profiles.o: $(PROFILES:%=profiles/%.yaml) Makefile
+	@mkdir -p $(@D)
+	@{ for p in $(PROFILES); do printf '.section .rodata\nn_%s: .asciz "%s"\ns_%s: .incbin "profiles/%s.yaml"\ne_%s: .byte 0\n' $$p $$p $$p $$p $$p; done; \
+		printf '.section .data.rel.ro,"aw"\n.balign 8\n.globl kp_shipped_profiles\nkp_shipped_profiles:\n'; \
+		for p in $(PROFILES); do printf '.quad n_%s, s_%s, e_%s\n' $$p $$p $$p; done; \
+		printf '.quad 0, 0, 0\n.section .note.GNU-stack,"",@progbits\n'; } > $(@:.o=.S)
 	$(Q)$(CC) -c -o $@ $(@:.o=.S)
 
 # --- the seccomp filter: made at build time from the table ---
@@ -159,6 +169,11 @@ $(O)/tests/property/operations: tests/property/operations.c tests/property/tree.
 	@echo "  CC   $@"
 	$(Q)$(CC) $(filter-out -MMD -MP,$(TEST_CFLAGS)) -static -o $@ $(filter %.c,$^)
 
+$(O)/tests/property/order: tests/property/order.c
+	@mkdir -p $(@D)
+	@echo "  CC   $@"
+	$(Q)$(CC) $(filter-out -MMD -MP,$(TEST_CFLAGS)) -static -o $@ $<
+
 test-programs: $(CALLS_BIN) $(HELPER_BIN) $(BENCH_BIN)
 
 # --- tests; KAPSEL_MUST_RUN=1 makes a skipped one a failure ---
@@ -171,7 +186,7 @@ check-guest: all ## programs whose output must be the same natively and inside (
 check-calls: all $(CALLS_BIN) ## the same, a family of system calls each, dynamic and static (ONLY="stat open")
 	$(Q)tests/run-calls.sh $(O) $(ONLY)
 
-check-property: all $(O)/tests/property/operations ## random operations, the same natively and inside (COUNT=100 STEPS=1000, or SEEDS="7 9")
+check-property: all $(O)/tests/property/operations $(O)/tests/property/order ## random operations, the same natively and inside (COUNT=100 STEPS=1000, or SEEDS="7 9")
 	$(Q)tests/run-property.sh $(O)
 
 check-docker: all $(CALLS_BIN) $(HELPER_BIN) ## the differential families and e2e under refusals like those of Docker's default filter

@@ -62,7 +62,7 @@ static int main_verb(int argc, char **argv, struct kp_err *err)
 	if (verb->flags & KP_VERB_LATER)
 		return kp_fail(err, ENOSYS, "%s: not in this version", verb->name);
 	if (verb->flags & KP_VERB_PACK)
-		return kp_cmd_pack(argc, argv, err);
+		return kp_cmd_pack(argv, err);
 	r = kp_args_parse(verb, argc - 2, argv + 2, &args, err);
 	if (r < 0)
 		return r;

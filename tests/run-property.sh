@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 # Random operations on a plain directory and, the same ones, inside a layered one: every result and the trees must be equal. TAP.
-#   run-property.sh BUILD-DIR     SEEDS="1 2 3" or COUNT=100, ROOT_COUNT=20 of them as root, STEPS=1000, KILLS=20, WHERE="image writecopy merged half-writecopy"
+#   run-property.sh BUILD-DIR     SEEDS="1 2 3" or COUNT=100, ROOT_COUNT=20 of them as root, STEPS=1000, KILLS=20, SECONDS_EACH=5, WHERE="image writecopy merged half-writecopy"
 # A difference is seen again with SEEDS=N alone: seeds do not touch each other's trees.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -16,17 +16,17 @@ stage_and_run() { # copies what is needed to where any user can read it, then ru
   trap 'rm -rf "$stage"' EXIT
   mkdir -p "$stage/tests/property"
   cp "$here/lib.sh" "$here/run-property.sh" "$stage/tests/"
-  cp "$here/property/fixture.sh" "$build/tests/property/operations" "$stage/tests/property/"
+  cp "$here/property/fixture.sh" "$build/tests/property/operations" "$build/tests/property/order" "$stage/tests/property/"
   cp "$build/kapsel" "$build/kapsel-pack" "$stage/"
   status=0
   echo "# as uid $(id -u)"
   mine=$seeds
   # Root's guests have no more rights than others: a sample of them will do.
   [ "$(id -u)" != 0 ] || mine=$(echo "$seeds" | tr ' ' '\n' | grep . | head -"${ROOT_COUNT:-20}" | tr '\n' ' ')
-  SEEDS=$mine STEPS=$steps WHERE=$where KILLS=${KILLS:-20} sh "$stage/tests/run-property.sh" --inner "$stage" || status=1
+  SEEDS=$mine STEPS=$steps WHERE=$where KILLS=${KILLS:-20} SECONDS_EACH=${SECONDS_EACH:-5} sh "$stage/tests/run-property.sh" --inner "$stage" || status=1
   if [ "$(id -u)" = 0 ] && can_become_user; then
     echo "# as uid $TEST_UID"
-    as_user env SEEDS="$seeds" STEPS="$steps" WHERE="$where" KILLS="${KILLS:-20}" sh "$stage/tests/run-property.sh" --inner "$stage" || status=1
+    as_user env SEEDS="$seeds" STEPS="$steps" WHERE="$where" KILLS="${KILLS:-20}" SECONDS_EACH="${SECONDS_EACH:-5}" sh "$stage/tests/run-property.sh" --inner "$stage" || status=1
   fi
   exit $status
 }
@@ -53,8 +53,8 @@ pack() { # TREE: as $work/t
   chmod 0755 "$out/stage/${work#/}"
   [ ! -e "$1" ] || cp -a "$1" "$out/stage/${work#/}/t" || return 1
   tar -C "$out/stage" --owner=0 --group=0 -cf "$out/tree.tar" "${work#/}" || return 1
-  printf 'kapsel: 1\nname: property\nentry: {command: [/operations]}\ncontents:\n  - tar: %s\n  - copy: {from: %s, to: /operations}\n  - elf: [/bin/sh]\n  - symlink: {path: /sh, to: /bin/sh}\n' \
-    "$out/tree.tar" "$build/tests/property/operations" >"$out/manifest.yaml"
+  printf 'kapsel: 1\nname: property\nentry: {command: [/operations]}\ncontents:\n  - tar: %s\n  - copy: {from: %s, to: /operations}\n  - copy: {from: %s, to: /order}\n  - elf: [/bin/sh]\n  - symlink: {path: /sh, to: /bin/sh}\n' \
+    "$out/tree.tar" "$build/tests/property/operations" "$build/tests/property/order" >"$out/manifest.yaml"
   "$build/kapsel" pack --quiet "$out/manifest.yaml" -o "$out/image.kapsel"
 }
 
@@ -197,6 +197,35 @@ for place in image writecopy; do
     status=1
   fi
   "$build/kapsel" rm eight
+done
+# --- and what each of eight saw is explained by some order of all that they did ---
+few_names() { # as the image's or the host's: some of the names that the eight change are there before them
+  rm -rf "$work/t" && mkdir -p "$work/t/d0/n3" "$work/t/d1"
+  echo old >"$work/t/d0/n0"
+  echo older >"$work/t/d1/n1"
+  ln -s target "$work/t/d1/n2"
+}
+for place in native $where; do
+  case $place in half-writecopy) continue ;; esac
+  number=$((number + 1))
+  few_names
+  if [ $place = native ]; then
+    "$build/tests/property/order" "$work/t" "${SECONDS_EACH:-5}" "$number" >"$out/order" 2>&1
+  else
+    show_tree || status=1
+    case $place in merged) links= ;; *) links=-l ;; esac
+    # shellcheck disable=SC2086 # words
+    (cd / && "$build/kapsel" run --quiet --instance order $options "$out/image.kapsel" -- /order $links "$work/t" "${SECONDS_EACH:-5}" "$number") >"$out/order" 2>&1 </dev/null
+  fi
+  order_status=$?
+  if [ $order_status = 0 ] && { [ $place = native ] || "$build/kapsel" verify order >"$out/verified" 2>&1; }; then
+    echo "ok $number - $place: eight at once, $(tail -1 "$out/order")"
+  else
+    echo "not ok $number - $place: eight at once: $order_status"
+    sed 's/^/# /' "$out/order" "$out/verified" | tail -20
+    status=1
+  fi
+  [ $place = native ] || "$build/kapsel" rm order
 done
 echo "1..$number"
 exit $status

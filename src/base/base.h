@@ -97,6 +97,12 @@ int kp_path_join(char *buf, size_t size, const char *a, const char *b);
 const char *kp_path_below(const char *path, const char *dir);
 /* Makes text safe to show: control bytes and invalid UTF-8 become '?'. In place. */
 void kp_printable(char *text);
+/* FNV-1a: for tables and short names, not against anybody who means to collide. */
+uint64_t kp_hash_string(const char *s);
+static inline uint64_t kp_hash_add(uint64_t h, uint64_t value)
+{
+	return (h ^ value) * 0x100000001b3ULL;
+}
 /* Lower-case hex of len bytes into out (2 * len + 1). */
 void kp_hex(char *out, const uint8_t *bytes, size_t len);
 

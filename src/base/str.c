@@ -76,6 +76,15 @@ const char *kp_path_below(const char *path, const char *dir)
 	return path + len;
 }
 
+uint64_t kp_hash_string(const char *s)
+{
+	uint64_t h = 0xcbf29ce484222325ULL;
+
+	while (*s)
+		h = kp_hash_add(h, (unsigned char)*s++);
+	return h;
+}
+
 /* Length of the UTF-8 sequence at s, or 0 if it is none that should be shown. */
 static size_t utf8_len(const unsigned char *s)
 {

@@ -6,29 +6,42 @@
 
 #include "cmd/cmd.h"
 
-/* Follows links inside the image, as cat there would. */
+/* Follows links inside the image, also on the way, as cat there would. */
 static int find_file(const struct kp_look *look, const char *path, struct kp_entry *ret_entry, struct kp_err *err)
 {
-	kp_autofree char *at = kp_strdup(path);
+	kp_autofree char *at = kp_strdup(""), *rest = kp_strdup(path);
+	int links = 0, r;
 
-	for (int hops = 0; hops < 40; hops++) {
-		int r = kp_look_find(look, at, ret_entry, err);
-		char *fresh, *slash;
+	for (char *p = rest + strspn(rest, "/"); *p; p = rest + strspn(rest, "/")) {
+		int len = (int)strcspn(p, "/");
+		kp_autofree char *name = kp_asprintf("%.*s", len, p), *child = kp_asprintf("%s/%s", at, name), *next = NULL;
+		char *up = strrchr(at, '/');
 
-		if (r < 0)
-			return r;
-		if (!S_ISLNK(ret_entry->mode)) {
-			return S_ISREG(ret_entry->mode) ? 0 : kp_fail(err, EISDIR, "%s: a directory", at);
+		if (!strcmp(name, "..")) {
+			if (up)
+				*up = '\0';
+		} else if (strcmp(name, ".") != 0) {
+			r = kp_look_find(look, child, ret_entry, err);
+			if (r < 0)
+				return r;
+			if (S_ISLNK(ret_entry->mode)) {
+				if (++links > 40)
+					return kp_fail(err, ELOOP, "%s: too many symbolic links", path);
+				next = kp_asprintf("%s%s", ret_entry->target, p + len);
+				if (ret_entry->target[0] == '/')
+					*at = '\0';
+			} else {
+				free(at);
+				at = kp_take_ptr(child);
+			}
 		}
-		slash = strrchr(at, '/');
-		if (ret_entry->target[0] == '/' || !slash)
-			fresh = kp_strdup(ret_entry->target);
-		else
-			fresh = kp_asprintf("%.*s/%s", (int)(slash - at), at, ret_entry->target);
-		free(at);
-		at = fresh;
+		if (!next)
+			next = kp_strdup(p + len);
+		free(rest);
+		rest = kp_take_ptr(next);
 	}
-	return kp_fail(err, ELOOP, "%s: too many symbolic links", path);
+	r = kp_look_find(look, at, ret_entry, err);
+	return r < 0 || S_ISREG(ret_entry->mode) ? r : kp_fail(err, EISDIR, "%s: a directory", *at ? at : "/");
 }
 
 /* Checked before it is shown: what does not match its digest is not printed. */

@@ -36,7 +36,7 @@ int kp_cmd_self(int argc, char **argv, struct kp_err *err);
 /* Where kapsel-pack is: beside this program. Allocated. */
 int kp_pack_path(char **ret_path, struct kp_err *err);
 /* Execs kapsel-pack, found beside this program. Returns on failure only. */
-int kp_cmd_pack(int argc, char **argv, struct kp_err *err);
+int kp_cmd_pack(char **argv, struct kp_err *err);
 
 /* Shared by the verbs that look into an image. */
 struct kp_look {
@@ -61,6 +61,11 @@ int kp_out_publish(struct kp_out *o, mode_t mode, struct kp_err *err);
 void kp_out_close(struct kp_out *o);
 #define kp_autoout __attribute__((cleanup(kp_out_close)))
 
+/* grants.c: what the manifest requests; and what the profile (NULL: the default) grants it here. */
+void kp_print_requests(const struct kp_manifest *m);
+int kp_print_grants(const struct kp_look *look, const char *profile, struct kp_err *err);
+void kp_json_requests(struct kp_buf *b, const struct kp_requests *r);
+int kp_json_grants(struct kp_buf *b, const struct kp_look *look, const char *profile, struct kp_err *err);
 /* text made safe to show; free it. */
 char *kp_shown(const char *text);
 /* "drwxr-xr-x" */

@@ -65,7 +65,7 @@ static void print_rule(const struct kp_explained *x)
 	if (x->node.self.bind)
 		printf("  bind       of the host's in the place of all layers%s\n", x->node.self.bind->read_only ? ", read-only" : "");
 	else if (r)
-		printf("  mode       %s, by the rule for %s\n", kp_mode_names[r->mode], at);
+		printf("  mode       %s, by the rule for %s%s\n", kp_mode_names[r->mode], r->guest[1] || !r->dots ? at : "", r->dots ? "/.*" : "");
 	else
 		printf("  mode       full: no rule shows the host here\n");
 	if (x->node.origin == KP_ABSENT && (!r || r->mode == KP_MODE_FULL) && access(x->node.guest.s, F_OK) == 0)

@@ -53,10 +53,11 @@ static void add_string(struct kp_buf *b, const char *key, const char *value)
 	kp_buf_puts(b, ",\n");
 }
 
-static void print_json(const struct kp_look *look, const struct figures *f)
+static int print_json(const struct kp_look *look, const struct figures *f, const char *profile, struct kp_err *err)
 {
 	const struct kp_manifest *m = look->manifest;
 	struct kp_buf kp_autobuf b = {0};
+	int r;
 
 	kp_buf_puts(&b, "{\n");
 	add_string(&b, "name", m->name);
@@ -88,11 +89,17 @@ static void print_json(const struct kp_look *look, const struct figures *f)
 		kp_buf_quoted(&b, m->modes[i].path);
 		kp_buf_printf(&b, ": \"%s\"", kp_mode_names[m->modes[i].mode]);
 	}
-	kp_buf_printf(&b, "},\n \"files\": %" PRIu64 ",\n \"directories\": %" PRIu64 ",\n \"symlinks\": %" PRIu64
+	kp_buf_puts(&b, "},\n");
+	kp_json_requests(&b, &m->requests);
+	r = kp_json_grants(&b, look, profile, err);
+	if (r < 0)
+		return r;
+	kp_buf_printf(&b, " \"files\": %" PRIu64 ",\n \"directories\": %" PRIu64 ",\n \"symlinks\": %" PRIu64
 		      ",\n \"bytes\": %" PRIu64 ",\n", f->files, f->dirs, f->links, f->bytes);
 	kp_buf_printf(&b, " \"size\": %" PRIu64 ",\n \"squashfs\": {\"offset\": %" PRIu64 ", \"length\": %" PRIu64 "}\n}",
 		      f->file_len, f->squashfs_offset, f->squashfs_len);
 	puts(b.data);
+	return 0;
 }
 
 static void print_line(const char *label, const char *value)
@@ -135,6 +142,7 @@ static void print_text(const struct kp_look *look, const struct figures *f)
 
 		print_line(i ? "" : "modes", rule);
 	}
+	kp_print_requests(m);
 	kp_size_text(f->file_len, packed, sizeof(packed));
 	kp_size_text(f->bytes, unpacked, sizeof(unpacked));
 	printf("%-9s %" PRIu64 " files, %" PRIu64 " directories, %" PRIu64 " symbolic links\n", "contents", f->files,
@@ -146,6 +154,7 @@ static void print_text(const struct kp_look *look, const struct figures *f)
 int kp_cmd_inspect(const struct kp_args *args, struct kp_err *err)
 {
 	struct kp_look kp_autolook look = {0};
+	const char *profile = kp_args_get(args, "profile");
 	struct figures f = {0};
 	int r = kp_look_open(&look, args->operands[0], err);
 
@@ -153,9 +162,11 @@ int kp_cmd_inspect(const struct kp_args *args, struct kp_err *err)
 		r = count(&look, &f, err);
 	if (r < 0)
 		return r;
-	if (kp_args_has(args, "json"))
-		print_json(&look, &f);
-	else
+	if (kp_args_has(args, "json")) {
+		r = print_json(&look, &f, profile, err);
+	} else {
 		print_text(&look, &f);
-	return kp_flush(err);
+		r = kp_print_grants(&look, profile, err);
+	}
+	return r < 0 ? r : kp_flush(err);
 }

@@ -6,18 +6,18 @@
 static const struct kp_option run_options[] = {
 	{"instance", 'i', "NAME",              0,              "run in the instance NAME (default: NAME-VERSION of the image); it is kept"},
 	{"rm",        0,  NULL,                0,              "run in a throw-away instance"},
-	{"bind",     'b', "HOST[:GUEST[:ro]]", KP_OPT_REPEAT,  "show a host directory or file in the guest"},
-	{"mode",      0,  "PATH=MODE",         KP_OPT_REPEAT,  "show the host's PATH below the image's: full (not), writecopy (changes stay in the instance), merged (they reach the host)"},
-	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT,  "put an image underneath, below those that the manifest names"},
+	{"bind",     'b', "HOST[:GUEST[:ro]]", KP_OPT_REPEAT | KP_OPT_START | KP_OPT_FILE, "show a host directory or file in the guest"},
+	{"mode",      0,  "PATH=MODE",         KP_OPT_REPEAT | KP_OPT_START, "show the host's PATH below the image's: full (not), writecopy (changes stay in the instance), merged (they reach the host)"},
+	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT | KP_OPT_FILE, "put an image underneath, below those that the manifest names"},
 	{"env",      'e', "NAME=VALUE",        KP_OPT_REPEAT,  "set a variable of the guest"},
 	{"unset",     0,  "NAME",              KP_OPT_REPEAT,  "remove a variable of the guest"},
 	{"cwd",      'w', "PATH",              0,              "start in this directory of the guest"},
 	{"pass-fd",   0,  "N",                 KP_OPT_REPEAT,  "hand descriptor N to the guest, under that number"},
-	{"trace",     0,  "FILE",              0,              "write one decoded line per system call to FILE"},
+	{"trace",     0,  "FILE",              KP_OPT_START | KP_OPT_FILE, "write one decoded line per system call to FILE"},
 	{"quiet",    'q', NULL,                0,              "print no advice"},
 	{"level",     0,  "portable|strict",   KP_OPT_LATER,   "confinement level"},
-	{"profile",   0,  "NAME|FILE",         KP_OPT_LATER,   "confinement profile"},
-	{"net",       0,  "MODE",              KP_OPT_LATER,   "network access"},
+	{"profile",  'p', "NAME|FILE",         KP_OPT_START,              "what the program is granted (docs/PROFILES.md): portable (default), isolated, untrusted, server, desktop, or yours"},
+	{"net",       0,  "MODE",              KP_OPT_START,              "network: none, loopback, host, or connect=PORT,... (the loopback, and these ports elsewhere)"},
 	{"publish",   0,  "HOST:GUEST",        KP_OPT_LATER | KP_OPT_REPEAT, "forward a port"},
 	{"limit",     0,  "KEY=VALUE",         KP_OPT_LATER | KP_OPT_REPEAT, "resource limit"},
 	{"record",    0,  NULL,                KP_OPT_LATER,   "record what the program does"},
@@ -25,12 +25,16 @@ static const struct kp_option run_options[] = {
 };
 
 static const struct kp_option exec_options[] = {
-	{"mode",      0,  "PATH=MODE",         KP_OPT_REPEAT,  "show the host's PATH below the image's: full (not), writecopy (changes stay in the instance), merged (they reach the host)"},
-	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT,  "put an image underneath, below those that the manifest names"},
 	{"env",      'e', "NAME=VALUE",        KP_OPT_REPEAT,  "set a variable of the guest"},
 	{"unset",     0,  "NAME",              KP_OPT_REPEAT,  "remove a variable of the guest"},
 	{"cwd",      'w', "PATH",              0,              "start in this directory of the guest"},
 	{"pass-fd",   0,  "N",                 KP_OPT_REPEAT,  "hand descriptor N to the guest, under that number"},
+	{0}
+};
+
+static const struct kp_option inspect_options[] = {
+	{"profile",  'p', "NAME|FILE",         0,              "what this profile would grant it here (default: portable)"},
+	{"json",      0,  NULL,                0,              "print JSON"},
 	{0}
 };
 
@@ -88,6 +92,7 @@ static const struct kp_option pack_options[] = {
 static const struct kp_option explain_options[] = {
 	{"mode",      0,  "PATH=MODE",         KP_OPT_REPEAT,  "as for run"},
 	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT,  "as for run"},
+	{"profile",  'p', "NAME|FILE",         0,              "as for run"},
 	{0}
 };
 
@@ -148,7 +153,7 @@ static const struct kp_option import_options[] = {
 const struct kp_verb kp_verbs[] = {
 	/* name      function         flags min max usage                                 help                                       options */
 	{"run",      kp_cmd_run,      C, 1,  1, "[OPTIONS] IMAGE [-- CMD|@NAME ARG...]", "run the entry point, or CMD, in an instance", run_options},
-	{"inspect",  kp_cmd_inspect,  0, 1,  1, "[--json] IMAGE",                        "show what an image is and holds",            json_options},
+	{"inspect",  kp_cmd_inspect,  0, 1,  1, "[OPTIONS] IMAGE",                       "show what an image is, holds, asks for and is granted", inspect_options},
 	{"ls",       kp_cmd_ls,       0, 1,  2, "[OPTIONS] IMAGE [PATH]",                "list files of an image",                     ls_options},
 	{"cat",      kp_cmd_cat,      0, 2, -1, "IMAGE PATH...",                         "print files of an image",                    NULL},
 	{"extract",  kp_cmd_extract,  0, 1, -1, "[--force] IMAGE -C HOSTDIR [PATH...]",  "unpack an image, or parts of it",            extract_options},

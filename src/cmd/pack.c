@@ -24,12 +24,11 @@ int kp_pack_path(char **ret_path, struct kp_err *err)
 	return 0;
 }
 
-int kp_cmd_pack(int argc, char **argv, struct kp_err *err)
+int kp_cmd_pack(char **argv, struct kp_err *err)
 {
 	kp_autofree char *path = NULL;
 	int r = kp_pack_path(&path, err);
 
-	(void)argc;
 	if (r < 0)
 		return r;
 	argv[0] = path;

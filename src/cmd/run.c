@@ -51,6 +51,7 @@ static int make_and_run(const struct kp_args *args, struct kp_request *q, struct
 	kp_autofree const char **modes = kp_args_values(args, "mode", &q->mode_count);
 	kp_autofree const char **env = kp_args_values(args, "env", &q->env_count);
 	kp_autofree const char **unset = kp_args_values(args, "unset", &q->unset_count);
+	kp_autofree const char **limits = kp_args_values(args, "limit", &q->limit_count);
 	int r;
 
 	if (kp_environ_get(environ, "KAPSEL_INSTANCE"))
@@ -60,10 +61,14 @@ static int make_and_run(const struct kp_args *args, struct kp_request *q, struct
 	q->layers = layers;
 	q->env = env;
 	q->unset = unset;
+	q->limits = limits;
+	q->profile = kp_args_get(args, "profile");
+	q->net = kp_args_get(args, "net");
 	q->instance = kp_args_get(args, "instance");
 	q->throw_away = kp_args_has(args, "rm");
 	q->cwd = kp_args_get(args, "cwd");
 	q->trace = kp_args_get(args, "trace");
+	plan->settled = kp_args_settled(args);
 	r = take_pass_fds(args, q, err);
 	if (!r)
 		r = kp_plan_make(plan, q, err);
@@ -74,10 +79,9 @@ static int make_and_run(const struct kp_args *args, struct kp_request *q, struct
 
 int kp_cmd_run(const struct kp_args *args, struct kp_err *err)
 {
-	struct kp_request q = {.image = args->operands[0], .command = args->command,
-			       .command_count = args->command_count};
+	struct kp_request q = {.command = args->command, .command_count = args->command_count};
 	struct kp_plan kp_autoplan plan = {0};
-	int r = kp_plan_open_image(&plan, q.image, err);
+	int r = kp_plan_open_image(&plan, args->operands[0], err);
 
 	return r < 0 ? r : make_and_run(args, &q, &plan, err);
 }

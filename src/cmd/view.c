@@ -104,6 +104,7 @@ int kp_view_open(struct kp_view *w, const struct kp_args *args, const char *what
 	size_t layer_count, mode_count;
 	kp_autofree const char **layers = kp_args_values(args, "layer", &layer_count);
 	kp_autofree const char **modes = kp_args_values(args, "mode", &mode_count);
+	const char *profile = kp_args_get(args, "profile");
 	kp_autofree char *digests = NULL;
 	struct kp_plan *plan = &w->plan;
 	const struct kp_words *last;
@@ -121,9 +122,14 @@ int kp_view_open(struct kp_view *w, const struct kp_args *args, const char *what
 	last = plan->instance && !layer_count ? &plan->instance->layers : NULL;
 	if (!r)
 		r = kp_plan_layers(plan, last ? (const char *const *)last->items : layers, last ? last->count : layer_count, err);
-	last = plan->instance && !mode_count ? &plan->instance->modes : NULL;
-	if (!r && !w->no_modes)
-		r = kp_plan_modes(plan, last ? (const char *const *)last->items : modes, last ? last->count : mode_count, err);
+	last = plan->instance && !mode_count && !profile && plan->instance->modes.count ? &plan->instance->modes : NULL;
+	if (!r && last && !w->no_modes) {
+		kp_rules_again(plan, last);
+	} else if (!r && !w->no_modes) {
+		r = kp_plan_profile(plan, profile, NULL, NULL, 0, err);
+		if (!r)
+			r = kp_plan_modes(plan, modes, mode_count, err);
+	}
 	if (r < 0)
 		return r;
 	digests = kp_plan_digests(plan);

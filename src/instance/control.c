@@ -71,6 +71,7 @@ void kp_ctl_run_encode(const struct kp_ctl_run *run, struct kp_buf *out)
 	kp_ctl_put_u32(out, run->flags);
 	kp_ctl_put_u32(out, run->umask);
 	kp_ctl_put_string(out, run->cwd);
+	kp_ctl_put_string(out, run->settled);
 	put_list(out, run->argv, run->argc);
 	put_list(out, run->envp, run->envc);
 	kp_ctl_put_u32(out, (uint32_t)run->pass_count);
@@ -86,6 +87,7 @@ int kp_ctl_run_decode(const char *payload, size_t len, struct kp_ctl_run *ret_ru
 	run.flags = kp_ctl_get_u32(&r);
 	run.umask = kp_ctl_get_u32(&r) & 0777;
 	run.cwd = kp_ctl_get_string(&r);
+	run.settled = kp_ctl_get_string(&r);
 	run.argv = get_list(&r, &run.argc);
 	run.envp = get_list(&r, &run.envc);
 	run.pass_count = kp_ctl_get_u32(&r);

@@ -9,7 +9,7 @@
 #include "base/base.h"
 
 #define KP_CTL_MAGIC 0x6c74436bU
-#define KP_CTL_VERSION 1U
+#define KP_CTL_VERSION 2U
 #define KP_CTL_MAX (8U << 20) /* largest payload: argv and envp of 2 MiB each fit */
 #define KP_CTL_FDS_MAX 64U
 
@@ -40,6 +40,7 @@ enum kp_ctl_run_flags {
 struct kp_ctl_run {
 	uint32_t flags, umask;
 	const char *cwd;
+	const char *settled; /* options that only a start can follow, as kp_args_settled() has them */
 	const char **argv, **envp; /* NULL-terminated */
 	size_t argc, envc;
 	uint32_t pass[KP_CTL_FDS_MAX]; /* numbers in the guest of the descriptors after the first three */

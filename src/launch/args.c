@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sorts a verb's arguments by its option table. */
 #include <limits.h>
+#include <unistd.h>
 
 #include "launch/args.h"
 
@@ -161,6 +162,24 @@ const char **kp_args_values(const struct kp_args *args, const char *name, size_t
 		if (!strcmp(args->given[i].option->name, name))
 			values[(*ret_count)++] = args->given[i].value;
 	return values;
+}
+
+char *kp_args_settled(const struct kp_args *args)
+{
+	struct kp_buf kp_autobuf text = {0};
+	char cwd[PATH_MAX];
+
+	if (!getcwd(cwd, sizeof(cwd)))
+		cwd[0] = '\0';
+	for (size_t i = 0; i < args->given_count; i++) {
+		const struct kp_given *g = &args->given[i];
+		bool relative = g->option->flags & KP_OPT_FILE && g->value[0] != '/';
+
+		if (g->option->flags & KP_OPT_START)
+			kp_buf_printf(&text, "--%s%s%s%s%s\n", g->option->name, g->value ? "=" : "", relative ? cwd : "",
+				      relative ? "/" : "", g->value ? g->value : "");
+	}
+	return kp_strdup(text.data ? text.data : "");
 }
 
 bool kp_args_has(const struct kp_args *args, const char *name)

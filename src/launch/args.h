@@ -8,6 +8,8 @@
 enum kp_option_flags {
 	KP_OPT_REPEAT = 1 << 0, /* may be given more than once */
 	KP_OPT_LATER = 1 << 1,  /* known, not in this version: refused */
+	KP_OPT_START = 1 << 2,  /* settled when an instance starts: who joins it may only ask for the same */
+	KP_OPT_FILE = 1 << 3,   /* its value begins with a host path, relative to the working directory */
 };
 
 struct kp_option {
@@ -60,6 +62,8 @@ void kp_args_free(struct kp_args *args);
 const char *kp_args_get(const struct kp_args *args, const char *name);
 /* All values given for it, in order: an array to free, of borrowed strings. */
 const char **kp_args_values(const struct kp_args *args, const char *name, size_t *ret_count);
+/* What was asked for with KP_OPT_START options, a line each ("--bind=/a:/b"), paths absolute. Caller frees. */
+char *kp_args_settled(const struct kp_args *args);
 bool kp_args_has(const struct kp_args *args, const char *name);
 /* A decimal number from min to max. 0 or -EINVAL naming the option. */
 int kp_args_number(const char *name, const char *text, long min, long max, long *ret_value, struct kp_err *err);

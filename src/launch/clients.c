@@ -83,7 +83,8 @@ static int spawn(struct kp_supervisor *s, struct kp_client *c, const struct kp_c
 		 struct kp_err *err)
 {
 	struct kp_buf kp_autobuf payload = {0};
-	int numbers[KP_CTL_FDS_MAX];
+	int numbers[KP_SPAWN_FDS_MAX];
+	_Static_assert(KP_CTL_FDS_MAX <= KP_SPAWN_FDS_MAX, "what a request may pass, a guest may get");
 	struct kp_spawn spawn = {
 		.argv = (char *const *)(uintptr_t)run->argv, .envp = (char *const *)(uintptr_t)run->envp,
 		.cwd = run->cwd, .fds = {c->conn.fds[0], c->conn.fds[1], c->conn.fds[2]},
@@ -107,6 +108,27 @@ static int spawn(struct kp_supervisor *s, struct kp_client *c, const struct kp_c
 	return 0;
 }
 
+/* Who joins gets what the instance was started with: to ask for something else is an error, not silence. */
+static int check_settled(struct kp_supervisor *s, const char *asked, struct kp_err *err)
+{
+	const char *has = s->plan->settled ? s->plan->settled : "";
+	size_t same = 0;
+
+	if (!*asked || !strcmp(asked, has))
+		return 0;
+	for (size_t i = 0; asked[i] && asked[i] == has[i]; i++)
+		if (asked[i] == '\n')
+			same = i + 1;
+	asked += same;
+	if (*asked)
+		(void)kp_fail(err, EBUSY, "%s: runs already, started without %.*s", s->plan->instance->name,
+			      (int)strcspn(asked, "\n"), asked);
+	else
+		(void)kp_fail(err, EBUSY, "%s: runs already, started with %.*s too", s->plan->instance->name,
+			      (int)strcspn(has + same, "\n"), has + same);
+	return kp_hint(err, "`kapsel stop %s` first, or another --instance", s->plan->instance->name);
+}
+
 static int on_run(struct kp_supervisor *s, struct kp_client *c, const char *payload, size_t len)
 {
 	struct kp_err err = {0};
@@ -122,7 +144,7 @@ static int on_run(struct kp_supervisor *s, struct kp_client *c, const char *payl
 		r = -EPROTO;
 	else if (s->stopping)
 		r = -ECONNABORTED; /* no answer: who wants to run it starts it anew when we are gone */
-	else
+	else if (!(r = check_settled(s, run.settled, &err)))
 		r = spawn(s, c, &run, &exit_status, &err);
 	for (size_t i = 0; i < c->conn.fd_count; i++)
 		(void)kp_close(c->conn.fds[i]);

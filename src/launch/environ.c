@@ -66,6 +66,54 @@ static void set_locale(struct list *l, char *const *host_env)
 	}
 }
 
+/* What changes how programs are loaded or interpreted enters only by its full name. */
+static bool steers_loading(const char *name)
+{
+	static const char *const begins[] = {"LD_", "PYTHON", "PERL", "RUBY", "GCONV_PATH", "GTK_PATH", "GTK_MODULES", "GIO_MODULE",
+					     "QT_PLUGIN_PATH", "NODE_", "JAVA_TOOL_OPTIONS", "CLASSPATH", "LUA_", "NIX_", "LOCPATH", "MALLOC_",
+					     "GLIBC_TUNABLES", "KAPSEL", "PATH", "HOME", "SHELL", "BASH_ENV", "ENV", "IFS"};
+
+	for (size_t i = 0; i < KP_ARRAY_LEN(begins); i++)
+		if (!strncmp(name, begins[i], strlen(begins[i])))
+			return true;
+	return false;
+}
+
+static void pass_one(struct list *l, const char *variable, const char *pattern)
+{
+	const char *eq = strchr(variable, '=');
+	kp_autofree char *name = eq ? kp_strndup(variable, (size_t)(eq - variable)) : NULL;
+	size_t len = strlen(pattern);
+
+	if (!name || !*name)
+		return;
+	if (pattern[len - 1] == '*' ? !strncmp(name, pattern, len - 1) && !steers_loading(name) : !strcmp(name, pattern))
+		set(l, name, eq + 1);
+}
+
+/* What the profile lets in, and what goes with the granted parts of the desktop. */
+static void pass_granted(struct list *l, const struct kp_environ_options *o)
+{
+	static const struct {
+		unsigned desktop;
+		const char *name;
+	} belongs[] = {
+		{KP_DESKTOP_X11, "DISPLAY"}, {KP_DESKTOP_X11, "XAUTHORITY"}, {KP_DESKTOP_WAYLAND, "WAYLAND_DISPLAY"},
+		{KP_DESKTOP_DBUS, "DBUS_SESSION_BUS_ADDRESS"}, {KP_DESKTOP_AUDIO, "PULSE_SERVER"},
+		{KP_DESKTOP_AUDIO, "PIPEWIRE_REMOTE"},
+		{KP_DESKTOP_WAYLAND | KP_DESKTOP_DBUS | KP_DESKTOP_AUDIO, "XDG_RUNTIME_DIR"},
+		{KP_DESKTOP_X11 | KP_DESKTOP_WAYLAND, "XDG_SESSION_TYPE"}, {KP_DESKTOP_X11 | KP_DESKTOP_WAYLAND, "XDG_CURRENT_DESKTOP"},
+	};
+
+	for (char *const *v = o->host_env; v && *v; v++) {
+		for (size_t i = 0; i < KP_ARRAY_LEN(belongs); i++)
+			if (o->desktop & belongs[i].desktop)
+				pass_one(l, *v, belongs[i].name);
+		for (size_t i = 0; o->pass && i < o->pass->count; i++)
+			pass_one(l, *v, o->pass->items[i]);
+	}
+}
+
 static bool name_ok(const char *name, size_t len)
 {
 	return len > 0 && !memchr(name, '=', len);
@@ -108,6 +156,7 @@ int kp_environ_make(const struct kp_environ_options *o, char ***ret_envp, struct
 			set(&l, passed[i], value);
 	}
 	set_locale(&l, o->host_env);
+	pass_granted(&l, o);
 	for (size_t i = 0; o->manifest && i < o->manifest->env.count; i++)
 		set(&l, o->manifest->env.items[i].name, o->manifest->env.items[i].value);
 	r = apply_options(&l, o, err);

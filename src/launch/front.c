@@ -56,6 +56,7 @@ static int send_run(struct front *f, struct kp_err *err)
 	struct kp_buf kp_autobuf payload = {0};
 	struct kp_ctl_run run = {
 		.flags = (f->supervisor ? 0 : KP_CTL_NEW_SESSION) | (plan->cwd_asked ? KP_CTL_CWD_ASKED : 0), .umask = umask(0), .cwd = plan->cwd,
+		.settled = plan->settled ? plan->settled : "",
 		.argv = (const char **)plan->argv, .envp = (const char **)plan->envp,
 		.pass_count = plan->pass_fd_count,
 	};
@@ -233,7 +234,7 @@ static int serve(struct front *f, struct kp_err *err)
 	bool in_open = true;
 
 	for (;;) {
-		bool relay = f->relay.raw || (f->started && f->relay.master >= 0);
+		bool relay = f->started && f->relay.master >= 0;
 		struct pollfd p[] = {
 			{.fd = f->conn.fd, .events = POLLIN},
 			{.fd = f->signal_fd, .events = POLLIN},

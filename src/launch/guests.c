@@ -63,7 +63,7 @@ static void on_news(struct kp_supervisor *s, struct kp_client *c, pid_t pid, int
 	if (!c)
 		return;
 	tell_status(s, c, status);
-	if (c->done && c->front && s->plan->throw_away && !s->joined)
+	if (c->done && c->front && (s->plan->throw_away || !s->plan->profile->daemons) && !s->joined)
 		kp_guests_stop(s, 2);
 }
 

@@ -79,11 +79,24 @@ char *kp_plan_digests(const struct kp_plan *plan);
 /* plan.c: who the guest is: login name, home, host name. */
 void kp_plan_user(struct kp_plan *plan);
 
-/* modes.c: the rules of the manifest and of --mode, into plan->rules. */
+/* grants.c: the profile of that name (NULL: the default), and what the manifest's requests and --net leave of it. */
+int kp_plan_profile(struct kp_plan *plan, const char *name, const char *net, const char *const *limits, size_t limit_count,
+		    struct kp_err *err);
+/* Binds of granted devices and sockets of the desktop, into plan->binds; the plan's variables for them. */
+void kp_plan_desktop(struct kp_plan *plan);
+/* What system calls and sockets are refused, into plan->policy. */
+int kp_plan_policy(struct kp_plan *plan, struct kp_err *err);
+
+/* modes.c: the rules of profile, manifest and --mode, into plan->rules. The profile must be there, and the binds. */
 int kp_plan_modes(struct kp_plan *plan, const char *const *options, size_t count, struct kp_err *err);
+/* The rules as an instance's configuration has them ("PATH=MODE", "PATH/.*=MODE"), and back: what the last run saw. */
+void kp_rules_note(const struct kp_plan *plan, struct kp_words *ret);
+void kp_rules_again(struct kp_plan *plan, const struct kp_words *noted);
 /* Where a rule shows the host directory: a guest path, allocated; NULL: nowhere. */
 char *kp_rules_show(const struct kp_plan *plan, const char *host);
-/* Kapsel's own directories, which no mode shows. */
+/* A guest path's host path, symlinks resolved as far as it exists. Allocated. */
+char *kp_host_of(const char *guest);
+/* private.c: Kapsel's own directories, which no mode shows. */
 char **kp_private_dirs(const char *instance_dir, const char *run_dir, const char *store_root, size_t *ret_count);
 void kp_private_dirs_free(char **dirs, size_t count);
 

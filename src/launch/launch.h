@@ -8,6 +8,8 @@
 #include "instance/control.h"
 #include "instance/instance.h"
 #include "manifest/manifest.h"
+#include "profile/profile.h"
+#include "sys/policy.h"
 #include "vfs/vfs.h"
 
 /* Everything a run needs, decided before anything is started. */
@@ -16,6 +18,12 @@ struct kp_plan {
 	struct kp_image **under; /* the images below it, top down */
 	size_t under_count;
 	struct kp_manifest *manifest;
+	struct kp_profile *profile;
+	/* What the profile grants of what the manifest and the command line ask for. */
+	struct kp_net net;
+	unsigned desktop;
+	struct kp_limits limits;
+	struct kp_policy policy;
 	char *host_image; /* absolute, symlinks resolved */
 	struct kp_instance *instance;
 	bool throw_away;
@@ -26,6 +34,7 @@ struct kp_plan {
 	size_t rule_count;
 	char *home, *user, *hostname;
 	char *trace; /* absolute host path or NULL */
+	char *settled; /* kp_args_settled() of the run, or NULL: exec */
 	char **argv, **envp; /* of the guest */
 	char *cwd;
 	bool cwd_asked; /* by the user */
@@ -36,12 +45,11 @@ struct kp_plan {
 
 /* What the command line says of a run. */
 struct kp_request {
-	const char *image;    /* host path */
 	const char *instance; /* name or NULL */
-	const char *cwd, *trace;
+	const char *cwd, *trace, *profile, *net;
 	bool throw_away;
-	const char *const *binds, *const *modes, *const *layers, *const *env, *const *unset; /* option values */
-	size_t bind_count, mode_count, layer_count, env_count, unset_count;
+	const char *const *binds, *const *modes, *const *layers, *const *env, *const *unset, *const *limits; /* option values */
+	size_t bind_count, mode_count, layer_count, env_count, unset_count, limit_count;
 	const char *start_as; /* name of a manifest command, or NULL */
 	char *const *command; /* what follows `--`, or NULL: the entry point */
 	size_t command_count;
@@ -66,6 +74,8 @@ int kp_bind_parse(const char *text, struct kp_bind *ret_bind, struct kp_err *err
 struct kp_environ_options {
 	char *const *host_env;
 	const struct kp_manifest *manifest;
+	const struct kp_strings *pass; /* host variables that the profile lets in; or NULL */
+	unsigned desktop;              /* enum kp_desktop: what is granted of it brings its variables */
 	const char *home, *user, *instance;
 	const char *const *env, *const *unset;
 	size_t env_count, unset_count;

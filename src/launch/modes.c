@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Isolation modes of a run: what the manifest asks for, what --mode says, and what no mode shows. */
+/* Isolation modes of a run: what the profile grants, what the manifest asks for within it, and what --mode says. */
 #include <limits.h>
 #include <unistd.h>
 
 #include "launch/internal.h"
 #include "launch/launch.h"
 
-/* The host path that a rule shows: its symlinks resolved as far as it exists. */
-static char *host_of(const char *guest)
+char *kp_host_of(const char *guest)
 {
 	kp_autofree char *head = kp_strdup(guest), *real = NULL;
 	size_t len = strlen(head);
@@ -24,15 +23,148 @@ static char *host_of(const char *guest)
 	return kp_asprintf("%s%s", strcmp(real, "/") != 0 ? real : "", guest + len);
 }
 
-static void put_rule(struct kp_plan *plan, const char *guest, enum kp_mode mode)
+#define DOTS "/.*"
+
+static void put_rule(struct kp_plan *plan, const char *guest, enum kp_mode mode, bool dots)
 {
 	for (size_t i = 0; i < plan->rule_count; i++)
-		if (!strcmp(plan->rules[i].guest, guest)) {
+		if (!strcmp(plan->rules[i].guest, guest) && plan->rules[i].dots == dots) {
 			plan->rules[i].mode = mode;
 			return;
 		}
 	plan->rules = kp_realloc(plan->rules, (plan->rule_count + 1) * sizeof(*plan->rules));
-	plan->rules[plan->rule_count++] = (struct kp_rule){kp_strdup(guest), host_of(guest), mode};
+	plan->rules[plan->rule_count++] = (struct kp_rule){kp_strdup(guest), kp_host_of(guest), mode, dots};
+}
+
+/* --- the profile's rules, with its variables in place --- */
+
+struct granted {
+	char *path;
+	bool dots;
+	size_t depth;
+	const struct kp_profile_rule *rule;
+};
+
+struct grants {
+	struct granted *items;
+	size_t count;
+	const char *home; /* absolute or NULL */
+};
+
+static size_t depth_of(const char *path)
+{
+	size_t depth = 0;
+
+	for (; *path; path++)
+		depth += path[0] == '/' && path[1];
+	return depth;
+}
+
+/* Where programs and the system's own files are: nobody's working directory. */
+static bool is_system(const char *path)
+{
+	static const char *const whole[] = {"/bin", "/boot", "/dev", "/etc", "/lib", "/lib32", "/lib64", "/libx32", "/proc",
+					    "/sbin", "/sys", "/usr"};
+	static const char *const itself[] = {"/", "/home", "/media", "/mnt", "/opt", "/run", "/run/lock", "/run/user", "/srv", "/tmp",
+					     "/var", "/var/cache", "/var/lib", "/var/log", "/var/spool", "/var/tmp"};
+
+	for (size_t i = 0; i < KP_ARRAY_LEN(whole); i++)
+		if (kp_path_below(path, whole[i]))
+			return true;
+	for (size_t i = 0; i < KP_ARRAY_LEN(itself); i++)
+		if (!strcmp(path, itself[i]))
+			return true;
+	return false;
+}
+
+/* The current directory, where it counts: not the root, the system's, the home or above it. Allocated, or NULL. */
+static char *own_cwd(const char *home)
+{
+	kp_autofree char *real_home = home ? kp_host_of(home) : NULL;
+	char here[PATH_MAX];
+
+	if (!getcwd(here, sizeof(here)) || here[0] != '/' || is_system(here) || (real_home && kp_path_below(real_home, here)))
+		return NULL;
+	return kp_strdup(here);
+}
+
+/* NULL: the rule does not count here. */
+static char *expanded(const char *path, const char *home)
+{
+	kp_autofree char *head = NULL, *whole = NULL;
+	const char *runtime = getenv("XDG_RUNTIME_DIR"), *rest;
+	char *normal = NULL;
+
+	if (path[0] == '/')
+		return kp_strdup(path);
+	if ((rest = kp_path_below(path, "$HOME")))
+		head = home ? kp_strdup(home) : NULL;
+	else if ((rest = kp_path_below(path, "$CWD")))
+		head = own_cwd(home);
+	else if ((rest = kp_path_below(path, "$XDG_RUNTIME_DIR")))
+		head = runtime ? kp_strdup(runtime) : NULL;
+	if (!head || head[0] != '/')
+		return NULL;
+	whole = kp_asprintf("%s%s", head, rest);
+	return kp_path_normalise(whole, &normal) < 0 ? NULL : normal;
+}
+
+static int grant(const struct kp_plan *plan, struct grants *g, bool others, struct kp_err *err)
+{
+	const struct kp_profile *p = plan->profile;
+	const char *home = getenv("HOME");
+	kp_autofree char *real = home && home[0] == '/' ? kp_host_of(home) : NULL;
+
+	g->home = real && !is_system(real) ? home : NULL;
+	g->items = kp_calloc(p->rule_count + 1, sizeof(*g->items));
+	for (size_t i = 0; i < p->rule_count; i++) {
+		const struct kp_profile_rule *r = &p->rules[i];
+		char *path = expanded(r->path, g->home);
+
+		if (!path && r->required && !others) {
+			(void)kp_fail(err, EINVAL, "profile %s: %s is not shown: it is the root, a system directory, your home or above it",
+				      p->name, r->path);
+			return kp_hint(err, "start it from a directory of its own, or name one: --bind DIRECTORY");
+		}
+		/* Where the host has nothing, there is nothing to show. */
+		if (path && r->mode != KP_MODE_FULL && access(path, F_OK) < 0) {
+			free(path);
+			path = NULL;
+		}
+		if (path)
+			g->items[g->count++] = (struct granted){path, r->dots, depth_of(path) + r->dots, r};
+	}
+	return 0;
+}
+
+static void grants_free(struct grants *g)
+{
+	for (size_t i = 0; i < g->count; i++)
+		free(g->items[i].path);
+	free(g->items);
+}
+
+static bool covers(const struct granted *g, const char *path)
+{
+	const char *below = kp_path_below(path, g->path);
+
+	return below && (!g->dots || (below[0] == '/' && below[1] == '.'));
+}
+
+/* The deepest of the profile's rules for a path, or NULL; *ret_force: that or one above it binds everything below. */
+static const struct granted *granted_at(const struct grants *g, const char *path, bool *ret_force)
+{
+	const struct granted *best = NULL;
+
+	*ret_force = false;
+	for (size_t i = 0; i < g->count; i++) {
+		if (!covers(&g->items[i], path))
+			continue;
+		*ret_force |= g->items[i].rule->force;
+		if (!best || g->items[i].depth >= best->depth)
+			best = &g->items[i];
+	}
+	return best;
 }
 
 static bool is_his_own(const char *path, const char *home)
@@ -43,16 +175,23 @@ static bool is_his_own(const char *path, const char *home)
 }
 
 /*
- * An image does not get to write where the user keeps what is his: above and in his home's root, and in what is hidden there,
- * merged counts as writecopy, whichever symlinks lead there. Only the user's own --mode gives that.
+ * What an image gets of what it asks for. The deeper of its rule and the profile's counts, at equal depth, or where the profile
+ * says so, the stricter. And it does not get to write where the user keeps what is his: above and in his home's root, and in what
+ * is hidden there, merged counts as writecopy unless the profile itself has merged there, whichever symlinks lead there.
  */
-static enum kp_mode capped(const char *guest, enum kp_mode mode, const char *home)
+static enum kp_mode capped(const struct grants *g, const char *guest, enum kp_mode mode)
 {
-	kp_autofree char *real = host_of(guest), *real_home = home && home[0] == '/' ? host_of(home) : kp_strdup("/");
+	kp_autofree char *real = kp_host_of(guest), *real_home = g->home ? kp_host_of(g->home) : kp_strdup("/");
+	bool force, real_force;
+	const struct granted *at = granted_at(g, guest, &force), *at_real = granted_at(g, real, &real_force);
+	enum kp_mode own = at ? at->rule->mode : KP_MODE_FULL, own_real = at_real ? at_real->rule->mode : KP_MODE_FULL;
 
-	if (mode != KP_MODE_MERGED)
-		return mode;
-	if (is_his_own(guest, home && home[0] == '/' ? home : "/") || is_his_own(real, real_home))
+	if (force || (at && at->depth == depth_of(guest)))
+		mode = KP_MIN(mode, own);
+	if (real_force || (at_real && at_real->depth == depth_of(real)))
+		mode = KP_MIN(mode, own_real);
+	if (mode == KP_MODE_MERGED && (own != KP_MODE_MERGED || own_real != KP_MODE_MERGED) &&
+	    (is_his_own(guest, g->home ? g->home : "/") || is_his_own(real, real_home)))
 		return KP_MODE_WRITECOPY;
 	return mode;
 }
@@ -72,19 +211,60 @@ static int rule_of_option(struct kp_plan *plan, const char *text, struct kp_err 
 		return kp_fail(err, EINVAL, "--mode: '%s': not an absolute path without ..", path);
 	if (kp_mode_by_name(equals + 1, &mode) < 0)
 		return kp_fail(err, EINVAL, "--mode: '%s': no mode: full, writecopy or merged", equals + 1);
-	put_rule(plan, guest, mode);
+	put_rule(plan, guest, mode, false);
 	return 0;
+}
+
+/* The rule that would count for this one's path if it were not there, or NULL. */
+static const struct kp_rule *rule_above(const struct kp_plan *plan, const struct kp_rule *r)
+{
+	const struct kp_rule *best = NULL;
+	size_t best_depth = 0;
+
+	for (size_t i = 0; i < plan->rule_count; i++) {
+		const struct kp_rule *o = &plan->rules[i];
+		const char *below = kp_path_below(r->guest, o->guest);
+		size_t depth = depth_of(o->guest) + o->dots;
+
+		if (o == r || !below || (!*below && !r->dots) || (o->dots && (below[0] != '/' || below[1] != '.')) || (best && depth < best_depth))
+			continue;
+		best = o;
+		best_depth = depth;
+	}
+	return best;
+}
+
+/* Nothing can be moved over the border of a rule, so there are none that change nothing. */
+static void prune(struct kp_plan *plan)
+{
+	for (size_t i = 0; i < plan->rule_count;) {
+		struct kp_rule *r = &plan->rules[i];
+		const struct kp_rule *above = rule_above(plan, r);
+		const char *below = above ? kp_path_below(r->guest, above->guest) : NULL;
+		kp_autofree char *host = below ? kp_asprintf("%s%s", above->host[1] ? above->host : "", below) : NULL;
+
+		if ((above ? above->mode : KP_MODE_FULL) != r->mode || (r->mode != KP_MODE_FULL && strcmp(*host ? host : "/", r->host) != 0)) {
+			i++;
+			continue;
+		}
+		free((void *)(uintptr_t)r->guest);
+		free((void *)(uintptr_t)r->host);
+		memmove(r, r + 1, (--plan->rule_count - i) * sizeof(*r));
+		i = 0;
+	}
 }
 
 int kp_plan_modes(struct kp_plan *plan, const char *const *options, size_t count, struct kp_err *err)
 {
 	const struct kp_manifest *m = plan->manifest;
-	const char *home = getenv("HOME");
 	bool shows = false, dev = false;
-	int r = 0;
+	struct grants g = {0};
+	int r = grant(plan, &g, count || plan->bind_count, err);
 
-	for (size_t i = 0; i < m->mode_count; i++)
-		put_rule(plan, m->modes[i].path, capped(m->modes[i].path, m->modes[i].mode, home));
+	for (size_t i = 0; i < g.count && !r; i++)
+		put_rule(plan, g.items[i].path, g.items[i].rule->mode, g.items[i].dots);
+	for (size_t i = 0; i < m->mode_count && !r; i++)
+		put_rule(plan, m->modes[i].path, capped(&g, m->modes[i].path, m->modes[i].mode), false);
 	for (size_t i = 0; i < count && !r; i++)
 		r = rule_of_option(plan, options[i], err);
 	for (size_t i = 0; i < plan->rule_count; i++) {
@@ -93,61 +273,45 @@ int kp_plan_modes(struct kp_plan *plan, const char *const *options, size_t count
 	}
 	/* Devices are Kapsel's own: a guest gets those that every program needs. */
 	if (shows && !dev)
-		put_rule(plan, "/dev", KP_MODE_FULL);
+		put_rule(plan, "/dev", KP_MODE_FULL, false);
+	prune(plan);
+	grants_free(&g);
 	return r;
 }
 
-static void put_private(char ***dirs, size_t *count, char *path)
+void kp_rules_note(const struct kp_plan *plan, struct kp_words *ret)
 {
-	if (!path)
-		return;
-	*dirs = kp_realloc(*dirs, (*count + 1) * sizeof(**dirs));
-	(*dirs)[(*count)++] = host_of(path);
-	free(path);
+	bool root = false;
+
+	for (size_t i = 0; i < plan->rule_count; i++) {
+		const struct kp_rule *r = &plan->rules[i];
+		kp_autofree char *text = kp_asprintf("%s%s=%s", r->guest, r->dots ? DOTS : "", kp_mode_names[r->mode]);
+
+		root |= !r->guest[1] && !r->dots;
+		kp_words_add(ret, text);
+	}
+	if (!root)
+		kp_words_add(ret, "/=full");
 }
 
-static char *in_env(const char *variable, const char *otherwise, const char *name)
+void kp_rules_again(struct kp_plan *plan, const struct kp_words *noted)
 {
-	const char *dir = getenv(variable), *home = getenv("HOME");
+	for (size_t i = 0; i < noted->count; i++) {
+		kp_autofree char *path = kp_strdup(noted->items[i]);
+		char *equals = strrchr(path, '=');
+		size_t len = equals ? (size_t)(equals - path) : 0, cut = sizeof(DOTS) - 1;
+		enum kp_mode mode;
+		bool dots;
 
-	if (dir && dir[0] == '/')
-		return kp_asprintf("%s/%s", dir, name);
-	return otherwise && home && home[0] == '/' ? kp_asprintf("%s/%s/%s", home, otherwise, name) : NULL;
-}
-
-static char *above(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash && slash > path ? kp_asprintf("%.*s", (int)(slash - path), path) : NULL;
-}
-
-char **kp_private_dirs(const char *instance_dir, const char *run_dir, const char *store_root, size_t *ret_count)
-{
-	unsigned uid = (unsigned)geteuid();
-	char **dirs = NULL;
-	size_t count = 0;
-
-	put_private(&dirs, &count, above(instance_dir));
-	put_private(&dirs, &count, above(run_dir));
-	put_private(&dirs, &count, store_root[0] ? kp_strdup(store_root) : NULL); /* explaining needs no store */
-	put_private(&dirs, &count, in_env("XDG_DATA_HOME", ".local/share", "kapsel"));
-	put_private(&dirs, &count, in_env("XDG_CACHE_HOME", ".cache", "kapsel"));
-	put_private(&dirs, &count, in_env("XDG_CONFIG_HOME", ".config", "kapsel"));
-	put_private(&dirs, &count, in_env("XDG_RUNTIME_DIR", NULL, "kapsel"));
-	put_private(&dirs, &count, in_env("XDG_RUNTIME_DIR", NULL, "kapsel-store"));
-	put_private(&dirs, &count, kp_asprintf("/var/tmp/kapsel-%u", uid));
-	put_private(&dirs, &count, kp_asprintf("/dev/shm/kapsel-%u", uid));
-	put_private(&dirs, &count, kp_asprintf("/tmp/kapsel-%u", uid));
-	*ret_count = count;
-	return dirs;
-}
-
-void kp_private_dirs_free(char **dirs, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		free(dirs[i]);
-	free(dirs);
+		if (!len || path[0] != '/' || kp_mode_by_name(equals + 1, &mode) < 0)
+			continue;
+		path[len] = '\0';
+		dots = len > cut && !strcmp(path + len - cut, DOTS);
+		if (dots)
+			path[len - cut] = '\0';
+		put_rule(plan, *path ? path : "/", mode, dots);
+	}
+	prune(plan);
 }
 
 /* Where a rule shows the host's directory here: allocated, or NULL. */
@@ -156,10 +320,14 @@ char *kp_rules_show(const struct kp_plan *plan, const char *host)
 	const struct kp_rule *best = NULL;
 	const char *rest;
 
-	for (size_t i = 0; i < plan->rule_count; i++)
-		if (kp_path_below(host, plan->rules[i].host) &&
-		    (!best || strlen(plan->rules[i].host) > strlen(best->host)))
-			best = &plan->rules[i];
+	for (size_t i = 0; i < plan->rule_count; i++) {
+		const struct kp_rule *r = &plan->rules[i];
+
+		rest = kp_path_below(host, r->host);
+		if (rest && (!r->dots || (rest[0] == '/' && rest[1] == '.')) &&
+		    (!best || depth_of(r->host) + r->dots >= depth_of(best->host) + best->dots))
+			best = r;
+	}
 	if (!best || best->mode == KP_MODE_FULL)
 		return NULL;
 	rest = kp_path_below(host, best->host);

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "launch/internal.h"
-#include "launch/launch.h"
 
 extern char **environ;
 
@@ -36,35 +35,12 @@ int kp_plan_open_image(struct kp_plan *plan, const char *host_path, struct kp_er
 	return 0;
 }
 
-/* Absolute, no empty, "." or ".." component; trailing slashes go. */
 static char *normal_guest(const char *path)
 {
-	kp_autofree char *out = kp_strdup(path);
-	size_t used = 0;
+	char *normal = NULL;
 
-	if (path[0] != '/')
-		return NULL;
-	while (*path) {
-		size_t len;
-
-		while (*path == '/')
-			path++;
-		len = strcspn(path, "/");
-		if (!len)
-			break;
-		if (len == 2 && path[0] == '.' && path[1] == '.')
-			return NULL;
-		if (len != 1 || path[0] != '.') {
-			out[used++] = '/';
-			memcpy(out + used, path, len);
-			used += len;
-		}
-		path += len;
-	}
-	if (!used)
-		out[used++] = '/';
-	out[used] = '\0';
-	return kp_take_ptr(out);
+	(void)kp_path_normalise(path, &normal);
+	return normal;
 }
 
 int kp_bind_parse(const char *text, struct kp_bind *ret_bind, struct kp_err *err)
@@ -188,7 +164,7 @@ int kp_plan_make_guest(struct kp_plan *plan, const struct kp_request *q, struct 
 {
 	struct kp_environ_options eo = {
 		.host_env = environ, .manifest = plan->manifest, .instance = plan->instance->name,
-		.env = q->env, .env_count = q->env_count, .unset = q->unset, .unset_count = q->unset_count,
+		.pass = plan->profile ? &plan->profile->env : NULL, .desktop = plan->desktop, .env = q->env, .env_count = q->env_count, .unset = q->unset, .unset_count = q->unset_count,
 	};
 	int r;
 
@@ -205,10 +181,10 @@ int kp_plan_make_guest(struct kp_plan *plan, const struct kp_request *q, struct 
 	return r;
 }
 
+/* What diff, commit and others need to see the instance as this run did. */
 static void plan_options(struct kp_plan *plan, const struct kp_request *q)
 {
-	for (size_t i = 0; i < q->mode_count; i++)
-		kp_words_add(&plan->modes, q->modes[i]);
+	kp_rules_note(plan, &plan->modes);
 	for (size_t i = 0; i < q->layer_count; i++) {
 		kp_autofree char *real = realpath(q->layers[i], NULL);
 
@@ -243,6 +219,7 @@ int kp_plan_make(struct kp_plan *plan, const struct kp_request *q, struct kp_err
 
 	if (q->throw_away && q->instance)
 		return kp_fail(err, EINVAL, "--rm: a throw-away instance has no name: --instance given");
+	r = kp_plan_profile(plan, q->profile, q->net, q->limits, q->limit_count, err);
 	plan->binds = kp_calloc(q->bind_count + 1, sizeof(*plan->binds));
 	for (size_t i = 0; i < q->bind_count && !r; i++) {
 		r = kp_bind_parse(q->binds[i], &plan->binds[i], err);
@@ -252,6 +229,10 @@ int kp_plan_make(struct kp_plan *plan, const struct kp_request *q, struct kp_err
 		r = kp_plan_layers(plan, q->layers, q->layer_count, err);
 	if (!r)
 		r = kp_plan_modes(plan, q->modes, q->mode_count, err);
+	if (!r)
+		kp_plan_desktop(plan);
+	if (!r)
+		r = kp_plan_policy(plan, err);
 	if (!r && q->trace) {
 		/* Checked here, where an error can still be told; the supervisor leaves this directory. */
 		kp_autoclose int fd = open(q->trace, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -290,12 +271,15 @@ void kp_plan_free(struct kp_plan *plan)
 	free(plan->user);
 	free(plan->hostname);
 	free(plan->trace);
+	free(plan->settled);
 	free(plan->cwd);
 	kp_words_free(&plan->modes);
 	kp_words_free(&plan->layers);
 	free(plan->host_image);
 	(void)kp_instance_free(plan->instance);
 	(void)kp_manifest_free(plan->manifest);
+	(void)kp_profile_free(plan->profile);
+	kp_policy_free(&plan->policy);
 	for (size_t i = 0; i < plan->under_count; i++)
 		(void)kp_image_free(plan->under[i]);
 	free(plan->under);

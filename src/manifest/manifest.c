@@ -2,6 +2,7 @@
 /* The manifest's schema: one table a mapping, one reader a value. */
 #include <ctype.h>
 
+#include "manifest/requests.h"
 #include "manifest/sources.h"
 #include "manifest/yaml.h"
 
@@ -213,7 +214,7 @@ static const struct kp_yaml_key top_keys[] = {
 	{"layers", read_layers, false},
 	{"modes", read_modes, false},
 	{"registry", refuse, false},
-	{"requests", refuse, false},
+	{"requests", kp_read_requests, false},
 	{NULL, NULL, false},
 };
 
@@ -272,6 +273,7 @@ struct kp_manifest *kp_manifest_free(struct kp_manifest *m)
 	free(m->cwd);
 	free_strings(&m->entry);
 	free_strings(&m->layers);
+	free_strings(&m->requests.devices);
 	for (size_t i = 0; i < m->env.count; i++) {
 		free(m->env.items[i].name);
 		free(m->env.items[i].value);

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "kapsel/error.h"
+#include "kapsel/profile.h"
 
 struct kp_strings { /* NULL-terminated besides the count, so it can serve as an argv */
 	char **items;
@@ -66,6 +67,14 @@ struct kp_mode_rule {
 	struct kp_mark mark;
 };
 
+/* What the image asks for; a profile grants it or less. What is not asked about is as the profile says. */
+struct kp_requests {
+	bool asks_network, asks_desktop, asks_devices;
+	struct kp_net net;
+	unsigned desktop; /* enum kp_desktop */
+	struct kp_strings devices;
+};
+
 struct kp_command {
 	char *name;
 	struct kp_strings argv;
@@ -84,11 +93,12 @@ struct kp_manifest {
 	struct kp_mode_rule *modes;
 	size_t mode_count;
 	struct kp_strings layers;
+	struct kp_requests requests;
 };
 
 /* Parses text (len bytes). file is used in errors: "FILE:LINE:COLUMN: key.path: what". Unknown keys, wrong types,
  * duplicate keys, bad names, paths with "..": -EINVAL. Keys of the format that this version does not act on yet
- * (registry, requests, oci) are refused with a text that says so. */
+ * (registry, oci) are refused with a text that says so. */
 int kp_manifest_parse(const char *text, size_t len, const char *file, struct kp_manifest **ret_manifest,
 		      struct kp_err *err);
 struct kp_manifest *kp_manifest_free(struct kp_manifest *m); /* NULL is fine; returns NULL */

@@ -4,6 +4,7 @@
 
 #include "base/base.h"
 #include "manifest/manifest.h"
+#include "manifest/requests.h"
 
 /* JSON is YAML: quoted text with escapes has one spelling, whatever is in it. */
 static void put_text(struct kp_buf *b, const char *text)
@@ -62,6 +63,33 @@ static void put_entry(struct kp_buf *b, const struct kp_manifest *m)
 	}
 }
 
+static void put_requests(struct kp_buf *b, const struct kp_requests *r)
+{
+	if (!r->asks_network && !r->asks_desktop && !r->asks_devices)
+		return;
+	kp_buf_puts(b, "requests:\n");
+	if (r->asks_network) {
+		kp_autofree char *net = kp_net_text(&r->net);
+
+		put_pair(b, "  ", "network", net);
+	}
+	if (r->asks_desktop) {
+		const char *comma = "";
+
+		kp_buf_puts(b, "  desktop: [");
+		for (unsigned i = 0; i < KP_DESKTOP_KINDS; i++)
+			if (r->desktop & 1U << i) {
+				kp_buf_printf(b, "%s\"%s\"", comma, kp_desktop_names[i]);
+				comma = ", ";
+			}
+		kp_buf_puts(b, "]\n");
+	}
+	if (r->asks_devices) {
+		kp_buf_puts(b, "  devices: ");
+		put_list(b, &r->devices);
+	}
+}
+
 char *kp_manifest_normalised(const struct kp_manifest *m, size_t *ret_len)
 {
 	struct kp_buf b = {0};
@@ -92,6 +120,7 @@ char *kp_manifest_normalised(const struct kp_manifest *m, size_t *ret_len)
 		put_text(&b, m->modes[i].path);
 		kp_buf_printf(&b, "\n  : %s\n", kp_mode_names[m->modes[i].mode]);
 	}
+	put_requests(&b, &m->requests);
 	if (ret_len)
 		*ret_len = b.len;
 	return b.data;

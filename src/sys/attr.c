@@ -50,15 +50,9 @@ static int find(struct kp_call *c, const struct target *t, struct kp_node *n)
 /* Calls on a descriptor that is only a path (O_PATH) are EBADF. */
 static int check_not_path_only(struct kp_call *c, int fd)
 {
-	char path[64];
-	kp_autofree char *text = NULL;
-	const char *flags;
+	int flags;
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", c->tid, fd);
-	if (fd < 0 || kp_read_file(AT_FDCWD, path, 65536, &text, NULL))
-		return -EBADF;
-	flags = strstr(text, "flags:");
-	return flags && strtoul(flags + 6, NULL, 8) & O_PATH ? -EBADF : 0;
+	return kp_task_fd_flags(c->tid, fd, &flags) || flags & O_PATH ? -EBADF : 0;
 }
 
 static int do_chmod(struct kp_call *c, const struct target *t, uint64_t mode)
@@ -134,8 +128,6 @@ static bool valid_times(const struct timespec *ts)
 
 static int do_times(struct kp_call *c, const struct target *t, const struct timespec *ts)
 {
-	if (ts && ts[0].tv_nsec == UTIME_OMIT && ts[1].tv_nsec == UTIME_OMIT)
-		return 0; /* nothing is even looked up */
 	return CHANGE(c, t, n, !valid_times(ts) ? -EINVAL : kp_utimens(c->vfs, n, kp_call_cred(c), ts));
 }
 
@@ -397,7 +389,9 @@ int kp_sys_lgetxattr(struct kp_call *c)
 
 int kp_sys_fgetxattr(struct kp_call *c)
 {
-	return get_xattr(c, &(struct target){.by_fd = true, .fd = (int)c->raw[0]});
+	int rc = check_not_path_only(c, (int)c->raw[0]);
+
+	return rc ? rc : get_xattr(c, &(struct target){.by_fd = true, .fd = (int)c->raw[0]});
 }
 
 static int list_xattr(struct kp_call *c, const struct target *t)
@@ -432,5 +426,7 @@ int kp_sys_llistxattr(struct kp_call *c)
 
 int kp_sys_flistxattr(struct kp_call *c)
 {
-	return list_xattr(c, &(struct target){.by_fd = true, .fd = (int)c->raw[0]});
+	int rc = check_not_path_only(c, (int)c->raw[0]);
+
+	return rc ? rc : list_xattr(c, &(struct target){.by_fd = true, .fd = (int)c->raw[0]});
 }

@@ -48,7 +48,8 @@ void kp_call_release(struct kp_call *c)
 {
 	free(c->str);
 	free(c->rewrite);
-	c->str = NULL;
+	free(c->made);
+	c->str = c->made = NULL;
 	c->rewrite = NULL;
 }
 
@@ -66,7 +67,7 @@ int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start)
 {
 	char host[PATH_MAX];
 	struct kp_mapped m;
-	int rc = dirfd == AT_FDCWD ? kp_task_cwd(c->tid, host, sizeof(host)) : kp_task_fd(c->tid, dirfd, host, sizeof(host));
+	int rc = kp_task_start(c->tid, dirfd, host, sizeof(host));
 
 	if (rc)
 		return rc;
@@ -180,9 +181,8 @@ int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *n)
 	char host[PATH_MAX];
 	struct kp_hpath link;
 	struct kp_mapped m;
-	struct kp_entry e;
 	struct stat held;
-	int rc = fd == AT_FDCWD ? kp_task_cwd(c->tid, host, sizeof(host)) : kp_task_fd(c->tid, fd, host, sizeof(host));
+	int rc = kp_task_start(c->tid, fd, host, sizeof(host));
 
 	if (rc)
 		return rc;
@@ -199,7 +199,7 @@ int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *n)
 	}
 	/* Copied up since: what is true of the file now is in the upper. */
 	if (m.kind == KP_MAP_IMAGE && !kp_resolve_exact(c->vfs, m.guest.s, c->tid, n) && n->origin == KP_UPPER &&
-	    !kp_image_entry(c->vfs->layers[m.layer].image, m.entry, &e) && n->ino == kp_ino_image(m.layer, e.ino))
+	    kp_same_object(c->vfs, n, &m, NULL))
 		return 0;
 	n->trailing_slash = false;
 	rc = kp_node_from_link(c->vfs, &link, &m, n);
@@ -215,15 +215,12 @@ int kp_call_fd_node_for_change(struct kp_call *c, int fd, struct kp_node *n)
 	struct kp_gpath at = n->guest;
 	size_t layer = n->layer;
 	uint32_t entry = n->entry;
-	uint64_t ino = n->ino;
 
 	rc = kp_resolve_exact(c->vfs, at.s, c->tid, n);
 	if (rc)
 		return rc;
-	/* Copied up meanwhile: the same file still. Replaced or removed: the descriptor's file takes no changes. */
-	if (n->origin == KP_UPPER ? n->ino == ino : n->origin == KP_IMAGE && n->layer == layer && n->entry == entry)
-		return 0;
-	return -EROFS;
+	/* Replaced or removed: the descriptor's file takes no changes. */
+	return n->origin == KP_IMAGE && n->layer == layer && n->entry == entry ? 0 : -EROFS;
 }
 
 struct kp_rewrite *kp_call_rewrite(struct kp_call *c, int nr)

@@ -42,8 +42,8 @@ struct kp_call {
 	int64_t value;
 	int fd;
 	bool cloexec;
+	char *made; /* the file that this open made (allocated): without room for the descriptor it goes again */
 	struct kp_rewrite *rewrite; /* allocated by kp_call_rewrite */
-	const char *note;           /* host side of the answer, for the trace; may be NULL */
 };
 
 /* Reads the row's strings. 0 or -errno (-EFAULT, -ENAMETOOLONG). */

@@ -154,7 +154,7 @@ static int list_node(struct kp_call *c, struct kp_node *n, bool old)
 	int fd = (int)c->raw[0], rc;
 	kp_autoclose int copy = kp_task_dup_fd(c->tid, fd);
 	kp_autofree char *buf = NULL;
-	int64_t pos, result;
+	int64_t pos;
 
 	if (copy >= 0) {
 		pos = lseek(copy, 0, SEEK_CUR);
@@ -176,7 +176,7 @@ static int list_node(struct kp_call *c, struct kp_node *n, bool old)
 	c->value = (int64_t)f.used;
 	if (copy >= 0)
 		return lseek(copy, (off_t)f.cookie, SEEK_SET) < 0 ? -errno : 0;
-	rc = kp_trap_inject(c->trap, &c->n, SYS_lseek, (uint64_t[6]){(uint64_t)fd, f.cookie, SEEK_SET}, c->value, &result);
+	rc = kp_trap_inject(c->trap, &c->n, SYS_lseek, (uint64_t[6]){(uint64_t)fd, f.cookie, SEEK_SET}, c->value);
 	if (!rc)
 		c->reply = KP_REPLY_DONE;
 	return rc;
@@ -197,10 +197,8 @@ static int list_fd(struct kp_call *c, bool old)
 		c->reply = KP_REPLY_KERNEL;
 		return 0;
 	}
-	if (m.deleted) {
-		c->value = 0;
+	if (m.deleted)
 		return -ENOENT;
-	}
 	n = kp_calloc(1, sizeof(*n));
 	kp_vfs_read_lock(c->vfs);
 	rc = kp_resolve_exact(c->vfs, m.guest.s, c->tid, n);

@@ -17,6 +17,18 @@
 
 #define WORKER_STACK (512U << 10)
 
+/* The kernel finds room for the descriptor first; here it turns out last that there is none. */
+static void unmake(struct kp_call *c)
+{
+	struct kp_node *n = kp_calloc(1, sizeof(*n));
+
+	kp_vfs_write_lock(c->vfs);
+	if (!kp_resolve_exact(c->vfs, c->made, c->tid, n))
+		(void)kp_unlink(c->vfs, n, kp_call_cred(c));
+	kp_vfs_unlock(c->vfs);
+	free(n);
+}
+
 static void carry_out(struct kp_call *c, int rc)
 {
 	uint64_t id = c->n.id;
@@ -33,6 +45,8 @@ static void carry_out(struct kp_call *c, int rc)
 		/* Two steps: adding with the answer in one does not wake the caller on this core. */
 		rc = kp_trap_add_fd(c->trap, id, c->tid, c->fd, c->cloexec);
 		c->value = rc;
+		if (c->made && (rc == -EMFILE || rc == -ENFILE))
+			unmake(c);
 		if (rc != -ENOENT)
 			(void)kp_trap_answer(c->trap, id, rc, rc < 0 ? rc : 0);
 		break;
@@ -261,6 +275,8 @@ static void give_up_fsetid(void)
 	}
 }
 
+static const struct kp_policy permissive = {.net = {.mode = KP_NETWORK_HOST}};
+
 int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_engine, struct kp_err *err)
 {
 	struct kp_engine *e = kp_calloc(1, sizeof(*e));
@@ -268,6 +284,7 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	int listener = -1, rc;
 
 	e->vfs = o->vfs;
+	e->policy = o->policy ? o->policy : &permissive;
 	e->run_dir = kp_strdup(o->run_dir);
 	e->instance = kp_strdup(o->instance ? o->instance : "");
 	e->names = kp_names_new();
@@ -281,11 +298,11 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	pthread_mutex_init(&e->turn_lock, NULL);
 	pthread_cond_init(&e->turn, NULL);
 	(void)umask(0); /* guests' own umasks are applied by hand */
-	rc = kp_path_join(sockets, sizeof(sockets), o->run_dir, "s");
+	rc = place_loader(e, err);
+	if (!rc)
+		rc = kp_path_join(sockets, sizeof(sockets), o->run_dir, "s"); /* shorter than the loader's */
 	if (!rc && mkdir(sockets, 0700) < 0 && errno != EEXIST)
 		rc = kp_fail_errno(err, errno, "%s: cannot make directory", sockets);
-	if (!rc)
-		rc = place_loader(e, err);
 	if (!rc && o->trace_path) {
 		e->trace = fopen(o->trace_path, "we");
 		if (!e->trace)
@@ -336,6 +353,8 @@ struct kp_engine *kp_engine_free(struct kp_engine *e)
 		return NULL;
 	kp_spawner_stop(e);
 	stop_workers(e);
+	while (atomic_load(&e->waits)) /* their callers are gone, as they see within moments */
+		(void)usleep(1000);
 	kp_trap_free(e->trap);
 	kp_exec_free(e);
 	kp_names_free(e->names);

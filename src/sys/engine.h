@@ -12,12 +12,14 @@
 #include "vfs/vfs.h"
 
 struct kp_engine;
+struct kp_policy;
 
 struct kp_engine_options {
 	struct kp_vfs *vfs;      /* outlives the engine */
 	const char *run_dir;     /* host; the exec loader is placed here as run_dir/loader (its path marks this
 	                          * run's guests in /proc/PID/exe) */
 	const char *trace_path;  /* one decoded line a call, or NULL */
+	const struct kp_policy *policy; /* what the profile refuses; outlives the engine; NULL: the network is the host's */
 	const char *instance;    /* instance name: seeds private SysV keys and the like */
 };
 
@@ -26,13 +28,14 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 /* After the last guest is gone. NULL is fine; returns NULL. */
 struct kp_engine *kp_engine_free(struct kp_engine *engine);
 
+#define KP_SPAWN_FDS_MAX 64U
 struct kp_spawn {
 	char *const *argv;    /* argv[0]: guest path, or a name searched in envp's PATH inside the guest */
 	char *const *envp;
 	const char *cwd;      /* guest path; where it cannot be entered: */
 	bool cwd_asked;       /* that is an error, -EINVAL; else the root serves */
 	int fds[3];           /* become 0, 1, 2; not closed here */
-	const int *pass_fds;  /* further descriptors; not closed here */
+	const int *pass_fds;  /* further descriptors, at most KP_SPAWN_FDS_MAX; not closed here */
 	const int *pass_numbers; /* their numbers in the guest, all above 2 and different */
 	size_t pass_fd_count;
 	bool new_session;     /* setsid, and fds[0] becomes the controlling terminal */

@@ -4,6 +4,7 @@
  * interpreter, names) is settled here, before, and waits under the process's id until the loader asks for it.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -252,16 +253,17 @@ static int settle(struct plan *p)
 	return rc ? rc : fill_start(p, exe);
 }
 
+/* Who never came to ask (the loader's execve failed, E2BIG for one) and is gone by now leaves no descriptors behind. */
 static void remember(struct kp_engine *e, struct kp_exec *x)
 {
-	struct kp_exec *old;
+	struct kp_exec *old, *next;
 
 	pthread_mutex_lock(&e->exec_lock);
-	HASH_FIND(hh, e->execs, &x->tgid, sizeof(x->tgid), old);
-	if (old) {
-		HASH_DEL(e->execs, old);
-		exec_free(old);
-	}
+	HASH_ITER (hh, e->execs, old, next)
+		if (old->tgid == x->tgid || (kill(old->tgid, 0) < 0 && errno == ESRCH)) {
+			HASH_DEL(e->execs, old);
+			exec_free(old);
+		}
 	HASH_ADD(hh, e->execs, tgid, sizeof(x->tgid), x);
 	pthread_mutex_unlock(&e->exec_lock);
 }
@@ -278,11 +280,6 @@ static struct kp_exec *recall(struct kp_engine *e, pid_t tgid)
 	return x;
 }
 
-void kp_exec_forget(struct kp_engine *e, pid_t tid)
-{
-	exec_free(recall(e, tid));
-}
-
 void kp_exec_free(struct kp_engine *e)
 {
 	struct kp_exec *x, *next;
@@ -293,29 +290,17 @@ void kp_exec_free(struct kp_engine *e)
 	}
 }
 
-static pid_t thread_group(struct kp_call *c)
-{
-	char path[64];
-	kp_autofree char *text = NULL;
-	const char *at;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/status", c->tid);
-	if (kp_read_file(AT_FDCWD, path, 65536, &text, NULL) || !(at = strstr(text, "\nTgid:")))
-		return -1;
-	return (pid_t)strtol(at + 6, NULL, 10);
-}
-
 static int run(struct kp_call *c, int flags, int argv_arg)
 {
 	struct plan *p = kp_calloc(1, sizeof(*p));
 	struct kp_rewrite *rw;
-	int rc;
+	int fd_flags, rc;
 
 	p->c = c;
 	p->n = kp_calloc(1, sizeof(*p->n));
 	p->x = kp_calloc(1, sizeof(*p->x));
 	p->x->program_fd = p->x->interp_fd = -1;
-	p->x->tgid = thread_group(c);
+	p->x->tgid = kp_proc_tgid(c->tid);
 	if (c->path[0][0] == '/' || c->dirfd[0] == AT_FDCWD)
 		(void)snprintf(p->filename, sizeof(p->filename), "%s", c->path[0]);
 	else if (!c->path[0][0])
@@ -324,7 +309,8 @@ static int run(struct kp_call *c, int flags, int argv_arg)
 		(void)snprintf(p->filename, sizeof(p->filename), "/dev/fd/%d/%.4000s", c->dirfd[0], c->path[0]);
 	(void)snprintf(p->name, sizeof(p->name), "%s", p->filename);
 	p->by_fd = !c->path[0][0];
-	p->fd_goes = c->path[0][0] != '/' && c->dirfd[0] != AT_FDCWD && kp_task_fd_cloexec(c->tid, c->dirfd[0]);
+	p->fd_goes = c->path[0][0] != '/' && c->dirfd[0] != AT_FDCWD &&
+		     !kp_task_fd_flags(c->tid, c->dirfd[0], &fd_flags) && fd_flags & O_CLOEXEC;
 	kp_vfs_read_lock(c->vfs);
 	rc = kp_call_resolve_at(c, 0, !(flags & AT_SYMLINK_NOFOLLOW), flags, p->n);
 	if (!rc)

@@ -65,6 +65,9 @@ static const struct condition conditions[] = {
 	{"ptrace", 0, SCMP_CMP_EQ, PTRACE_SEIZE, 0, SCMP_ACT_NOTIFY},
 	/* Without an address there is nothing to translate. */
 	{"sendto", 4, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	/* Notified where the profile restricts (policy.c); else for what no program asks. */
+	{"socket", 0, SCMP_CMP_EQ, UINT64_MAX, 0, SCMP_ACT_NOTIFY},
+	{"listen", 0, SCMP_CMP_EQ, UINT64_MAX, 0, SCMP_ACT_NOTIFY},
 };
 
 static uint32_t action_of(const struct kp_row *row)
@@ -141,22 +144,10 @@ static int build(scmp_filter_ctx *ret_ctx, struct kp_err *err)
 	return 0;
 }
 
-int kp_filter_dump(int fd, struct kp_err *err)
-{
-	scmp_filter_ctx ctx;
-	int rc = build(&ctx, err);
-
-	if (rc)
-		return rc;
-	rc = seccomp_export_pfc(ctx, fd);
-	seccomp_release(ctx);
-	return rc ? kp_fail_errno(err, -rc, "filter: cannot be printed") : 0;
-}
-
 int kp_filter_build(struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err)
 {
 	kp_autoclose int fd = memfd_create("filter", MFD_CLOEXEC);
-	scmp_filter_ctx ctx;
+	scmp_filter_ctx ctx = NULL;
 	off_t size;
 	int rc = build(&ctx, err);
 

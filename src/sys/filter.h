@@ -13,7 +13,5 @@ extern const unsigned short kp_filter_len;
 
 /* Makes it anew with libseccomp. Caller frees *ret_code. */
 int kp_filter_build(struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err);
-/* Human-readable form (PFC) to fd. */
-int kp_filter_dump(int fd, struct kp_err *err);
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "kapsel/start.h"
 #include "sys/call.h"
+#include "sys/policy.h"
 
 #define KP_MAX_WORKERS 16
 
@@ -44,6 +45,8 @@ struct kp_engine {
 	pthread_mutex_t exec_lock;
 	struct kp_exec *execs;
 	struct kp_names *names;
+	const struct kp_policy *policy; /* never NULL */
+	atomic_uint waits;              /* connects that other threads wait for (net.c) */
 	struct kp_spawner *spawner;
 	FILE *trace;
 	pthread_mutex_t trace_lock;
@@ -52,7 +55,6 @@ struct kp_engine {
 
 /* exec.c: the loader's request. */
 int kp_exec_start(struct kp_call *c);
-void kp_exec_forget(struct kp_engine *e, pid_t tid);
 void kp_exec_free(struct kp_engine *e);
 
 /* traced.c: carries out c->rewrite where the caller is traced by a guest. 0: answered; -errno: not. */

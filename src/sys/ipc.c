@@ -73,7 +73,7 @@ int kp_sys_inotify_add_watch(struct kp_call *c)
 		rc = -ENOTDIR;
 	if (!rc)
 		rc = kp_node_permit(c->vfs, n, kp_call_cred(c), R_OK);
-	if (!rc && S_ISDIR(n->mode))
+	if (!rc && S_ISDIR(n->mode) && !n->self.bind)
 		rc = kp_copy_up(c->vfs, n, KP_COPY_DATA);
 	if (!rc)
 		rc = kp_node_watch_path(c->vfs, n, &host);

@@ -82,9 +82,11 @@ int kp_sys_rmdir(struct kp_call *c)
 
 int kp_sys_unlinkat(struct kp_call *c)
 {
-	if (c->raw[2] & ~(uint64_t)AT_REMOVEDIR)
+	int flags = (int)c->raw[2];
+
+	if (flags & ~AT_REMOVEDIR)
 		return -EINVAL;
-	return c->raw[2] & AT_REMOVEDIR ? kp_sys_rmdir(c) : kp_sys_unlink(c);
+	return flags & AT_REMOVEDIR ? kp_sys_rmdir(c) : kp_sys_unlink(c);
 }
 
 static int rename_to(struct kp_call *c, unsigned flags)

@@ -68,13 +68,10 @@ struct kp_names *kp_names_free(struct kp_names *n)
 uint32_t kp_names_ipc_key(struct kp_engine *e, char kind, uint32_t key)
 {
 	struct kp_names *n = e->names;
-	uint64_t h = 0xcbf29ce484222325ULL;
+	uint64_t h = kp_hash_add(kp_hash_string(e->instance), key);
 	struct ipc_key k;
 	bool known = false;
 
-	for (const char *s = e->instance; *s; s++)
-		h = (h ^ (unsigned char)*s) * 0x100000001b3ULL;
-	h = (h ^ key) * 0x100000001b3ULL;
 	h ^= h >> 31;
 	k = (struct ipc_key){kind, (uint32_t)h ? (uint32_t)h : 1};
 	pthread_mutex_lock(&n->lock);

@@ -2,6 +2,7 @@
 /* open, openat, openat2, creat; and leases, which stop others from opening. */
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "sys/call.h"
@@ -35,7 +36,7 @@ static int open_itself(struct kp_call *c, const struct kp_node *n, int flags)
 
 	if (rc)
 		return rc;
-	rw = kp_call_rewrite(c, 257 /* openat */);
+	rw = kp_call_rewrite(c, SYS_openat);
 	rw->args[0] = (uint64_t)(int64_t)AT_FDCWD;
 	rw->args[2] = (uint64_t)(flags & ~(O_CREAT | O_EXCL));
 	if (n->origin == KP_MAGIC && !S_ISLNK(n->mode))
@@ -117,8 +118,10 @@ static int open_node(struct kp_call *c, struct kp_node *n, const struct open_arg
 	if (a->flags & O_PATH)
 		return -ENOENT;
 	rc = kp_create_file(c->vfs, n, kp_call_cred(c), a->flags, kp_call_mode(c, a->mode), &c->fd);
-	if (!rc)
+	if (!rc) {
 		c->reply = KP_REPLY_FD;
+		c->made = kp_strdup(n->guest.s);
+	}
 	return rc;
 }
 

@@ -13,6 +13,7 @@
 
 #include "sys/handlers.h"
 #include "sys/internal.h"
+#include "sys/net.h"
 #include "vfs/internal.h"
 #include "vfs/upper.h"
 
@@ -37,51 +38,58 @@ static int check_socket(struct kp_call *c)
 	return rc ? rc : strncmp(text, "socket:", 7) != 0 ? -ENOTSOCK : 0;
 }
 
-/* Reads an address. *ret_path: is it a path? */
-static int read_address(struct kp_call *c, uint64_t addr, uint64_t len, struct sockaddr_un *sa, bool *ret_path)
+/* The supervisor's copy of an address. */
+struct address {
+	union {
+		struct sockaddr any;
+		struct sockaddr_un un;
+		struct sockaddr_storage storage;
+	};
+	socklen_t len; /* 0: there is none, or none that the kernel would look at */
+	bool path;
+};
+
+static int read_address(struct kp_call *c, uint64_t addr, uint64_t len, struct address *a)
 {
-	char all[sizeof(struct sockaddr_storage)] = {0};
 	int rc;
 
-	*ret_path = false;
-	memset(sa, 0, sizeof(*sa));
-	if (!addr || len < sizeof(sa->sun_family) || len > sizeof(struct sockaddr_storage))
+	memset(a, 0, sizeof(*a));
+	if (!addr || len < sizeof(a->un.sun_family) || len > sizeof(a->storage))
 		return 0; /* the kernel has its own words for that */
-	rc = kp_call_get(c, addr, all, len); /* the kernel copies what it is told before it looks */
-	memcpy(sa, all, KP_MIN(len, sizeof(*sa)));
+	rc = kp_call_get(c, addr, &a->storage, len); /* the kernel copies what it is told before it looks */
 	if (rc)
 		return rc;
 	if (!kp_trap_valid(c->trap, c->n.id))
 		return -ESRCH;
-	*ret_path = sa->sun_family == AF_UNIX && len > PATH_AT && sa->sun_path[0];
-	if (*ret_path && len > sizeof(*sa))
+	a->len = (socklen_t)len;
+	a->path = a->un.sun_family == AF_UNIX && len > PATH_AT && a->un.sun_path[0];
+	if (a->path && len > sizeof(a->un))
 		return -EINVAL;
+	if (!a->path)
+		return 0;
 	/* Not always terminated. */
-	(void)snprintf(c->path[0], PATH_MAX, "%.*s", (int)(KP_MIN(len, sizeof(*sa)) - PATH_AT), sa->sun_path);
+	(void)snprintf(c->path[0], PATH_MAX, "%.*s", (int)(len - PATH_AT), a->un.sun_path);
 	c->path_null[0] = false;
 	c->dirfd[0] = -100; /* AT_FDCWD */
-	if (*ret_path) {
-		told_by_kernel(c);
-		rc = check_socket(c);
-	}
-	return rc;
+	told_by_kernel(c);
+	return check_socket(c);
 }
 
 /* A short name for a long host path: a symlink in the run directory, one for each path. */
 static int shorten(struct kp_engine *e, const char *host, char *buf, size_t size)
 {
-	uint64_t h = 0xcbf29ce484222325ULL;
+	uint32_t h = (uint32_t)kp_hash_string(host);
 	char now[PATH_MAX];
 	ssize_t n;
 
-	for (const char *s = host; *s; s++)
-		h = (h ^ (unsigned char)*s) * 0x100000001b3ULL;
 	for (unsigned tries = 0; tries < 64; tries++) {
-		if ((size_t)snprintf(buf, size, "%s/s/%x", e->run_dir, (uint32_t)h + tries) >= size)
+		if ((size_t)snprintf(buf, size, "%s/s/%x", e->run_dir, h + tries) >= size)
 			return -ENAMETOOLONG;
 		n = readlink(buf, now, sizeof(now) - 1);
 		if (n < 0 && symlink(host, buf) == 0)
 			return 0;
+		if (n < 0 && errno == EEXIST) /* another worker was faster */
+			n = readlink(buf, now, sizeof(now) - 1);
 		if (n < 0)
 			return -errno;
 		now[n] = '\0';
@@ -102,6 +110,23 @@ static int put_path(struct sockaddr_un *sa, const char *path)
 	return 0;
 }
 
+/*
+ * Who talks to a daemon of the host acts with its powers: a mode shows its socket, but only a bind lets a guest in. The guests' own in
+ * merged directories are known by what they hold, or by the address that they were bound with.
+ */
+static bool is_own(struct kp_engine *e, const char *host)
+{
+	char brief[sizeof(((struct sockaddr_un *)0)->sun_path)], path[PATH_MAX], guest[128];
+	kp_autofree char *dir = kp_strdup(host);
+	char *slash = strrchr(dir, '/');
+	bool known;
+
+	*slash = '\0';
+	known = !shorten(e, dir[0] ? dir : "/", brief, sizeof(brief)) && !kp_path_join(path, sizeof(path), brief, slash + 1) &&
+		kp_names_get_address(e, path, guest, sizeof(guest)) > 0;
+	return kp_net_guest_bound(e, host, known);
+}
+
 /* The address of an existing socket, for connect and send. */
 static int peer_address(struct kp_call *c, struct sockaddr_un *sa)
 {
@@ -120,6 +145,8 @@ static int peer_address(struct kp_call *c, struct sockaddr_un *sa)
 		rc = -ECONNREFUSED;
 	if (!rc)
 		rc = kp_node_host_path(c->vfs, n, &host);
+	if (!rc && n->origin == KP_HOST && !n->self.bind && !is_own(c->engine, host.s))
+		rc = -EACCES;
 	kp_vfs_unlock(c->vfs);
 	free(n);
 	if (!rc && strlen(host.s) < sizeof(sa->sun_path))
@@ -139,7 +166,7 @@ static int bind_here(struct kp_call *c, const char *dir, const char *brief, cons
 	kp_autoclose int fd = kp_task_dup_fd(c->tid, (int)c->raw[0]);
 	kp_autoclose int dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	char path[sizeof(sa.sun_path)], passing[32];
+	char path[sizeof(sa.sun_path)], final[PATH_MAX], passing[32];
 	int rc;
 
 	if (fd < 0 || dir_fd < 0)
@@ -160,6 +187,8 @@ static int bind_here(struct kp_call *c, const char *dir, const char *brief, cons
 		return rc;
 	}
 	kp_names_put_address(c->engine, path, c->path[0], strlen(c->path[0]) + 1);
+	if (!kp_path_join(final, sizeof(final), brief, name))
+		kp_names_put_address(c->engine, final, c->path[0], strlen(c->path[0]) + 1);
 	return 0;
 }
 
@@ -170,12 +199,15 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa, bool *ret_boun
 	char brief[sizeof(sa->sun_path)], path[sizeof(sa->sun_path)];
 	struct kp_gpath up;
 	struct kp_hpath dir;
+	bool too_long;
 	int rc;
 
 	kp_vfs_write_lock(c->vfs);
 	rc = kp_call_resolve_name(c, 0, n);
 	if (!rc && (n->origin != KP_ABSENT || n->last != KP_LAST_NORM))
 		rc = -EADDRINUSE;
+	if (!rc)
+		rc = n->last_error;
 	if (!rc && n->trailing_slash)
 		rc = -ENOENT;
 	if (!rc)
@@ -187,8 +219,6 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa, bool *ret_boun
 		dir = n->host;
 	} else if (!rc) {
 		rc = kp_upper_parents(c->vfs, &n->guest);
-		if (!rc && n->whiteout && unlinkat(c->vfs->upper_fd, n->guest.s + 1, 0) < 0)
-			rc = -errno;
 		if (!rc)
 			rc = kp_path_join(dir.s, sizeof(dir.s), c->vfs->upper.s, up.s);
 	}
@@ -196,9 +226,15 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa, bool *ret_boun
 		rc = shorten(c->engine, dir.s, brief, sizeof(brief));
 		if (!rc)
 			rc = kp_path_join(path, sizeof(path), brief, kp_gpath_name(&n->guest));
-		*ret_bound = rc == -ENAMETOOLONG;
+		too_long = rc == -ENAMETOOLONG;
+		/* Over a whiteout too: it goes when the socket is there, and not when the bind fails. */
+		*ret_bound = too_long || (!rc && n->whiteout);
 		if (*ret_bound)
 			rc = bind_here(c, dir.s, brief, kp_gpath_name(&n->guest));
+		if (*ret_bound && !too_long && rc == -ENAMETOOLONG) { /* sockets cannot be copied on this host */
+			rc = unlinkat(c->vfs->upper_fd, n->guest.s + 1, 0) < 0 ? -errno : 0;
+			*ret_bound = false;
+		}
 	}
 	kp_vfs_unlock(c->vfs);
 	free(n);
@@ -224,46 +260,46 @@ static int with_address(struct kp_call *c, int arg, const struct sockaddr_un *sa
 	return 0;
 }
 
-static int to_peer(struct kp_call *c, int arg)
+static int to_path(struct kp_call *c, int arg)
 {
-	struct sockaddr_un sa;
-	bool path;
-	int rc = read_address(c, c->raw[arg], c->raw[arg + 1], &sa, &path);
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int rc = peer_address(c, &sa);
 
-	if (rc)
-		return rc;
-	if (!path) {
-		c->reply = KP_REPLY_KERNEL;
-		return 0;
-	}
-	rc = peer_address(c, &sa);
 	return rc ? rc : with_address(c, arg, &sa);
 }
 
 int kp_sys_connect(struct kp_call *c)
 {
-	return to_peer(c, 1);
+	struct address a;
+	int rc = read_address(c, c->raw[1], c->raw[2], &a);
+
+	if (rc)
+		return rc;
+	return a.path ? to_path(c, 1) : kp_net_connect(c, &a.any, a.len);
 }
 
 int kp_sys_sendto(struct kp_call *c)
 {
-	return to_peer(c, 4);
+	struct address a;
+	int rc = read_address(c, c->raw[4], c->raw[5], &a);
+
+	if (rc)
+		return rc;
+	return a.path ? to_path(c, 4) : kp_net_sendto(c, &a.any, a.len);
 }
 
 int kp_sys_bind(struct kp_call *c)
 {
-	struct sockaddr_un sa;
-	bool path, bound = false;
-	int rc = read_address(c, c->raw[1], c->raw[2], &sa, &path);
+	bool bound = false;
+	struct address a;
+	int rc = read_address(c, c->raw[1], c->raw[2], &a);
 
 	if (rc)
 		return rc;
-	if (!path) {
-		c->reply = KP_REPLY_KERNEL;
-		return 0;
-	}
-	rc = new_address(c, &sa, &bound);
-	return rc || bound ? rc : with_address(c, 1, &sa);
+	if (!a.path)
+		return kp_net_bind(c, &a.any, a.len);
+	rc = new_address(c, &a.un, &bound);
+	return rc || bound ? rc : with_address(c, 1, &a.un);
 }
 
 /* Puts a copy of the message (which m is, or begins) in place of argument 1, with the address in it. */
@@ -286,24 +322,26 @@ static struct kp_rewrite *rewrite_message(struct kp_call *c, void *message, size
 
 int kp_sys_sendmsg(struct kp_call *c)
 {
-	struct sockaddr_un sa;
+	struct address a = {0};
 	struct msghdr m;
-	bool path;
+	bool sent = false;
 	int rc;
 
 	rc = kp_call_get(c, c->raw[1], &m, sizeof(m));
 	if (!rc)
-		rc = read_address(c, (uint64_t)(uintptr_t)m.msg_name, m.msg_namelen, &sa, &path);
-	if (rc)
+		rc = read_address(c, (uint64_t)(uintptr_t)m.msg_name, m.msg_namelen, &a);
+	if (!rc && !a.path)
+		rc = kp_net_send_message(c, &m, a.len ? &a.any : NULL, a.len, (int)c->raw[2], &sent);
+	if (rc || sent)
 		return rc;
-	if (!path) {
+	if (!a.path) {
 		c->reply = KP_REPLY_KERNEL;
 		return 0;
 	}
-	rc = peer_address(c, &sa);
+	rc = peer_address(c, &a.un);
 	if (rc)
 		return rc;
-	rewrite_message(c, &m, sizeof(m), &m, &sa);
+	rewrite_message(c, &m, sizeof(m), &m, &a.un);
 	return 0;
 }
 
@@ -324,41 +362,57 @@ static int total_length(struct kp_call *c, const struct msghdr *m, unsigned *ret
 	return 0;
 }
 
-/* The call may send fewer messages than asked for: those before the first with a path as they are, or that one alone. */
-int kp_sys_sendmmsg(struct kp_call *c)
+/* The first of many messages, which is not for the kernel as it is. */
+static int send_first(struct kp_call *c, struct mmsghdr *m, struct address *a)
 {
-	uint64_t count = KP_MIN(c->raw[2], (uint64_t)UIO_MAXIOV), at = c->raw[1];
-	struct sockaddr_un sa;
-	struct mmsghdr m;
-	bool path = false;
-	uint64_t i;
-	int rc;
+	uint64_t len_at = c->raw[1] + offsetof(struct mmsghdr, msg_len);
+	int rc = peer_address(c, &a->un);
 
-	for (i = 0; i < count; i++, at += sizeof(m)) {
-		rc = kp_call_get(c, at, &m, sizeof(m));
-		if (!rc)
-			rc = read_address(c, (uint64_t)(uintptr_t)m.msg_hdr.msg_name, m.msg_hdr.msg_namelen, &sa, &path);
-		if (rc && !i)
-			return rc;
-		if (rc || path)
-			break; /* what comes first is sent first; the next call tells of an error */
-	}
-	if (i == count) {
-		c->reply = KP_REPLY_KERNEL;
-		return 0;
-	}
-	if (i) {
-		kp_call_rewrite(c, c->n.data.nr)->args[2] = i;
-		return 0;
-	}
-	rc = peer_address(c, &sa);
 	if (!rc)
-		rc = total_length(c, &m.msg_hdr, &m.msg_len);
+		rc = total_length(c, &m->msg_hdr, &m->msg_len);
 	if (!rc)
-		rc = kp_call_put(c, at + offsetof(struct mmsghdr, msg_len), &m.msg_len, sizeof(m.msg_len));
+		rc = kp_call_put(c, len_at, &m->msg_len, sizeof(m->msg_len));
 	if (rc)
 		return rc;
-	rewrite_message(c, &m, sizeof(m), &m.msg_hdr, &sa)->args[2] = 1;
+	rewrite_message(c, m, sizeof(*m), &m->msg_hdr, &a->un)->args[2] = 1;
+	return 0;
+}
+
+/*
+ * The call may send fewer messages than asked for: those before the first that is not for the kernel as they are, or that one alone.
+ * What comes first is sent first; the next call tells of an error.
+ */
+int kp_sys_sendmmsg(struct kp_call *c)
+{
+	uint64_t count = KP_MIN(c->raw[2], (uint64_t)UIO_MAXIOV), i;
+	struct mmsghdr m;
+	struct address a;
+
+	for (i = 0; i < count; i++) {
+		uint64_t at = c->raw[1] + i * sizeof(m);
+		bool sent = false;
+		int rc = kp_call_get(c, at, &m, sizeof(m));
+
+		if (!rc)
+			rc = read_address(c, (uint64_t)(uintptr_t)m.msg_hdr.msg_name, m.msg_hdr.msg_namelen, &a);
+		if (!rc && !a.path && (!i || c->engine->policy->net.mode != KP_NETWORK_CONNECT))
+			rc = kp_net_send_message(c, &m.msg_hdr, a.len ? &a.any : NULL, a.len, (int)c->raw[3], &sent);
+		if (sent) { /* only the first one is tried */
+			m.msg_len = (unsigned)c->value;
+			c->value = 1;
+			return kp_call_put(c, at + offsetof(struct mmsghdr, msg_len), &m.msg_len, sizeof(m.msg_len));
+		}
+		if (rc && !i)
+			return rc;
+		if (rc || a.path || (i && a.len && c->engine->policy->net.mode == KP_NETWORK_CONNECT))
+			break;
+	}
+	if (i == count)
+		c->reply = KP_REPLY_KERNEL;
+	else if (i)
+		kp_call_rewrite(c, c->n.data.nr)->args[2] = i;
+	else
+		return send_first(c, &m, &a);
 	return 0;
 }
 

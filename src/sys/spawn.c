@@ -34,6 +34,7 @@ struct kp_spawner {
 	int listener;
 	int error;
 	bool stop;
+	struct sock_fprog filter;
 	const struct kp_spawn *request;
 	int status_fd; /* write end of the exec report pipe */
 	pid_t pid;
@@ -65,27 +66,23 @@ static void close_others(const struct kp_spawn *s, int keep)
 
 static int set_up_fds(const struct kp_spawn *s, int *status_fd)
 {
-	int copies[3], high = 700;
+	int copies[3 + KP_SPAWN_FDS_MAX], high = 3, moved;
+	size_t count = 3 + s->pass_fd_count;
 
+	/* By way of numbers above all of them: one's place may be another's source. */
 	for (size_t i = 0; i < s->pass_fd_count; i++)
-		high = KP_MAX(high, KP_MAX(s->pass_fds[i], s->pass_numbers[i]) + 1);
-	for (int i = 0; i < 3; i++) {
-		copies[i] = fcntl(s->fds[i], F_DUPFD, 3 + 64);
+		high = KP_MAX(high, s->pass_numbers[i] + 1);
+	for (size_t i = 0; i < count; i++) {
+		copies[i] = fcntl(i < 3 ? s->fds[i] : s->pass_fds[i - 3], F_DUPFD, high);
 		if (copies[i] < 0)
 			return -errno;
 	}
-	for (int i = 0; i < 3; i++)
-		if (dup2(copies[i], i) < 0)
-			return -errno;
-	*status_fd = fcntl(*status_fd, F_DUPFD_CLOEXEC, high + (int)s->pass_fd_count);
-	if (*status_fd < 0)
+	moved = fcntl(*status_fd, F_DUPFD_CLOEXEC, high);
+	if (moved < 0)
 		return -errno;
-	/* By way of numbers above all of them: one's place may be another's source. */
-	for (size_t i = 0; i < s->pass_fd_count; i++)
-		if (dup2(s->pass_fds[i], high + (int)i) < 0)
-			return -errno;
-	for (size_t i = 0; i < s->pass_fd_count; i++)
-		if (dup2(high + (int)i, s->pass_numbers[i]) < 0)
+	*status_fd = moved;
+	for (size_t i = 0; i < count; i++)
+		if (dup2(copies[i], i < 3 ? (int)i : s->pass_numbers[i - 3]) < 0)
 			return -errno;
 	close_others(s, *status_fd);
 	return 0;
@@ -178,15 +175,15 @@ static void child(const struct kp_spawn *s, int status_fd)
 
 static int install(struct kp_spawner *sp)
 {
-	struct sock_fprog prog = {.len = kp_filter_len, .filter = (struct sock_filter *)kp_filter_code};
+	const struct sock_fprog *prog = &sp->filter;
 	long fd;
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
 	fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-		     SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, &prog);
+		     SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, prog);
 	if (fd < 0 && errno == EINVAL) /* before 5.19 */
-		fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &prog);
+		fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, prog);
 	if (fd < 0)
 		return -errno;
 	sp->listener = (int)fd;
@@ -208,7 +205,6 @@ static void *spawner(void *arg)
 		sp->pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
 		if (!sp->pid)
 			child(sp->request, sp->status_fd);
-		sp->error = 0;
 		if (sp->pid < 0)
 			sp->pid = -errno;
 		sem_post(&sp->answered);
@@ -226,6 +222,9 @@ int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 	if (mmap((void *)(uintptr_t)KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
 		return kp_fail_errno(err, errno, "scratch area: cannot be mapped");
+	rc = kp_policy_filter(e->policy, &sp->filter.filter, &sp->filter.len, err);
+	if (rc)
+		return rc;
 	pthread_mutex_init(&sp->busy, NULL);
 	sem_init(&sp->asked, 0, 0);
 	sem_init(&sp->answered, 0, 0);
@@ -257,6 +256,7 @@ void kp_spawner_stop(struct kp_engine *e)
 		sem_post(&sp->asked);
 		(void)pthread_join(sp->thread, NULL);
 	}
+	free(sp->filter.filter);
 	free(sp);
 	e->spawner = NULL;
 }

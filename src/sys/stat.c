@@ -223,7 +223,7 @@ int kp_sys_fstatfs(struct kp_call *c)
 	int rc;
 
 	kp_vfs_read_lock(c->vfs);
-	rc = kp_call_fd_node(c, (int)c->raw[0], n);
+	rc = (int)c->raw[0] < 0 ? -EBADF : kp_call_fd_node(c, (int)c->raw[0], n);
 	if (!rc)
 		rc = kp_node_statfs(c->vfs, n, &fs);
 	kp_vfs_unlock(c->vfs);

@@ -41,9 +41,8 @@ static const char *wanted_path(const struct kp_call *c, int *ret_arg)
 static int open_start(struct kp_call *c)
 {
 	char host[PATH_MAX];
-	int dirfd = c->dirfd[0], fd, rc;
+	int fd, rc = kp_task_start(c->tid, c->dirfd[0], host, sizeof(host));
 
-	rc = dirfd == AT_FDCWD ? kp_task_cwd(c->tid, host, sizeof(host)) : kp_task_fd(c->tid, dirfd, host, sizeof(host));
 	if (rc)
 		return rc;
 	if (!kp_path_below(host, c->vfs->dirs.s))
@@ -207,7 +206,6 @@ int kp_traced_rewrite(struct kp_call *c)
 	}
 	KP_DEBUG(TRAP, "%d is traced: %s by link: %d", c->tid, target, rc);
 	kp_close(b.mem_fd);
-	if (b.dir_fd >= 0)
-		kp_close(b.dir_fd);
+	kp_close(b.dir_fd);
 	return rc;
 }

@@ -34,14 +34,11 @@ struct kp_trap *kp_trap_free(struct kp_trap *t)
 		return NULL;
 	kp_close(t->fd);
 	kp_passed_free(t);
+	for (size_t i = 0; i < KP_SCRATCH_SLOTS; i++)
+		free(t->pending[i].blob);
 	pthread_mutex_destroy(&t->lock);
 	free(t);
 	return NULL;
-}
-
-int kp_trap_fd(const struct kp_trap *t)
-{
-	return t->fd;
 }
 
 int kp_trap_receive(struct kp_trap *t, struct seccomp_notif *n)

@@ -85,7 +85,6 @@ static pid_t wait_tracee(int *status)
  * -ESRCH when the thread died. */
 static int stop_caller(struct kp_trap *t, const struct seccomp_notif *n)
 {
-	struct seccomp_notif_resp r = {.id = n->id, .error = -ERESTARTNOINTR};
 	pid_t tid = (pid_t)n->pid;
 	int status, answered, rc;
 
@@ -97,7 +96,7 @@ static int stop_caller(struct kp_trap *t, const struct seccomp_notif *n)
 		return rc;
 	}
 	/* Answered or not, it is waited for: who leaves a traced thread behind keeps its group from ever ending. */
-	answered = kp_trap_answer(t, n->id, 0, r.error);
+	answered = kp_trap_answer(t, n->id, 0, -ERESTARTNOINTR);
 	for (;;) {
 		pid_t got = wait_tracee(&status);
 
@@ -297,8 +296,7 @@ static int to_syscall_stop(pid_t tid)
 	return -EIO;
 }
 
-int kp_trap_inject(struct kp_trap *t, const struct seccomp_notif *n, int nr, const uint64_t args[6], int64_t value,
-		   int64_t *ret_result)
+int kp_trap_inject(struct kp_trap *t, const struct seccomp_notif *n, int nr, const uint64_t args[6], int64_t value)
 {
 	struct user_regs_struct saved, regs;
 	pid_t tid = (pid_t)n->pid;
@@ -319,9 +317,7 @@ int kp_trap_inject(struct kp_trap *t, const struct seccomp_notif *n, int nr, con
 	regs.rax = (unsigned long)-ERESTARTNOINTR;
 	regs.orig_rax = (unsigned long)nr;
 	set_args(&regs, args);
-	if (ptrace(PTRACE_SETREGS, tid, NULL, &regs) == 0 && to_syscall_stop(tid) == 0 && to_syscall_stop(tid) == 0 &&
-	    ptrace(PTRACE_GETREGS, tid, NULL, &regs) == 0) {
-		*ret_result = (int64_t)regs.rax;
+	if (ptrace(PTRACE_SETREGS, tid, NULL, &regs) == 0 && to_syscall_stop(tid) == 0 && to_syscall_stop(tid) == 0) {
 		regs = saved;
 		regs.rax = (unsigned long)value;
 		regs.orig_rax = (unsigned long)-1; /* not a call any more: nothing to restart */

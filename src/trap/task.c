@@ -21,14 +21,6 @@ static int read_link(const char *path, char *buf, size_t size)
 	return 0;
 }
 
-int kp_task_cwd(pid_t tid, char *buf, size_t size)
-{
-	char path[48];
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/cwd", tid);
-	return read_link(path, buf, size);
-}
-
 int kp_task_fd(pid_t tid, int fd, char *buf, size_t size)
 {
 	char path[48];
@@ -39,6 +31,16 @@ int kp_task_fd(pid_t tid, int fd, char *buf, size_t size)
 	(void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", tid, fd);
 	rc = read_link(path, buf, size);
 	return rc == -ENOENT ? -EBADF : rc;
+}
+
+int kp_task_start(pid_t tid, int dirfd, char *buf, size_t size)
+{
+	char path[48];
+
+	if (dirfd != AT_FDCWD)
+		return kp_task_fd(tid, dirfd, buf, size);
+	(void)snprintf(path, sizeof(path), "/proc/%d/cwd", tid);
+	return read_link(path, buf, size);
 }
 
 /* The number behind a field of /proc/TID/fdinfo/N. */
@@ -55,18 +57,21 @@ static int fd_info(pid_t tid, int fd, const char *field, int base, int64_t *ret)
 	return 0;
 }
 
-bool kp_task_fd_cloexec(pid_t tid, int fd)
+int kp_task_fd_flags(pid_t tid, int fd, int *ret_flags)
 {
 	int64_t flags;
+	int rc = fd_info(tid, fd, "flags:", 8, &flags);
 
-	return !fd_info(tid, fd, "flags:", 8, &flags) && flags & O_CLOEXEC;
+	if (!rc)
+		*ret_flags = (int)flags;
+	return rc;
 }
 
 int kp_task_fd_pos(pid_t tid, int fd, int64_t *ret_pos)
 {
-	int64_t flags;
+	int flags;
 
-	if (fd_info(tid, fd, "flags:", 8, &flags) || flags & O_PATH)
+	if (kp_task_fd_flags(tid, fd, &flags) || flags & O_PATH)
 		return -EBADF;
 	return fd_info(tid, fd, "pos:", 10, ret_pos);
 }

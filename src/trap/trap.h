@@ -19,7 +19,6 @@ struct kp_trap; /* the listener and what hangs on it */
 /* Takes ownership of the listener. Turns on sync wake-up where the kernel has it. */
 struct kp_trap *kp_trap_new(int listener_fd);
 struct kp_trap *kp_trap_free(struct kp_trap *t);
-int kp_trap_fd(const struct kp_trap *t);
 
 /* Next notification: 0, -ENOENT (the caller is gone, ask again), -errno. Blocks. */
 int kp_trap_receive(struct kp_trap *t, struct seccomp_notif *n);
@@ -41,10 +40,12 @@ int kp_mem_read(pid_t tid, uint64_t addr, void *buf, size_t len);  /* 0 or -EFAU
 int kp_mem_write(pid_t tid, uint64_t addr, const void *buf, size_t len);
 
 /* --- what /proc says of a task --- */
-/* Link text of /proc/TID/cwd or /proc/TID/fd/N into buf. 0, -EBADF (no such descriptor), -errno. */
-int kp_task_cwd(pid_t tid, char *buf, size_t size);
+/* Link text of /proc/TID/fd/N into buf. 0, -EBADF (no such descriptor), -errno. */
 int kp_task_fd(pid_t tid, int fd, char *buf, size_t size);
-bool kp_task_fd_cloexec(pid_t tid, int fd);
+/* The same of what an *at() call starts from: AT_FDCWD is the working directory. */
+int kp_task_start(pid_t tid, int dirfd, char *buf, size_t size);
+/* O_* of the descriptor, O_PATH and O_CLOEXEC too. 0 or -EBADF. */
+int kp_task_fd_flags(pid_t tid, int fd, int *ret_flags);
 /* Position of the descriptor's file. 0 or -EBADF (also where it is only a path). */
 int kp_task_fd_pos(pid_t tid, int fd, int64_t *ret_pos);
 mode_t kp_task_umask(pid_t tid);
@@ -76,9 +77,8 @@ enum kp_expected {
 };
 enum kp_expected kp_trap_expected(struct kp_trap *t, struct seccomp_notif *n);
 
-/* Has the stopped caller make an untrapped call (no pointers) and returns its result; then the caller's own call
+/* Has the stopped caller make an untrapped call (no pointers), whose result nobody sees; then the caller's own call
  * returns value. For what only the guest itself can do where copying descriptors is not allowed. */
-int kp_trap_inject(struct kp_trap *t, const struct seccomp_notif *n, int nr, const uint64_t args[6], int64_t value,
-		   int64_t *ret_result);
+int kp_trap_inject(struct kp_trap *t, const struct seccomp_notif *n, int nr, const uint64_t args[6], int64_t value);
 
 #endif

@@ -63,6 +63,16 @@ int kp_node_statx(struct kp_vfs *v, const struct kp_node *n, struct statx *x)
 			return -EIO;
 		break;
 	case KP_UPPER:
+		if (!n->guest.s[1]) { /* the root's node is kept, its times are not */
+			struct stat st;
+
+			if (fstat(v->upper_fd, &st) < 0)
+				return -errno;
+			from_stat(&st, x);
+			break;
+		}
+		from_stat(&n->st, x);
+		break;
 	case KP_BASE:
 		from_stat(&n->st, x);
 		break;
@@ -290,8 +300,7 @@ static int chmod_open_file(const struct kp_node *n, mode_t mode)
 		return chmod(n->host.s, mode & 07777) < 0 ? -errno : 0;
 	if (fd < 0)
 		return -errno;
-	if (fgetxattr(fd, KP_RECORD_XATTR, &rec, sizeof(rec)) != (ssize_t)sizeof(rec))
-		rec = (struct kp_record){0};
+	(void)kp_record_check(&rec, fgetxattr(fd, KP_RECORD_XATTR, &rec, sizeof(rec)));
 	if (real != (mode & 07777) || rec.flags) {
 		real |= KP_RECORD_BIT;
 		rec.flags |= KP_REC_MODE;
@@ -325,6 +334,19 @@ int kp_chmod(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, mo
 	return kp_upper_set_mode(v, kp_gpath_rel(&n->guest), (n->mode & S_IFMT) | (mode & 07777));
 }
 
+/* Where the record tells the owner: it goes along with the inode. */
+static int note_owner(struct kp_vfs *v, const char *rel, uid_t uid, gid_t gid)
+{
+	struct kp_record rec;
+	int rc = kp_record_read(v, rel, &rec);
+
+	if (rc || !(rec.flags & KP_REC_OWNER))
+		return rc;
+	rec.uid = uid == (uid_t)-1 ? rec.uid : uid;
+	rec.gid = gid == (gid_t)-1 ? rec.gid : gid;
+	return kp_record_write(v, rel, &rec);
+}
+
 int kp_chown(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, uid_t uid, gid_t gid)
 {
 	uid_t old_uid;
@@ -350,6 +372,9 @@ int kp_chown(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, ui
 	kp_dircache_void(v);
 	if (fchownat(v->upper_fd, kp_gpath_rel(&n->guest), uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
+	rc = kp_may_have_record(n->st.st_mode) ? note_owner(v, kp_gpath_rel(&n->guest), uid, gid) : 0;
+	if (rc)
+		return rc;
 	/* The kernel has taken the set-id bits from the inode; the record may still tell of them. */
 	if (!S_ISREG(n->mode) || !(n->mode & (S_ISUID | S_ISGID)))
 		return 0;

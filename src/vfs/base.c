@@ -167,7 +167,8 @@ int kp_base_make(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp_err
 			      "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: "
 			      "files\nservices: files\n");
 	if (!rc)
-		rc = put_copy(v, "etc/resolv.conf", "/etc/resolv.conf", "", err);
+		rc = o->offline ? put_text(v, "etc/resolv.conf", err, "# no name server: the network is not granted\n")
+				: put_copy(v, "etc/resolv.conf", "/etc/resolv.conf", "", err);
 	if (!rc)
 		rc = put_copy(v, "etc/localtime", "/etc/localtime", NULL, err);
 	return rc;

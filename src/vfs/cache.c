@@ -26,10 +26,8 @@ static _Thread_local struct set *sets;
 
 static uint64_t hash_of(const char *s)
 {
-	uint64_t h = 0xcbf29ce484222325ULL;
+	uint64_t h = kp_hash_string(s);
 
-	while (*s)
-		h = (h ^ (unsigned char)*s++) * 0x100000001b3ULL;
 	return h ^ h >> 29;
 }
 

@@ -46,7 +46,7 @@ static int prepare(struct kp_vfs *v, const struct kp_node *n)
 	return kp_node_on_host(n) ? kp_shown_parents(v, n) : kp_upper_parents(v, &n->guest);
 }
 
-/* Where to make it: straight at its name, or under work/ when a whiteout stands there. */
+/* Where to make it: straight at its name, or under work/ when a whiteout stands there or it must appear whole. */
 struct place {
 	int dirfd;
 	const char *name;
@@ -54,14 +54,14 @@ struct place {
 	bool publish;
 };
 
-static struct place place_for(struct kp_vfs *v, const struct kp_node *n)
+static struct place place_for(struct kp_vfs *v, const struct kp_node *n, bool aside)
 {
 	struct place p = {.dirfd = v->upper_fd, .name = n->guest.s + 1};
 
 	if (kp_node_on_host(n)) {
 		p.dirfd = AT_FDCWD;
 		p.name = n->host.s;
-	} else if (n->whiteout) {
+	} else if (n->whiteout || aside) {
 		p.temp = kp_temp_name(v);
 		p.dirfd = v->work_fd;
 		p.publish = true;
@@ -78,7 +78,11 @@ static int finish(struct kp_vfs *v, const struct place *p, const struct kp_node 
 {
 	int rc = kp_upper_give(p->dirfd, place_name(p), n, cred);
 
-	return rc || !p->publish ? rc : kp_upper_publish(v, &p->temp, n);
+	if (!rc && p->publish)
+		return kp_upper_publish(v, &p->temp, n);
+	if (rc)
+		(void)kp_remove_tree(p->dirfd, place_name(p));
+	return rc;
 }
 
 int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, int flags, mode_t mode, int *ret_fd)
@@ -93,7 +97,7 @@ int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cr
 		rc = prepare(v, n);
 	if (rc)
 		return rc;
-	p = place_for(v, n);
+	p = place_for(v, n, false);
 	if (kp_node_on_host(n))
 		real = mode & 07777;
 	else if (record)
@@ -107,20 +111,22 @@ int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cr
 
 		rc = rec_fd < 0 ? -errno : kp_record_write_fd(rec_fd, &rec);
 	}
-	if (!rc)
-		rc = finish(v, &p, n, cred);
-	if (rc) {
+	if (rc)
 		(void)unlinkat(p.dirfd, place_name(&p), 0);
-		return rc;
-	}
-	*ret_fd = kp_take_fd(&fd);
-	return 0;
+	else
+		rc = finish(v, &p, n, cred);
+	if (!rc)
+		*ret_fd = kp_take_fd(&fd);
+	return rc;
 }
 
 int kp_create_unnamed(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, int flags, mode_t mode, int *ret_fd)
 {
+	struct kp_record rec = {.flags = KP_REC_MODE, .mode = mode & 07777};
+	mode_t real = kp_real_mode(S_IFREG | (mode & 07777));
+	kp_autoclose int fd = -1;
 	bool merged;
-	int rc, fd;
+	int rc;
 
 	if (!S_ISDIR(n->mode))
 		return -ENOTDIR;
@@ -137,18 +143,26 @@ int kp_create_unnamed(struct kp_vfs *v, struct kp_node *n, const struct kp_cred 
 	if (n->self.bind || merged) {
 		fd = open(n->host.s, flags | O_CLOEXEC, mode & 07777);
 	} else {
-		/* Any directory of the upper's file system serves: the file has no name yet. */
-		fd = openat(v->work_fd, ".", flags | O_CLOEXEC, kp_real_mode(S_IFREG | (mode & 07777)));
+		bool record = real != rec.mode;
+
+		rc = kp_copy_up(v, n, KP_COPY_DATA); /* /proc/PID/fd names its directory */
+		if (rc)
+			return rc;
+		fd = openat(v->upper_fd, kp_gpath_rel(&n->guest), flags | O_CLOEXEC, record ? real | KP_RECORD_BIT : real);
+		if (fd >= 0 && record)
+			rc = kp_record_write_fd(fd, &rec);
 	}
 	if (fd < 0)
 		return -errno;
-	*ret_fd = fd;
-	return 0;
+	if (!rc)
+		*ret_fd = kp_take_fd(&fd);
+	return rc;
 }
 
 int kp_make_dir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, mode_t mode)
 {
 	mode_t guest_mode = S_IFDIR | (mode & 01777), real = kp_real_mode(guest_mode);
+	bool record = n->lower || real != (guest_mode & 07777);
 	struct place p;
 	int rc = may_create(v, n, cred, true);
 
@@ -158,21 +172,16 @@ int kp_make_dir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred,
 		return rc;
 	if (kp_node_on_host(n))
 		return mkdirat(AT_FDCWD, n->host.s, mode & 01777) < 0 ? -errno : 0;
-	p = place_for(v, n);
+	p = place_for(v, n, record);
 	if (n->parent.mode & S_ISGID) {
 		guest_mode |= S_ISGID;
 		real |= S_ISGID;
-	}
-	if (!p.publish && (n->lower || real != (guest_mode & 07777))) {
-		p.temp = kp_temp_name(v);
-		p.dirfd = v->work_fd;
-		p.publish = true;
 	}
 	if (mkdirat(p.dirfd, place_name(&p), real) < 0)
 		return -errno;
 	if (real & S_ISGID && fchmodat(p.dirfd, place_name(&p), real, 0) < 0)
 		rc = -errno;
-	if (!rc && (n->lower || real != (guest_mode & 07777))) {
+	if (!rc && record) {
 		struct kp_record rec = {.mode = guest_mode & 07777};
 		kp_autoclose int fd = openat(p.dirfd, place_name(&p), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
@@ -180,10 +189,10 @@ int kp_make_dir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred,
 				      (real != (guest_mode & 07777) ? KP_REC_MODE : 0));
 		rc = fd < 0 ? -errno : kp_record_write_fd(fd, &rec);
 	}
-	if (!rc)
-		rc = finish(v, &p, n, cred);
 	if (rc)
 		(void)unlinkat(p.dirfd, place_name(&p), AT_REMOVEDIR);
+	else
+		rc = finish(v, &p, n, cred);
 	kp_standin_remove(v, n);
 	kp_dircache_void(v);
 	return rc;
@@ -214,7 +223,7 @@ int kp_make_special(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *c
 	rc = prepare(v, n);
 	if (rc)
 		return rc;
-	p = place_for(v, n);
+	p = place_for(v, n, false);
 	if (mknodat(p.dirfd, place_name(&p), mode, 0) < 0)
 		return -errno;
 	return finish(v, &p, n, cred);
@@ -230,7 +239,7 @@ int kp_make_symlink(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *c
 		rc = prepare(v, n);
 	if (rc)
 		return rc;
-	p = place_for(v, n);
+	p = place_for(v, n, false);
 	if (symlinkat(target, p.dirfd, place_name(&p)) < 0)
 		return -errno;
 	return finish(v, &p, n, cred);
@@ -281,7 +290,7 @@ int kp_rmdir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 		return rc;
 	if (kp_node_on_host(n))
 		rc = n->self.upper ? kp_upper_drop(v, n) : 0;
-	else if (n->origin == KP_UPPER || n->lower)
+	else
 		rc = kp_upper_remove(v, n);
 	if (!rc)
 		kp_standin_remove(v, n);
@@ -321,7 +330,7 @@ int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const st
 		rc = kp_upper_note_number(v, &to->guest);
 	if (rc)
 		return rc;
-	p = place_for(v, to);
+	p = place_for(v, to, false);
 	if (linkat(v->upper_fd, from->guest.s + 1, p.dirfd, place_name(&p), 0) < 0)
 		return -errno;
 	return p.publish ? kp_upper_publish(v, &p.temp, to) : 0;
@@ -339,7 +348,7 @@ int kp_link_open_file(struct kp_vfs *v, const struct kp_node *file, struct kp_no
 		rc = prepare(v, to);
 	if (rc)
 		return rc;
-	p = place_for(v, to);
+	p = place_for(v, to, false);
 	if (linkat(AT_FDCWD, file->host.s, p.dirfd, place_name(&p), AT_SYMLINK_FOLLOW) < 0)
 		return -errno;
 	return p.publish ? kp_upper_publish(v, &p.temp, to) : 0;

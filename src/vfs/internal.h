@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The state of an open vfs, shared by the files of this room only. */
+/* The state of an open vfs, shared by the files of this room; those of sys/ that map host paths and numbers back look into it, too. */
 #ifndef KAPSEL_VFS_INTERNAL_H
 #define KAPSEL_VFS_INTERNAL_H
 
@@ -71,6 +71,8 @@ void kp_lookup_root(struct kp_vfs *v, struct kp_node *node);
 /* --- shown.c: the host's part --- */
 /* The rule for a path: its own, or the one that it inherits. */
 const struct kp_rule *kp_rule_at(const struct kp_vfs *v, const char *guest, const struct kp_rule *inherited);
+/* Is that one of the dot entries that the rule is for? */
+bool kp_rule_dots(const struct kp_rule *r, const char *guest);
 /* Where the host has what a rule shows at guest. */
 int kp_shown_path(const struct kp_rule *r, const char *guest, struct kp_hpath *ret);
 /* After the images, before the generated layer; child->self.rule is set. hidden: the upper hides what lies below. */

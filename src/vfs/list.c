@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Directory listings. A directory that lies in several layers is read whole when a reader is at its start; each name gets
- * a number that it keeps for the run, and that number is the cookie (and the descriptor's file position): seekdir, dup and
+ * a number that it keeps while it is there, and that number is the cookie (and the descriptor's file position): seekdir, dup and
  * fork stay right without knowing who reads, and a name is never given twice or skipped because others came or went.
  */
 #include <dirent.h>
@@ -273,8 +273,12 @@ static int read_directory(struct reading *r)
 		free(i->name);
 		free(i);
 	}
-	for (i = r->l->items; i; i = i->hh.next)
-		if (i->present && !i->ino) {
+	HASH_ITER (hh, r->l->items, i, next) {
+		if (!i->present) { /* a reader's place is a number, not a name: it finds on without */
+			HASH_DEL(r->l->items, i);
+			free(i->name);
+			free(i);
+		} else if (!i->ino) {
 			struct stat st;
 			char path[PATH_MAX];
 
@@ -282,6 +286,7 @@ static int read_directory(struct reading *r)
 			    fstatat(r->v->upper_fd, path + 1, &st, AT_SYMLINK_NOFOLLOW) == 0)
 				i->ino = KP_INO_UPPER | st.st_ino;
 		}
+	}
 	return rc;
 }
 

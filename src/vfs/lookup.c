@@ -85,8 +85,6 @@ static int lookup_upper(struct kp_vfs *v, const struct kp_dir *dir, struct kp_no
 	child->ino = rec.flags & KP_REC_INO ? rec.ino : 0;
 	kp_record_owner(&rec, &child->st);
 	take_owner(child, child->st.st_uid, child->st.st_gid);
-	if (!S_ISDIR(child->mode) && !child->ino)
-		child->ino = KP_INO_UPPER | child->st.st_ino;
 	if (S_ISDIR(child->mode)) {
 		child->self.upper = true;
 		child->opaque = rec.flags & KP_REC_OPAQUE;

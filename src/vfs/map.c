@@ -88,6 +88,11 @@ static bool map_text(const struct kp_vfs *v, const char *host, struct kp_mapped 
 		const char *below = kp_path_below(host, v->rules[i].host);
 		size_t len = strlen(v->rules[i].host);
 
+		if (v->rules[i].dots) {
+			if (below && (below[0] != '/' || below[1] != '.'))
+				continue;
+			len += 2; /* deeper than the rule for the directory itself */
+		}
 		if (below && (len > best_len || (len == best_len && !best))) {
 			best = NULL;
 			m->rule = &v->rules[i];

@@ -91,11 +91,6 @@ static inline bool kp_node_on_host(const struct kp_node *n)
 	return n->through || (n->parent.bind && (n->origin == KP_HOST || n->origin == KP_ABSENT));
 }
 
-static inline bool kp_node_is_dir(const struct kp_node *n)
-{
-	return S_ISDIR(n->mode);
-}
-
 /* Last component of a canonical path; "" for the root. */
 const char *kp_gpath_name(const struct kp_gpath *p);
 /* Relative form for *at() calls below a layer's root: "." for the root. */

@@ -98,7 +98,6 @@ int kp_proc_lookup(struct kp_vfs *v, const char *name, size_t len, pid_t tid, st
 {
 	bool top = strlen(child->guest.s) == strlen("/proc/") + len;
 
-	(void)tid;
 	child->self.proc = true;
 	child->host = *(struct kp_hpath *)&child->guest;
 	if (top && isdigit((unsigned char)name[0])) {
@@ -121,6 +120,20 @@ int kp_proc_lookup(struct kp_vfs *v, const char *name, size_t len, pid_t tid, st
 	child->self.uid = child->st.st_uid;
 	child->self.gid = child->st.st_gid;
 	return 0;
+}
+
+/* An object of the store has one name for ever; the guest may have removed or moved the file of the image that it is. */
+static bool has_lost_name(struct kp_vfs *v, const struct kp_mapped *m)
+{
+	struct kp_node *n;
+	bool lost;
+
+	if (m->kind != KP_MAP_IMAGE)
+		return m->deleted;
+	n = kp_calloc(1, sizeof(*n));
+	lost = kp_resolve_exact(v, m->guest.s, 0, n) || !kp_same_object(v, n, m, NULL);
+	free(n);
+	return lost;
 }
 
 int kp_proc_readlink(struct kp_vfs *v, const struct kp_node *n, char *buf, size_t size)
@@ -147,5 +160,5 @@ int kp_proc_readlink(struct kp_vfs *v, const struct kp_node *n, char *buf, size_
 	kp_map_host(v, host, &m);
 	if (m.kind == KP_MAP_FOREIGN)
 		return (size_t)snprintf(buf, size, "%s", host) >= size ? -ENAMETOOLONG : 0;
-	return (size_t)snprintf(buf, size, "%s%s", m.guest.s, m.deleted ? " (deleted)" : "") >= size ? -ENAMETOOLONG : 0;
+	return (size_t)snprintf(buf, size, "%s%s", m.guest.s, has_lost_name(v, &m) ? " (deleted)" : "") >= size ? -ENAMETOOLONG : 0;
 }

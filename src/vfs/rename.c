@@ -25,42 +25,80 @@ static bool collect(const struct kp_dirent *e, void *ctx)
 	return true;
 }
 
+/* One directory on the way down. Trees are deeper than a worker's stack: these stand on the heap. */
+struct level {
+	struct kp_gpath guest;
+	uint64_t ino;
+	struct names names; /* those still to come */
+	struct level *up;
+};
+
+static struct level *leave(struct level *l)
+{
+	struct level *up = l->up;
+
+	while (l->names.count)
+		free(l->names.items[--l->names.count]);
+	free(l->names.items);
+	free(l);
+	return up;
+}
+
+/* Brings one thing up; a directory with more of it below becomes the level to go on with. */
+static int enter(struct kp_vfs *v, struct kp_node *n, struct level **l)
+{
+	int rc = kp_copy_up(v, n, KP_COPY_DATA);
+	struct level *down;
+
+	if (rc || !S_ISDIR(n->mode) || n->opaque || !n->lower)
+		return rc;
+	down = kp_calloc(1, sizeof(*down));
+	down->guest = n->guest;
+	down->ino = n->ino;
+	down->up = *l;
+	*l = down;
+	return kp_list(v, n, 0, collect, &down->names);
+}
+
+/* All of a directory is in the upper now. */
+static int hide_lower(struct kp_vfs *v, const struct level *l)
+{
+	const char *rel = l->guest.s + 1;
+	struct kp_record rec;
+	int rc = kp_record_read(v, rel, &rec);
+
+	rec.flags |= KP_REC_OPAQUE | KP_REC_INO;
+	rec.ino = l->ino;
+	if (!rc)
+		rc = kp_record_write(v, rel, &rec);
+	kp_dircache_void(v);
+	return rc;
+}
+
 /* Everything below a directory comes into the upper, then it hides what lies below: it can be moved. */
 int kp_copy_up_tree(struct kp_vfs *v, struct kp_node *n)
 {
-	struct names names = {0};
-	struct kp_node *child;
-	int rc;
+	struct kp_node *child = kp_calloc(1, sizeof(*child));
+	struct level *l = NULL;
+	int rc = enter(v, n, &l);
 
-	rc = kp_copy_up(v, n, KP_COPY_DATA);
-	if (rc || !S_ISDIR(n->mode) || n->opaque || !n->lower)
-		return rc;
-	rc = kp_list(v, n, 0, collect, &names);
-	child = kp_calloc(1, sizeof(*child));
-	for (size_t i = 0; i < names.count; i++) {
+	while (l) {
 		char path[PATH_MAX];
 
-		if (!rc)
-			rc = kp_path_join(path, sizeof(path), n->guest.s, names.items[i]);
+		if (!rc && !l->names.count)
+			rc = hide_lower(v, l);
+		if (rc || !l->names.count) {
+			l = leave(l);
+			continue;
+		}
+		rc = kp_path_join(path, sizeof(path), l->guest.s, l->names.items[l->names.count - 1]);
+		free(l->names.items[--l->names.count]);
 		if (!rc)
 			rc = kp_resolve_exact(v, path, 0, child);
 		if (!rc && child->origin != KP_ABSENT)
-			rc = kp_copy_up_tree(v, child);
-		free(names.items[i]);
+			rc = enter(v, child, &l);
 	}
-	free(names.items);
 	free(child);
-	if (!rc) {
-		struct kp_record rec;
-		const char *rel = n->guest.s + 1;
-
-		rc = kp_record_read(v, rel, &rec);
-		rec.flags |= KP_REC_OPAQUE | KP_REC_INO;
-		rec.ino = n->ino;
-		if (!rc)
-			rc = kp_record_write(v, rel, &rec);
-		kp_dircache_void(v);
-	}
 	return rc ? rc : kp_refresh(v, n);
 }
 

@@ -84,7 +84,6 @@ struct walk {
 	const struct kp_walk *in;
 	struct kp_node *node;
 	char *rest;      /* what is left */
-	char *rest_end;  /* of the buffer */
 	char buf[2 * PATH_MAX + 2];
 	int links;
 	bool partial;    /* the node came from the cache: enough to go on from, not to end at */
@@ -283,7 +282,6 @@ int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struc
 	return 0;
 }
 
-/* Is the node that a link's text leads to still the object that the link holds? */
 bool kp_same_object(const struct kp_vfs *v, const struct kp_node *n, const struct kp_mapped *m, const struct stat *held)
 {
 	struct kp_entry e;
@@ -330,6 +328,7 @@ static int follow_magic(struct walk *w)
 		if (!rc && n->origin != KP_ABSENT && (by_name || kp_same_object(w->v, n, &m, &held)))
 			return 0;
 	}
+	w->partial = false;
 	return kp_node_from_link(w->v, &link, &m, n);
 }
 
@@ -421,9 +420,8 @@ static int begin(struct walk *w)
 
 	if (!len)
 		return -ENOENT;
-	w->rest_end = w->buf + sizeof(w->buf) - 1;
-	*w->rest_end = '\0';
-	w->rest = w->rest_end;
+	w->rest = w->buf + sizeof(w->buf) - 1;
+	*w->rest = '\0';
 	rc = prepend(w, path);
 	if (rc)
 		return rc;

@@ -54,7 +54,7 @@ struct kp_mapped {
 	struct kp_gpath guest;
 };
 void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret);
-/* Is the node that a link's text leads to still the object that the link holds? */
+/* Is the node that a link's text leads to still the object that the link holds? held: its stat, not looked at for KP_MAP_IMAGE. */
 bool kp_same_object(const struct kp_vfs *v, const struct kp_node *n, const struct kp_mapped *m, const struct stat *held);
 /* The object that a /proc/PID/{fd/N,cwd} link holds, whatever its names are now; m: what the link's text maps to. */
 int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struct kp_mapped *m, struct kp_node *ret_node);

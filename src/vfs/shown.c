@@ -14,10 +14,24 @@
 
 const struct kp_rule *kp_rule_at(const struct kp_vfs *v, const char *guest, const struct kp_rule *inherited)
 {
-	for (size_t i = 0; i < v->rule_count; i++)
-		if (!strcmp(v->rules[i].guest, guest))
-			return &v->rules[i];
-	return inherited;
+	const struct kp_rule *found = inherited;
+
+	for (size_t i = 0; i < v->rule_count; i++) {
+		const struct kp_rule *r = &v->rules[i];
+
+		if (!r->dots && !strcmp(r->guest, guest))
+			return r; /* its own goes before that of all dot entries */
+		if (r->dots && kp_rule_dots(r, guest))
+			found = r;
+	}
+	return found;
+}
+
+bool kp_rule_dots(const struct kp_rule *r, const char *guest)
+{
+	const char *below = kp_path_below(guest, r->guest);
+
+	return below && below[0] == '/' && below[1] == '.' && !strchr(below + 1, '/');
 }
 
 int kp_shown_path(const struct kp_rule *r, const char *guest, struct kp_hpath *ret)

@@ -65,7 +65,8 @@ int kp_upper_set_mode(struct kp_vfs *v, const char *rel, mode_t mode)
 		return rc;
 	if (S_ISREG(mode) && (rec.flags || real != (mode & 07777)))
 		real |= KP_RECORD_BIT;
-	if (real == (mode & 07777) && !(rec.flags & KP_REC_MODE))
+	/* The root's inode was ours before it was the guest's: without a record it says nothing. */
+	if (real == (mode & 07777) && !(rec.flags & KP_REC_MODE) && strcmp(rel, ".") != 0)
 		return fchmodat(v->upper_fd, rel, real, 0) < 0 ? -errno : 0;
 	rec.flags |= KP_REC_MODE;
 	rec.mode = mode & 07777;

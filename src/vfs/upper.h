@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The upper layer on disk: copy-up, whiteouts, parents, stand-ins. For the vfs room only. */
+/* The upper layer on disk: copy-up, whiteouts, parents, stand-ins. For the vfs room, and for sys/socket.c: a guest makes its socket itself. */
 #ifndef KAPSEL_VFS_UPPER_H
 #define KAPSEL_VFS_UPPER_H
 

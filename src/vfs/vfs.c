@@ -110,8 +110,8 @@ static void take_rules(struct kp_vfs *v, const struct kp_vfs_options *o)
 
 	v->rules = kp_calloc(o->rule_count + 1, sizeof(*v->rules));
 	for (size_t i = 0; i < o->rule_count; i++)
-		v->rules[v->rule_count++] =
-			(struct kp_rule){kp_strdup(o->rules[i].guest), kp_strdup(o->rules[i].host), o->rules[i].mode};
+		v->rules[v->rule_count++] = (struct kp_rule){kp_strdup(o->rules[i].guest), kp_strdup(o->rules[i].host),
+							     o->rules[i].mode, o->rules[i].dots};
 	v->private = kp_calloc(o->private_count + 1, sizeof(*v->private));
 	for (size_t i = 0; i < o->private_count; i++) {
 		v->private[v->private_count].path = kp_strdup(o->private_dirs[i]);

@@ -27,6 +27,7 @@ struct kp_rule {
 	const char *guest; /* absolute guest path, normalised */
 	const char *host;  /* absolute host path that is shown there, symlinks resolved as far as it exists */
 	enum kp_mode mode;
+	bool dots; /* for the entries of that directory whose names begin with a dot, instead of for itself */
 };
 
 struct kp_vfs_options {
@@ -38,12 +39,13 @@ struct kp_vfs_options {
 	size_t layer_count;
 	const struct kp_bind *binds;
 	size_t bind_count;
-	const struct kp_rule *rules; /* at most one a path */
+	const struct kp_rule *rules; /* at most one a path, and one with dots */
 	size_t rule_count;
 	const char *const *private_dirs; /* host directories that no rule shows, whether they exist yet or not; symlinks
 					  * resolved as far as they do */
 	size_t private_count;
 	const char *hostname; /* for the generated /etc/hostname and /etc/hosts */
+	bool offline;         /* no name server is reached: the generated /etc/resolv.conf names none */
 	const char *home;     /* guest path of the home directory (made in the generated layer) */
 	const char *user;     /* login name for the generated passwd and group */
 };

@@ -106,6 +106,21 @@ static void tmpfile_published(void)
 	show("linkat tmpfile", linkat(AT_FDCWD, proc, AT_FDCWD, "dir/tmp", AT_SYMLINK_FOLLOW));
 	show_lstat("dir/tmp");
 	show_content("dir/tmp");
+	static const mode_t modes[] = {0400, 0, 0444, 0755, 01644};
+
+	for (size_t i = 0; i < sizeof(modes) / sizeof(*modes); i++) {
+		struct stat st;
+		char name[32];
+
+		fd = FD(open("dir", O_TMPFILE | O_RDWR, modes[i]));
+		CALL(fstat(fd, &st));
+		printf("tmpfile %04o: %04o\n", (unsigned)modes[i], (unsigned)st.st_mode & 07777);
+		snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
+		snprintf(name, sizeof(name), "dir/tmp%zu", i);
+		CALL(linkat(AT_FDCWD, proc, AT_FDCWD, name, AT_SYMLINK_FOLLOW));
+		show_lstat(name);
+		CALL(close(fd));
+	}
 	fd = FD(open(".", O_TMPFILE | O_EXCL | O_RDWR, 0644));
 	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
 	show("linkat exclusive tmpfile", linkat(AT_FDCWD, proc, AT_FDCWD, "never", AT_SYMLINK_FOLLOW));

@@ -213,6 +213,26 @@ static void refusals(void)
 	connected("private", SOCK_STREAM);
 }
 
+/* A bind that fails makes nothing, and brings nothing back. */
+static void where_a_file_was(void)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX, .sun_path = "ro"}, first = {.sun_family = AF_UNIX, .sun_path = "bound"};
+	int named = FD(socket(AF_UNIX, SOCK_STREAM, 0)), tcp = FD(socket(AF_INET, SOCK_STREAM, 0)), fresh = FD(socket(AF_UNIX, SOCK_STREAM, 0));
+
+	CALL(bind(named, (struct sockaddr *)&first, sizeof(first)));
+	CALL(unlink("ro"));
+	CALL(bind(named, (struct sockaddr *)&sun, sizeof(sun)));
+	show_lstat("ro");
+	CALL(bind(tcp, (struct sockaddr *)&sun, sizeof(sun)));
+	show_lstat("ro");
+	CALL(bind(fresh, (struct sockaddr *)&sun, sizeof(sun)));
+	show_lstat("ro");
+	CALL(listen(fresh, 1));
+	CALL(connect(FD(socket(AF_UNIX, SOCK_STREAM, 0)), (struct sockaddr *)&sun, sizeof(sun)));
+	CALL(unlink("ro"));
+	CALL(unlink("bound"));
+}
+
 int main(void)
 {
 	guest_start();
@@ -222,5 +242,6 @@ int main(void)
 	datagrams();
 	many_messages();
 	refusals();
+	where_a_file_was();
 	return 0;
 }

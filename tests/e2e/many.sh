@@ -9,7 +9,7 @@ img=$T/small.kapsel
 i=0
 while [ $i -lt 20 ]; do
   i=$((i + 1))
-  "$KAPSEL" run --instance "m$i" "$img" -- /bin/sh -c '
+  "$KAPSEL" run --profile isolated --instance "m$i" "$img" -- /bin/sh -c '
     n=0; mkdir -p /tmp/w; while [ $n -lt 40 ]; do n=$((n + 1)); echo "$1 $n" >/tmp/w/$n; cat /tmp/w/$n; done | md5sum
     echo "$1" >/etc/greeting; cat /etc/greeting; ls /tmp/w | wc -l' busy "$i" >"$T/m$i" 2>&1 &
 done

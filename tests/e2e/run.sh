@@ -58,10 +58,38 @@ small_image leases /usr/bin/perl
 lease='open(F, "<", $ARGV[0]) or die; exit(defined(fcntl(F, 1024, 1)) ? 0 : 3)'
 try "$KAPSEL" run --rm "$T/leases.kapsel" -- /usr/bin/perl -e "$lease" /etc/greeting
 expect_status 3 "no write lease on a file of the image"
-try "$KAPSEL" run --rm "$T/leases.kapsel" -- /bin/sh -c 'echo >/tmp/own; exec /usr/bin/perl -e "$0" /tmp/own' "$lease"
+try "$KAPSEL" run --rm --mode /tmp=full "$T/leases.kapsel" -- /bin/sh -c 'echo >/tmp/own; exec /usr/bin/perl -e "$0" /tmp/own' "$lease"
 expect_status 0 "a write lease on a file of one's own"
 
 # shellcheck disable=SC2012 # names are our own
 try sh -c 'for i in 1 2 3 4 5; do "$0" run --rm "$1" -- /bin/cat /etc/greeting & done; wait' "$KAPSEL" "$img"
 if [ "$(grep -c 'hello from the image' "$T/out")" = 5 ]; then ok "five at once"; else not_ok "five at once" "$T/out" "$T/err"; fi
+
+# Not many descriptors are needed, and where there are too few one line says so.
+try sh -c 'ulimit -n 100; exec "$0" run --rm "$1" -- /bin/cat /etc/greeting' "$KAPSEL" "$img"
+expect_out "hello from the image" "with 100 descriptors"
+try sh -c 'ulimit -n 100; exec "$0" run --rm --pass-fd 7 "$1" -- /bin/sh -c "cat <&7"  7</etc/hostname' "$KAPSEL" "$img"
+expect_status 0 "and one passed"
+try sh -c 'ulimit -n 12; exec "$0" run --rm "$1" -- /bin/cat /etc/greeting' "$KAPSEL" "$img"
+expect_status 125 "with 12"
+expect_err_line '^kapsel: .*Too many open files' "one line says so"
+
+# Who joins gets what the instance was started with, or an error.
+mkdir "$T/shown" "$T/more" "$T/wait" && mkfifo "$T/wait/hold"
+"$KAPSEL" run --instance joined --bind "$T/shown:/shown" --bind "$T/wait:/wait" "$img" -- /bin/sh -c 'echo >/wait/up; read -r line </wait/hold' 2>"$T/first.err" &
+first=$!
+for _ in 1 2 3 4 5 6 7 8 9 10; do [ -e "$T/wait/up" ] || sleep 0.5; done
+try "$KAPSEL" run --instance joined "$img" -- /bin/ls -d /shown
+expect_out /shown "joining without asking for anything"
+try "$KAPSEL" run --instance joined --bind "$T/shown:/shown" --bind "$T/wait:/wait" "$img" -- /bin/ls -d /shown
+expect_out /shown "joining with the options of the start"
+try sh -c 'cd "$1" && "$0" run --instance joined --bind shown:/shown --bind wait:/wait "$2" -- /bin/ls -d /shown' "$KAPSEL" "$T" "$img"
+expect_out /shown "joining with the same, spelled from here"
+try "$KAPSEL" run --instance joined --bind "$T/more:/more" "$img" -- /bin/ls -d /more
+expect_status 125 "joining with another bind"
+expect_err_line "^kapsel: joined: runs already, started without --bind=" "is told so"
+try "$KAPSEL" run --instance joined --bind "$T/shown:/shown" "$img" -- /bin/ls -d /shown
+expect_err_line "^kapsel: joined: runs already, started with --bind=.*/wait too" "one of two binds is not the same"
+echo >"$T/wait/hold"
+wait "$first"
 finish

@@ -128,7 +128,7 @@ one() { # NAME USER
 		as "$user" ${KTRACE:+KTRACE="$KTRACE"} KCWD=/ timeout 120 "$runner" "$work/guest.kapsel" \
 			"$(mktemp -u "$work/home${user:+-$user}/i.XXXXXX")" "$work/bin/$name" "$tree" > "$out.kapsel" 2>&1 < /dev/null
 	else
-		as "$user" timeout 120 "$kapsel" run --rm "$work/guest.kapsel" -- "$work/bin/$name" "$tree" \
+		as "$user" timeout 120 "$kapsel" run --rm --mode /tmp=full "$work/guest.kapsel" -- "$work/bin/$name" "$tree" \
 			> "$out.kapsel" 2>&1 < /dev/null
 	fi
 	echo "exit status $?" >> "$out.kapsel"

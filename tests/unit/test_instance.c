@@ -153,7 +153,7 @@ END_TEST
 static void encode(struct kp_buf *out)
 {
 	static const char *argv[] = {"a", "", "c c"}, *envp[] = {"A=b"};
-	struct kp_ctl_run run = {.flags = 1, .umask = 022, .cwd = "/", .argv = argv, .argc = 3, .envp = envp, .envc = 1,
+	struct kp_ctl_run run = {.flags = 1, .umask = 022, .cwd = "/", .settled = "--bind=/a:/b\n", .argv = argv, .argc = 3, .envp = envp, .envc = 1,
 				 .pass = {7, 3}, .pass_count = 2};
 
 	kp_ctl_run_encode(&run, out);

@@ -19,7 +19,8 @@ static const char good[] =
 	"  - file: {path: /etc/motd, text: \"he\\0llo\\n\"}\n"
 	"  - symlink: {path: /bin, to: usr/bin}\n"
 	"  - exclude: [\"/usr/share/doc/**\"]\n"
-	"modes: {/: full}\n";
+	"modes: {/: full}\n"
+	"requests: {network: {connect: [443, 80]}, desktop: [x11, audio], devices: [/dev//dri]}\n";
 
 START_TEST(all_that_the_format_has)
 {
@@ -45,6 +46,9 @@ START_TEST(all_that_the_format_has)
 	ck_assert_mem_eq(m->sources[4].text, "he\0llo\n", 7);
 	ck_assert_str_eq(m->sources[5].target, "usr/bin");
 	ck_assert_uint_eq(m->mode_count, 1);
+	ck_assert(m->requests.asks_network && m->requests.net.port_count == 2);
+	ck_assert_uint_eq(m->requests.desktop, KP_DESKTOP_X11 | KP_DESKTOP_AUDIO);
+	ck_assert_str_eq(m->requests.devices.items[0], "/dev/dri");
 	kp_manifest_free(m);
 }
 END_TEST

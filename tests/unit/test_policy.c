@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What profiles refuse of sockets and system calls: the filter interpreted, and addresses. */
+#include <arpa/inet.h>
+#include <linux/audit.h>
+#include <linux/seccomp.h>
+#include <netinet/in.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+
+#include "base/base.h"
+#include "manifest/requests.h"
+#include "sys/filter.h"
+#include "sys/policy.h"
+#include "tests/unit/bpf_sim.h"
+#include "tests/unit/suites.h"
+
+#define ALLOW SECCOMP_RET_ALLOW
+#define NOTIFY SECCOMP_RET_USER_NOTIF
+#define NO(code) (SECCOMP_RET_ERRNO | (code))
+
+static const struct {
+	const char *net;
+	int nr;
+	uint64_t args[3];
+	uint32_t want;
+} verdicts[] = {
+	{"host", SYS_socket, {AF_INET, SOCK_STREAM}, ALLOW},
+	{"host", SYS_socket, {AF_PACKET, SOCK_RAW}, ALLOW},
+	{"host", SYS_listen, {3, 1}, ALLOW},
+	{"none", SYS_socket, {AF_UNIX, SOCK_STREAM}, ALLOW},
+	{"none", SYS_socket, {AF_INET, SOCK_STREAM}, NO(EAFNOSUPPORT)},
+	{"none", SYS_socket, {AF_INET6, SOCK_DGRAM}, NO(EAFNOSUPPORT)},
+	{"none", SYS_socket, {AF_NETLINK, SOCK_RAW}, NO(EAFNOSUPPORT)},
+	{"none", SYS_socket, {AF_INET | 1ULL << 32, SOCK_STREAM}, NO(EAFNOSUPPORT)},
+	{"none", SYS_socket, {AF_UNIX | 1ULL << 32, SOCK_STREAM}, ALLOW},
+	{"none", SYS_socketpair, {AF_UNIX}, ALLOW},
+	{"none", SYS_socketpair, {AF_TIPC}, NO(EAFNOSUPPORT)},
+	{"none", SYS_read, {0}, ALLOW},
+	{"none", SYS_open, {0}, NOTIFY},
+	{"none", SYS_io_uring_setup, {0}, NO(ENOSYS)},
+	{"loopback", SYS_socket, {AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK}, NOTIFY},
+	{"loopback", SYS_socket, {AF_INET6, SOCK_DGRAM, IPPROTO_UDP}, NOTIFY},
+	{"loopback", SYS_socket, {AF_INET, SOCK_RAW}, NO(EPERM)},
+	{"loopback", SYS_socket, {AF_INET, SOCK_DGRAM, IPPROTO_ICMP}, NO(EPROTONOSUPPORT)},
+	{"loopback", SYS_socket, {AF_VSOCK, SOCK_STREAM}, NO(EAFNOSUPPORT)},
+	{"loopback", SYS_listen, {3, 1}, ALLOW},
+	{"connect=1", SYS_socket, {AF_INET, SOCK_STREAM, IPPROTO_TCP}, ALLOW},
+	{"connect=1", SYS_socket, {AF_INET, SOCK_PACKET}, NO(EPERM)},
+	{"connect=1", SYS_listen, {3, 1}, NOTIFY},
+	{"connect=1", SYS_connect, {3, 1}, NOTIFY},
+};
+
+START_TEST(filter_verdicts)
+{
+	struct kp_policy p = {0};
+	struct seccomp_data data = {.nr = verdicts[_i].nr, .arch = AUDIT_ARCH_X86_64};
+	struct sock_filter *code;
+	unsigned short len;
+
+	memcpy(data.args, verdicts[_i].args, sizeof(verdicts[_i].args));
+	ck_assert_int_eq(kp_net_parse(verdicts[_i].net, &p.net), 0);
+	ck_assert_int_eq(kp_policy_filter(&p, &code, &len, NULL), 0);
+	ck_assert_uint_eq(bpf_sim(code, len, &data), verdicts[_i].want);
+	data.arch = AUDIT_ARCH_I386;
+	ck_assert_uint_eq(bpf_sim(code, len, &data), SECCOMP_RET_KILL_PROCESS);
+	free(code);
+}
+END_TEST
+
+START_TEST(denied_calls)
+{
+	int deny[] = {SYS_ptrace, SYS_getpid};
+	struct kp_policy p = {.net = {.mode = KP_NETWORK_HOST}, .deny = deny, .deny_count = 2};
+	struct seccomp_data data = {.arch = AUDIT_ARCH_X86_64};
+	struct sock_filter *code;
+	unsigned short len;
+
+	ck_assert_int_eq(kp_policy_filter(&p, &code, &len, NULL), 0);
+	for (int nr = 0; nr < 600; nr++) {
+		uint32_t without;
+
+		data.nr = nr;
+		without = bpf_sim(kp_filter_code, kp_filter_len, &data);
+		ck_assert_uint_eq(bpf_sim(code, len, &data), nr == SYS_ptrace || nr == SYS_getpid ? NO(EPERM) : without);
+	}
+	free(code);
+}
+END_TEST
+
+static const struct {
+	const char *net, *host;
+	int port, want;
+} peers[] = {
+	{"host", "198.51.100.1", 1, 0}, {"none", "127.0.0.1", 1, ENETUNREACH}, {"loopback", "127.0.0.1", 1, 0},
+	{"loopback", "127.255.255.254", 1, 0}, {"loopback", "128.0.0.1", 1, ENETUNREACH}, {"loopback", "0.0.0.0", 1, 0},
+	{"loopback", "::1", 1, 0}, {"loopback", "::", 1, 0}, {"loopback", "::2", 1, ENETUNREACH}, {"loopback", "::ffff:127.1.2.3", 1, 0},
+	{"loopback", "::ffff:128.0.0.1", 1, ENETUNREACH}, {"loopback", "::127.0.0.1", 1, ENETUNREACH},
+	{"connect=80,443", "198.51.100.1", 443, 0}, {"connect=80,443", "198.51.100.1", 444, EACCES}, {"connect=80", "2001:db8::1", 80, 0},
+	{"connect=80", "2001:db8::1", 20480, EACCES}, {"connect=80", "127.0.0.1", 5432, 0}, {"connect=80", "192.0.2.53", 53, 0},
+	{"connect=80", "192.0.2.53", 54, EACCES}, {"connect=80", "192.0.2.54", 53, EACCES}, {"connect=80", "2001:db8::53", 53, 0},
+};
+
+START_TEST(addresses)
+{
+	struct kp_policy p = {0};
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons((uint16_t)peers[_i].port)};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = in.sin_port};
+	bool v6 = strchr(peers[_i].host, ':');
+
+	ck_assert_int_eq(kp_net_parse(peers[_i].net, &p.net), 0);
+	kp_policy_read_resolvers(&p, "# nameserver 192.0.2.54\nnameserver 192.0.2.53\noptions x\nnameserver 2001:db8::53\nnameserver nonsense");
+	ck_assert_uint_eq(p.resolver_count, 2);
+	ck_assert_int_eq(inet_pton(v6 ? AF_INET6 : AF_INET, peers[_i].host, v6 ? (void *)&in6.sin6_addr : (void *)&in.sin_addr), 1);
+	ck_assert_int_eq(kp_policy_peer(&p, v6 ? (void *)&in6 : (void *)&in, v6 ? sizeof(in6) : sizeof(in)), -peers[_i].want);
+}
+END_TEST
+
+START_TEST(names_without_files)
+{
+	char granted[] = "/tmp/.X11-unix/X0";
+	struct kp_policy p = {.net = {.mode = KP_NETWORK_HOST}, .abstract = {granted}};
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(granted));
+
+	memcpy(sa.sun_path + 1, granted, strlen(granted));
+	ck_assert_int_eq(kp_policy_peer(&p, (void *)&sa, len), 0);
+	ck_assert_int_eq(kp_policy_peer(&p, (void *)&sa, len + 1), -ECONNREFUSED);
+	ck_assert_int_eq(kp_policy_peer(&p, (void *)&sa, len - 1), -ECONNREFUSED);
+	ck_assert_int_eq(kp_policy_peer(&p, (void *)&sa, 2), 0);
+	ck_assert_int_eq(kp_policy_peer(&p, (void *)&sa, 0), 0);
+}
+END_TEST
+
+Suite *test_policy(void)
+{
+	Suite *s = suite_create("policy");
+	TCase *t = tcase_create("policy");
+
+	tcase_add_loop_test(t, filter_verdicts, 0, KP_ARRAY_LEN(verdicts));
+	tcase_add_test(t, denied_calls);
+	tcase_add_loop_test(t, addresses, 0, KP_ARRAY_LEN(peers));
+	tcase_add_test(t, names_without_files);
+	suite_add_tcase(s, t);
+	return s;
+}
