@@ -2,6 +2,8 @@
 /* kapsel export and import: an instance as one file. The archive itself is written and read by kapsel-pack. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,6 +28,7 @@ static int run_pack(char **argv, int fd, int as, struct kp_err *err)
 	if (pid < 0)
 		return kp_fail_errno(err, errno, "fork");
 	if (!pid) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (dup2(fd, as) == as)
 			(void)execv(path, argv);
 		_exit(KP_EXIT_NOT_FOUND);

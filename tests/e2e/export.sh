@@ -39,6 +39,37 @@ small_image other
 try $there import --image "$T/other.kapsel" "$T/k.kpi" k3
 expect_err_line "not the image that the instance was made from" "another image is refused"
 
+# --- killed at any instant ---
+"$KAPSEL" run --instance big "$img" -- /bin/sh -c 'mkdir /w; i=0; while [ $i -lt 400 ]; do i=$((i + 1)); echo $i >/w/f$i; done'
+rounds=${KAPSEL_KILLS:-8} round=0 bad='' whole=0
+from=$(date +%s%N)
+"$KAPSEL" export big -o "$T/big.kpi"
+$there import "$T/big.kpi" >/dev/null 2>&1
+span=$((($(date +%s%N) - from) / 1000000))
+while [ "$round" -lt "$rounds" ] && [ -z "$bad" ]; do
+  round=$((round + 1))
+  HOME=$other "$KAPSEL" import "$T/big.kpi" "i$round" >/dev/null 2>&1 &
+  import=$!
+  sleep "$(awk -v s="$import" -v span="$span" 'BEGIN { srand(s); printf "%.4f", rand() * span / 1000 }')"
+  kill -9 "$import" 2>/dev/null
+  wait "$import" 2>/dev/null
+  if [ -e "$other/.local/share/kapsel/instances/i$round" ]; then
+    try $there run --instance "i$round" "$img" -- /bin/sh -c 'cd /w; set -- *; echo $#'
+    if [ "$(cat "$T/out")" = 400 ]; then whole=$((whole + 1)); else bad="round $round"; fi
+  fi
+  "$KAPSEL" export --force big -o "$T/cut.kpi" &
+  export=$!
+  sleep "$(awk -v s="$export" -v span="$span" 'BEGIN { srand(s); printf "%.4f", rand() * span / 2000 }')"
+  kill -9 "$export" 2>/dev/null
+  wait "$export" 2>/dev/null
+  if [ -e "$T/cut.kpi" ] && ! zstd -qt "$T/cut.kpi"; then bad="round $round: export"; fi
+done
+sleep 0.5 # what was killed has left its packager, which ends by itself
+try $there run --rm "$img" -- /bin/true
+left=$(find "$other/.local/share/kapsel/instances" -maxdepth 1 -name '.*')
+if [ -z "$bad" ] && [ -z "$left" ]; then ok "$rounds kills of import and export: whole or not there"; else not_ok "kills of import: $bad $left" "$T/out" "$T/err"; fi
+echo "# $whole whole"
+
 # --- what is none ---
 bases=$other/.local/share/kapsel/instances
 refused() { # WHAT REGEX: $T/bad
