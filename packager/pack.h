@@ -44,6 +44,9 @@ void pack_note(const struct pack *p, const char *fmt, ...) __attribute__((format
 
 /* verbs */
 int cmd_pack(int argc, char **argv);
+/* instance.c: DIRECTORY NAME ITEM..., an archive to standard output; DIRECTORY, one from standard input. */
+int cmd_export_tree(int argc, char **argv);
+int cmd_import_tree(int argc, char **argv);
 
 /* plan.c: all sources into the tree, then what belongs to the whole. */
 int pack_sources(struct pack *p, struct kp_err *err);

@@ -33,7 +33,7 @@ struct kp_change {
 	uid_t uid;
 	gid_t gid;
 	bool hidden; /* a new directory is in the place of an old one above it: its own entry, if any, does not hide what lies below */
-	bool copied; /* carries the number of a file below: it is, or once was, a copy of that */
+	bool copied; /* it is a copy of a file of the host, under that file's number, and its only name */
 	bool chosen; /* see kp_changes_choose */
 	bool moved;  /* DELETED: what a RENAMED one was */
 };

@@ -225,14 +225,49 @@ static void choose_names(struct kp_changes *c)
 	}
 }
 
-void kp_changes_choose_whole(struct kp_changes *c)
+/* A directory that was renamed: what went with it. */
+static void choose_moved(struct kp_changes *c, const struct kp_change *k)
 {
-	choose_names(c);
 	for (size_t i = 0; i < c->count; i++) {
-		struct kp_change *k = &c->items[i], *old = k->from ? at_path(c, k->from) : NULL;
+		struct kp_change *o = &c->items[i];
 
+		if ((k->moved && o->from && kp_path_below(o->from, k->path)) || (k->from && kp_path_below(o->path, k->path)))
+			o->chosen = true;
+	}
+}
+
+/* What the renamed one was, or was in, is gone for that: the other end. */
+static void choose_origin(struct kp_changes *c, struct kp_change *k)
+{
+	kp_autofree char *from = kp_strdup(k->from);
+
+	for (char *end = from + strlen(from); end > from; end = strrchr(from, '/')) {
+		struct kp_change *old;
+
+		*end = '\0';
+		old = *from ? at_path(c, from) : NULL;
 		if (old && old->moved && (old->chosen || k->chosen))
 			old->chosen = k->chosen = true;
+	}
+}
+
+void kp_changes_choose_whole(struct kp_changes *c)
+{
+	size_t chosen = 0;
+
+	for (size_t i = 0; i < c->count; i++)
+		chosen += c->items[i].chosen;
+	if (chosen == c->count)
+		return;
+	choose_names(c);
+	for (size_t i = 0; i < c->count; i++)
+		if (c->items[i].from)
+			choose_origin(c, &c->items[i]);
+	for (size_t i = 0; i < 2 * c->count; i++) { /* twice: an end may come before what chooses it */
+		const struct kp_change *k = &c->items[i % c->count];
+
+		if (k->chosen && ((k->moved && S_ISDIR(k->old_mode)) || (k->from && S_ISDIR(k->mode))))
+			choose_moved(c, k);
 	}
 	choose_names(c);
 }

@@ -15,6 +15,7 @@ struct gone { /* a path that was deleted, or the host's number of a file that wa
 	char *path;
 	uint64_t ino;
 	size_t item;
+	bool named; /* in numbers */
 	UT_hash_handle hh, by_ino;
 };
 
@@ -93,14 +94,69 @@ static void take_old(struct walk *w, struct kp_change *c)
 
 static void remember_gone(struct walk *w, const char *path, uint64_t ino)
 {
-	struct gone *g = kp_calloc(1, sizeof(*g));
+	struct gone *g, *other = NULL;
 
+	HASH_FIND(hh, w->gone, path, strlen(path), g);
+	if (g)
+		return;
+	g = kp_calloc(1, sizeof(*g));
 	g->path = kp_strdup(path);
 	g->ino = ino;
 	g->item = w->out->count - 1;
 	HASH_ADD_KEYPTR(hh, w->gone, g->path, strlen(g->path), g);
-	if (ino)
+	HASH_FIND(by_ino, w->numbers, &ino, sizeof(ino), other);
+	g->named = ino && !other; /* a file with several names is found again by the first */
+	if (g->named)
 		HASH_ADD(by_ino, w->numbers, ino, sizeof(g->ino), g);
+}
+
+struct names {
+	char **items;
+	size_t count;
+};
+
+static void add_name(struct names *n, char *name)
+{
+	n->items = kp_realloc(n->items, (n->count + 1) * sizeof(*n->items));
+	n->items[n->count++] = name;
+}
+
+static bool take_name(const struct kp_dirent *e, void *ctx)
+{
+	if (strcmp(e->name, ".") && strcmp(e->name, ".."))
+		add_name(ctx, kp_strdup(e->name));
+	return true;
+}
+
+/* What was in a directory of the host that is gone may be found again elsewhere in the instance: by its number. */
+static void remember_tree(struct walk *w, const char *top)
+{
+	struct names todo = {0};
+
+	add_name(&todo, kp_strdup(top));
+	while (todo.count) {
+		kp_autofree char *dir = todo.items[--todo.count];
+		struct names in = {0};
+
+		if (!look_below(w, dir) && w->node->origin == KP_HOST && S_ISDIR(w->node->mode)) {
+			kp_vfs_read_lock(w->lower);
+			(void)kp_list(w->lower, w->node, 0, take_name, &in);
+			kp_vfs_unlock(w->lower);
+		}
+		for (size_t i = 0; i < in.count; i++) {
+			kp_autofree char *name = in.items[i];
+			char path[PATH_MAX];
+
+			if (kp_path_join(path, sizeof(path), dir, name) || look_below(w, path) || w->node->origin != KP_HOST ||
+			    w->out->count == 0)
+				continue;
+			remember_gone(w, path, w->node->ino);
+			if (S_ISDIR(w->node->mode))
+				add_name(&todo, kp_strdup(path));
+		}
+		free(in.items);
+	}
+	free(todo.items);
 }
 
 static void put_deleted(struct walk *w, const char *path, bool hidden)
@@ -109,32 +165,27 @@ static void put_deleted(struct walk *w, const char *path, bool hidden)
 
 	take_old(w, c);
 	c->hidden = hidden;
-	remember_gone(w, path, S_ISDIR(w->node->mode) ? 0 : w->node->ino);
+	remember_gone(w, path, w->node->ino);
+	if (w->node->origin == KP_HOST && S_ISDIR(w->node->mode))
+		remember_tree(w, path);
 }
 
 struct hidden {
-	struct walk *w;
-	const char *dir;
 	int upper_dir;
-	char **names;
-	size_t count;
+	struct names names;
 };
 
 static bool is_hidden(const struct kp_dirent *e, void *ctx)
 {
 	struct hidden *h = ctx;
 
-	if (!strcmp(e->name, ".") || !strcmp(e->name, "..") || faccessat(h->upper_dir, e->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		return true;
-	h->names = kp_realloc(h->names, (h->count + 1) * sizeof(*h->names));
-	h->names[h->count++] = kp_strdup(e->name);
-	return true;
+	return faccessat(h->upper_dir, e->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || take_name(e, &h->names);
 }
 
 /* A new directory in the place of an old one: what the old one had, and the new one has not, is deleted. */
 static int hidden_by(struct walk *w, int upper_dir, const char *dir)
 {
-	struct hidden h = {.w = w, .dir = dir, .upper_dir = upper_dir};
+	struct hidden h = {.upper_dir = upper_dir};
 	char path[PATH_MAX];
 	int r = look_below(w, dir);
 
@@ -145,15 +196,15 @@ static int hidden_by(struct walk *w, int upper_dir, const char *dir)
 	kp_vfs_unlock(w->lower);
 	if (r < 0)
 		(void)kp_fail_errno(w->err, -r, "%s: the layers below cannot be listed", dir);
-	for (size_t i = 0; i < h.count; i++) {
-		if (r >= 0 && !kp_path_join(path, sizeof(path), dir, h.names[i])) {
+	for (size_t i = 0; i < h.names.count; i++) {
+		if (r >= 0 && !kp_path_join(path, sizeof(path), dir, h.names.items[i])) {
 			r = look_below(w, path);
 			if (r >= 0 && w->node->origin != KP_ABSENT)
 				put_deleted(w, path, true);
 		}
-		free(h.names[i]);
+		free(h.names.items[i]);
 	}
-	free(h.names);
+	free(h.names.items);
 	return r;
 }
 
@@ -246,7 +297,7 @@ static int compare(struct walk *w, const struct entry *e)
 	c->uid = e->st.st_uid;
 	c->gid = e->st.st_gid;
 	c->hidden = e->hidden;
-	c->copied = e->rec.flags & KP_REC_INO;
+	c->copied = e->rec.flags & KP_REC_INO && kp_vfs_is_host_number(e->rec.ino) && (dir || e->st.st_nlink == 1);
 	if (absent && e->rec.flags & KP_REC_INO) {
 		w->numbered = kp_realloc(w->numbered, (w->numbered_count + 1) * sizeof(*w->numbered));
 		w->numbered[w->numbered_count].item = w->out->count - 1;

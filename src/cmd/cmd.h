@@ -23,6 +23,8 @@ int kp_cmd_explain(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_clone(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_commit(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_discard(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_export(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_import(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_diff(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_snapshot(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_undo(const struct kp_args *args, struct kp_err *err);
@@ -31,6 +33,8 @@ int kp_cmd_cache(const struct kp_args *args, struct kp_err *err);
 
 /* The launcher carries an image: runs it. argc, argv as of main. */
 int kp_cmd_self(int argc, char **argv, struct kp_err *err);
+/* Where kapsel-pack is: beside this program. Allocated. */
+int kp_pack_path(char **ret_path, struct kp_err *err);
 /* Execs kapsel-pack, found beside this program. Returns on failure only. */
 int kp_cmd_pack(char **argv, struct kp_err *err);
 
@@ -45,6 +49,18 @@ void kp_look_close(struct kp_look *look);
 #define kp_autolook __attribute__((cleanup(kp_look_close)))
 /* Entry of a path ("a", "/a/", "/"), symlinks not followed. 0 or -errno with err. */
 int kp_look_find(const struct kp_look *look, const char *path, struct kp_entry *ret_entry, struct kp_err *err);
+/* A file that appears whole or not at all. */
+struct kp_out {
+	const char *path, *name;
+	char *temp; /* its name so far, where it needs one */
+	bool force; /* in the place of an old one */
+	int fd, dir_fd;
+};
+int kp_out_open(struct kp_out *o, const char *path, bool force, struct kp_err *err);
+int kp_out_publish(struct kp_out *o, mode_t mode, struct kp_err *err);
+void kp_out_close(struct kp_out *o);
+#define kp_autoout __attribute__((cleanup(kp_out_close)))
+
 /* grants.c: what the manifest requests; and what the profile (NULL: the default) grants it here. */
 void kp_print_requests(const struct kp_manifest *m);
 int kp_print_grants(const struct kp_look *look, const char *profile, struct kp_err *err);

@@ -2,6 +2,7 @@
 /* kapsel discard and kapsel commit: an instance's changes are dropped, or applied to the host. */
 #include <unistd.h>
 
+#include "changes/bake.h"
 #include "cmd/view.h"
 #include "snapshot/snapshot.h"
 
@@ -65,6 +66,56 @@ static void said(const struct kp_change *c, const char *left, void *ctx)
 		printf("- %s: left: %s\n", path, left);
 }
 
+/* What the host shows is not baked unless it was named. */
+static void choose_for_image(struct kp_changes *c, bool named)
+{
+	for (size_t i = 0; i < c->count; i++)
+		if (!named && c->items[i].host && (c->items[i].below == KP_HOST || c->items[i].below == KP_ABSENT))
+			c->items[i].chosen = false;
+}
+
+static int bake(struct kp_changing *g, struct kp_view *w, struct kp_changes *c, const struct kp_args *args, struct kp_err *err)
+{
+	const char *to = kp_args_get(args, "to-image");
+	struct kp_bake b = {.manifest = w->plan.manifest, .launcher = "/proc/self/exe"};
+	struct kp_out kp_autoout out = {.fd = -1, .dir_fd = -1};
+	int r = kp_out_open(&out, to, kp_args_has(args, "force"), err);
+
+	if (r < 0)
+		return r;
+	choose_for_image(c, args->operand_count > 1);
+	r = kp_changes_bake(g, w->vfs, c, &b, out.fd, err);
+	if (!r)
+		r = kp_out_publish(&out, 0755, err);
+	if (!r && b.left)
+		(void)fprintf(stderr, "kapsel: %s: %zu FIFOs and sockets left out: an image has none\n", to, b.left);
+	if (!r && !kp_args_has(args, "quiet"))
+		printf("%s: %zu entries\n", to, b.files);
+	return r;
+}
+
+static int to_image(const struct kp_args *args, struct kp_err *err)
+{
+	struct kp_changing kp_autochanging g = {.upper_fd = -1, .work_fd = -1};
+	struct kp_changes kp_autochanges c = {0};
+	struct kp_view kp_autoview w = {0}, kp_autoview plain = {0};
+	int r = kp_view_changes(&w, args, true, &c, err);
+
+	if (r < 0)
+		return r;
+	if (kp_args_has(args, "dry-run"))
+		return kp_fail(err, EINVAL, "--dry-run: not with --to-image");
+	/* The layers as they are, without what modes show. */
+	plain.no_modes = true;
+	r = kp_view_open(&plain, args, args->operands[0], KP_VIEW_LOWER, err);
+	if (!r)
+		r = kp_changing_open(&g, w.plan.instance->name, w.plan.instance->dir, err);
+	kp_changes_choose_whole(&c);
+	if (!r)
+		r = bake(&g, &plain, &c, args, err);
+	return r < 0 ? r : kp_flush(err);
+}
+
 int kp_cmd_commit(const struct kp_args *args, struct kp_err *err)
 {
 	bool quiet = kp_args_has(args, "quiet");
@@ -73,8 +124,11 @@ int kp_cmd_commit(const struct kp_args *args, struct kp_err *err)
 	struct kp_changing kp_autochanging g = {.upper_fd = -1, .work_fd = -1};
 	struct kp_changes kp_autochanges c = {0};
 	struct kp_view kp_autoview w = {0};
-	int r = kp_view_changes(&w, args, true, &c, err);
+	int r;
 
+	if (kp_args_has(args, "to-image"))
+		return to_image(args, err);
+	r = kp_view_changes(&w, args, true, &c, err);
 	if (r < 0)
 		return r;
 	kp_changes_choose_whole(&c);

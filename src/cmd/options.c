@@ -105,8 +105,9 @@ static const struct kp_option diff_options[] = {
 };
 
 static const struct kp_option commit_options[] = {
+	{"to-image",  0,  "OUT.kapsel",        0,              "not to the host: make a new image of the layers and the changes"},
 	{"dry-run",  'n', NULL,                0,              "say what would be done"},
-	{"force",    'f', NULL,                0,              "also over what changed on the host meanwhile"},
+	{"force",    'f', NULL,                0,              "also over what changed on the host meanwhile; --to-image: replace OUT"},
 	{"quiet",    'q', NULL,                0,              "print nothing"},
 	{"mode",      0,  "PATH=MODE",         KP_OPT_REPEAT,  "as for run (default: as in the last run)"},
 	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT,  "as for run (default: as in the last run)"},
@@ -135,6 +136,17 @@ static const struct kp_option undo_options[] = {
 	{0}
 };
 
+static const struct kp_option export_options[] = {
+	{"output",   'o', "FILE",              0,              "where it goes (needed); it appears whole or not at all"},
+	{"force",    'f', NULL,                0,              "replace FILE"},
+	{0}
+};
+
+static const struct kp_option import_options[] = {
+	{"image",     0,  "IMAGE",             0,              "where the image is that it was made from"},
+	{0}
+};
+
 #define C KP_VERB_COMMAND
 #define P KP_VERB_PACK
 #define L KP_VERB_LATER
@@ -152,17 +164,17 @@ const struct kp_verb kp_verbs[] = {
 	{"stop",     kp_cmd_stop,     0, 1,  1, "[--time SECONDS] INSTANCE",             "end all processes of an instance",           stop_options},
 	{"rm",       kp_cmd_rm,       0, 1, -1, "INSTANCE...",                           "remove instances that do not run",           NULL},
 	{"diff",     kp_cmd_diff,     0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "list what an instance changed",              diff_options},
-	{"commit",   kp_cmd_commit,   0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "apply an instance's changes to the host",    commit_options},
+	{"commit",   kp_cmd_commit,   0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "apply an instance's changes to the host, or bake an image", commit_options},
 	{"discard",  kp_cmd_discard,  0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "drop an instance's changes",                 discard_options},
 	{"clone",    kp_cmd_clone,    0, 2,  2, "[--count N] INSTANCE NEW",              "copy an instance",                           clone_options},
 	{"snapshot", kp_cmd_snapshot, 0, 2,  4, "create|list|restore|rm|diff INSTANCE [NAME [NAME]]", "keep an instance's state, and go back to it", snapshot_options},
 	{"undo",     kp_cmd_undo,     0, 1,  1, "[--since TIME] INSTANCE",               "go back to before the last commit, discard or restore", undo_options},
+	{"export",   kp_cmd_export,   0, 1,  1, "[--force] INSTANCE -o FILE",            "write an instance to one file",              export_options},
+	{"import",   kp_cmd_import,   0, 1,  2, "[--image IMAGE] FILE [NAME]",           "make an instance from such a file",          import_options},
 	{"cache",    kp_cmd_cache,    0, 1,  1, "show|trim|verify [OPTIONS]",            "look after the object store",                cache_options},
 	{"doctor",   kp_cmd_doctor,   0, 0,  0, "[--json]",                              "what this host offers",                      json_options},
 	{"pack",     NULL,            P, 0, -1, "MANIFEST -o APP.kapsel",                "build an image (kapsel-pack)",               pack_options},
 	{"capture",  NULL,            L, 0, -1, "", "pack what a command reads", NULL},
-	{"export",   NULL,            L, 0, -1, "", "write an instance to a file", NULL},
-	{"import",   NULL,            L, 0, -1, "", "read an instance from a file", NULL},
 	{"learn",    NULL,            L, 0, -1, "", "the narrowest profile", NULL},
 	{"lint",     NULL,            L, 0, -1, "", "what will bite on other hosts", NULL},
 	{"reg",      NULL,            L, 0, -1, "", "the registry", NULL},

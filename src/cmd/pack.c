@@ -5,7 +5,7 @@
 
 #include "cmd/cmd.h"
 
-int kp_cmd_pack(char **argv, struct kp_err *err)
+int kp_pack_path(char **ret_path, struct kp_err *err)
 {
 	char self[PATH_MAX], *slash;
 	kp_autofree char *path = NULL;
@@ -16,11 +16,22 @@ int kp_cmd_pack(char **argv, struct kp_err *err)
 	self[n] = '\0';
 	slash = strrchr(self, '/');
 	path = kp_asprintf("%.*s/kapsel-pack", slash ? (int)(slash - self) : 0, self);
-	argv[0] = path;
-	(void)execv(path, argv);
-	if (errno == ENOENT) {
+	if (access(path, X_OK) < 0 && errno == ENOENT) {
 		(void)kp_fail(err, ENOENT, "kapsel-pack: not found: %s does not exist", path);
 		return kp_hint(err, "the packager is a program of its own, installed beside kapsel");
 	}
+	*ret_path = kp_take_ptr(path);
+	return 0;
+}
+
+int kp_cmd_pack(char **argv, struct kp_err *err)
+{
+	kp_autofree char *path = NULL;
+	int r = kp_pack_path(&path, err);
+
+	if (r < 0)
+		return r;
+	argv[0] = path;
+	(void)execv(path, argv);
 	return kp_fail_errno(err, errno, "%s: cannot be started", path);
 }

@@ -41,7 +41,8 @@ static uint64_t disk_usage(int dirfd, const char *name, int depth)
 		if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, "..") ||
 		    fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			continue;
-		sum += (uint64_t)st.st_blocks * 512;
+		/* Snapshots share files: each counts once in all. */
+		sum += (uint64_t)st.st_blocks * 512 / (S_ISDIR(st.st_mode) ? 1 : (uint64_t)st.st_nlink);
 		if (S_ISDIR(st.st_mode) && depth < 1000)
 			sum += disk_usage(fd, entry->d_name, depth + 1);
 	}

@@ -1,10 +1,55 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Opening an image or an instance to look at: its layers, its rules, a vfs that changes nothing. */
+#include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cmd/view.h"
 #include "launch/internal.h"
+
+#define SCRATCH "kapsel-look-"
+
+/* Scratch directories of commands that were killed: unlocked, and not so young that they are about to be locked. */
+static void sweep_scratch(const char *tmp)
+{
+	DIR *d = opendir(tmp);
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		kp_autoclose int fd = strncmp(e->d_name, SCRATCH, sizeof(SCRATCH) - 1) != 0
+					      ? -1 : openat(dirfd(d), e->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		struct stat st;
+
+		if (fd >= 0 && fstat(fd, &st) == 0 && st.st_uid == geteuid() && time(NULL) - st.st_mtime > 60 &&
+		    flock(fd, LOCK_EX | LOCK_NB) == 0)
+			(void)kp_remove_tree(dirfd(d), e->d_name);
+	}
+	if (d)
+		(void)closedir(d);
+}
+
+static int make_scratch(struct kp_view *w, struct kp_err *err)
+{
+	const char *dir = getenv("TMPDIR");
+	int r;
+
+	dir = dir && dir[0] == '/' ? dir : "/tmp";
+	sweep_scratch(dir);
+	w->scratch = kp_asprintf("%s/" SCRATCH "XXXXXX", dir);
+	if (!mkdtemp(w->scratch)) {
+		r = kp_fail_errno(err, errno, "%s: cannot be made", w->scratch);
+		free(w->scratch);
+		w->scratch = NULL;
+		return r;
+	}
+	w->upper_fd = -1;
+	w->scratch_fd = open(w->scratch, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	(void)flock(w->scratch_fd, LOCK_EX | LOCK_NB);
+	return 0;
+}
 
 void kp_view_close(struct kp_view *w)
 {
@@ -12,6 +57,7 @@ void kp_view_close(struct kp_view *w)
 	if (w->scratch) {
 		(void)kp_remove_tree(AT_FDCWD, w->scratch);
 		w->upper_fd = kp_close(w->upper_fd);
+		w->scratch_fd = kp_close(w->scratch_fd);
 	}
 	free(w->scratch);
 	w->scratch = NULL;
@@ -20,7 +66,6 @@ void kp_view_close(struct kp_view *w)
 
 static int open_vfs(struct kp_view *w, enum kp_view_what how, struct kp_err *err)
 {
-	const char *tmp = getenv("TMPDIR");
 	struct kp_plan *plan = &w->plan;
 	kp_autofree struct kp_layer *layers = kp_calloc(plan->under_count + 1, sizeof(*layers));
 	struct kp_vfs_options vo = {
@@ -34,14 +79,9 @@ static int open_vfs(struct kp_view *w, enum kp_view_what how, struct kp_err *err
 	vo.home = plan->home;
 	vo.user = plan->user;
 	vo.hostname = plan->hostname;
-	w->scratch = kp_asprintf("%s/kapsel-look-XXXXXX", tmp && tmp[0] == '/' ? tmp : "/tmp");
-	if (!mkdtemp(w->scratch)) {
-		r = kp_fail_errno(err, errno, "%s: cannot be made", w->scratch);
-		free(w->scratch);
-		w->scratch = NULL;
+	r = make_scratch(w, err);
+	if (r < 0)
 		return r;
-	}
-	w->upper_fd = -1;
 	vo.run_dir = w->scratch;
 	for (size_t i = 0; i < vo.layer_count; i++)
 		layers[i].image = kp_plan_image(plan, i);
@@ -77,13 +117,15 @@ int kp_view_open(struct kp_view *w, const struct kp_args *args, const char *what
 		(void)kp_instance_open(what, &plan->instance, NULL);
 	if (!r)
 		r = kp_plan_open_image(plan, plan->instance ? plan->instance->image : what, err);
+	if (r == -ENOENT && plan->instance && err->code == ENOENT && access(plan->instance->image, F_OK) < 0)
+		return kp_hint(err, "where it is now: kapsel run --instance %s IMAGE", plan->instance->name);
 	last = plan->instance && !layer_count ? &plan->instance->layers : NULL;
 	if (!r)
 		r = kp_plan_layers(plan, last ? (const char *const *)last->items : layers, last ? last->count : layer_count, err);
 	last = plan->instance && !mode_count && !profile && plan->instance->modes.count ? &plan->instance->modes : NULL;
-	if (!r && last) {
+	if (!r && last && !w->no_modes) {
 		kp_rules_again(plan, last);
-	} else if (!r) {
+	} else if (!r && !w->no_modes) {
 		r = kp_plan_profile(plan, profile, NULL, NULL, 0, err);
 		if (!r)
 			r = kp_plan_modes(plan, modes, mode_count, err);
@@ -117,6 +159,8 @@ int kp_view_changes(struct kp_view *w, const struct kp_args *args, bool lock, st
 		return kp_fail(err, ENOENT, "%s: not set up yet", args->operands[0]);
 	if (!r && lock)
 		r = kp_lock_stopped(w->plan.instance, err);
+	else if (!r && !kp_instance_lock(w->plan.instance)) /* what a killed command left is settled now */
+		w->plan.instance->lock_fd = kp_close(w->plan.instance->lock_fd);
 	if (!r)
 		r = kp_view_open(w, args, args->operands[0], KP_VIEW_LOWER, err);
 	if (!r && w->upper_fd >= 0)

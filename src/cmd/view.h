@@ -11,6 +11,8 @@ struct kp_view {
 	struct kp_vfs *vfs;
 	int upper_fd;  /* lower views: the instance's upper; -1: it has none yet */
 	char *scratch; /* temporary directory */
+	int scratch_fd; /* locked while it is in use */
+	bool no_modes; /* asked for: nothing of the host is shown */
 };
 
 enum kp_view_what {

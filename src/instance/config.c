@@ -195,10 +195,13 @@ static bool same_words(const struct kp_words *a, const struct kp_words *b)
 	return a->count == b->count;
 }
 
-int kp_instance_note_run(struct kp_instance *i, const struct kp_words *modes, const struct kp_words *layers, struct kp_err *err)
+int kp_instance_note_run(struct kp_instance *i, const char *host_image, const struct kp_words *modes, const struct kp_words *layers,
+			 struct kp_err *err)
 {
-	if (same_words(&i->modes, modes) && same_words(&i->layers, layers))
+	if (same_words(&i->modes, modes) && same_words(&i->layers, layers) && !strcmp(i->image, host_image))
 		return 0;
+	free(i->image);
+	i->image = kp_strdup(host_image);
 	kp_words_free(&i->modes);
 	kp_words_free(&i->layers);
 	for (size_t k = 0; k < modes->count; k++)

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -228,6 +229,36 @@ int kp_instance_create_throw_away(const char *prefix, const char *host_image, co
 	}
 	*ret_instance = i;
 	return 0;
+}
+
+int kp_instance_unborn(struct kp_instance *i, struct kp_err *err)
+{
+	kp_autofree char *base = NULL, *dir = NULL;
+	int r = kp_instance_base(&base, err);
+
+	if (r < 0)
+		return r;
+	dir = kp_asprintf("%s/" KP_INSTANCE_UNBORN "XXXXXX", base);
+	if (!mkdtemp(dir))
+		return kp_fail_errno(err, errno, "%s: cannot be made", dir);
+	i->dir = kp_take_ptr(dir);
+	r = kp_instance_lock(i);
+	return r < 0 ? kp_fail_errno(err, -r, "%s: cannot be locked", i->dir) : 0;
+}
+
+int kp_instance_born(struct kp_instance *i, const char *name, struct kp_err *err)
+{
+	kp_autofree char *final = NULL;
+
+	if (!kp_instance_name_ok(name))
+		return kp_fail(err, EINVAL, "%s: not an instance name: letters, digits and . _ - are", name);
+	final = kp_asprintf("%.*s/%s", (int)(strrchr(i->dir, '/') - i->dir), i->dir, name);
+	if (renameat2(AT_FDCWD, i->dir, AT_FDCWD, final, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return kp_fail_errno(err, errno, "%s: cannot be made", final);
+	(void)kp_fail(err, EEXIST, "%s: there is an instance of that name", name);
+	return kp_hint(err, "kapsel rm %s removes it", name);
 }
 
 int kp_instance_lock(struct kp_instance *i)

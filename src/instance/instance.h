@@ -42,10 +42,16 @@ int kp_instance_create_throw_away(const char *prefix, const char *host_image, co
 				  struct kp_instance **ret_instance, struct kp_err *err);
 struct kp_instance *kp_instance_free(struct kp_instance *instance); /* NULL is fine; drops the lock */
 
-/* Lock held: a run begins with these --mode and --layer values; what comes later, beside the run, works with them. */
-int kp_instance_note_run(struct kp_instance *instance, const struct kp_words *modes, const struct kp_words *layers, struct kp_err *err);
+/* Lock held: a run begins with this image and these --mode and --layer values; what comes later, beside the run, works with them. */
+int kp_instance_note_run(struct kp_instance *instance, const char *host_image, const struct kp_words *modes, const struct kp_words *layers,
+			 struct kp_err *err);
 void kp_words_add(struct kp_words *words, const char *text);
 void kp_words_free(struct kp_words *words);
+
+/* A directory for an instance to be filled in, locked, that is none yet; i starts as zeros but lock_fd -1; sets dir. */
+int kp_instance_unborn(struct kp_instance *i, struct kp_err *err);
+/* It becomes the instance name, in one step; -EEXIST with err where there is one. */
+int kp_instance_born(struct kp_instance *i, const char *name, struct kp_err *err);
 
 /* Takes the lock: 0, -EWOULDBLOCK when the instance runs, -ESTALE when it was removed meanwhile, other -errno. */
 int kp_instance_lock(struct kp_instance *instance);

@@ -346,7 +346,7 @@ static int start_or_join(struct front *f, int *ret_status, struct kp_err *err)
 		int r = instance->lock_fd >= 0 ? 0 : kp_instance_lock(instance);
 
 		if (!r) {
-			r = kp_instance_note_run(instance, &f->plan->modes, &f->plan->layers, err);
+			r = kp_instance_note_run(instance, f->plan->host_image, &f->plan->modes, &f->plan->layers, err);
 			if (!r)
 				r = fork_supervisor(f, err);
 			return r < 0 ? r : session(f, ret_status, err);

@@ -2,8 +2,6 @@
 /* New instances that begin as copies of others. */
 #include <dirent.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -54,30 +52,25 @@ static int fill(const struct kp_instance *from, struct kp_instance *to, struct k
 
 int kp_clone_create(const struct kp_instance *i, const char *name, struct kp_err *err)
 {
-	kp_autofree char *base = NULL, *final = NULL, *dir = NULL;
-	struct kp_instance to = {.name = (char *)(uintptr_t)name, .lock_fd = -1};
+	kp_autofree char *final = kp_asprintf("%.*s/%s", (int)(strrchr(i->dir, '/') - i->dir), i->dir, name);
+	struct kp_instance to = {.lock_fd = -1};
 	int r;
 
+	/* Asked before the copy is made; kp_instance_born() decides. */
 	if (!kp_instance_name_ok(name))
 		return kp_fail(err, EINVAL, "%s: not an instance name: letters, digits and . _ - are", name);
-	r = kp_instance_base(&base, err);
-	if (r < 0)
-		return r;
-	final = kp_asprintf("%s/%s", base, name);
-	dir = kp_asprintf("%s/" KP_INSTANCE_UNBORN "XXXXXX", base);
 	if (access(final, F_OK) == 0)
 		return kp_fail(err, EEXIST, "%s: there is an instance of that name", name);
-	if (!mkdtemp(dir))
-		return kp_fail_errno(err, errno, "%s: cannot be made", dir);
-	to.dir = dir;
-	r = kp_instance_lock(&to);
-	r = r < 0 ? kp_fail_errno(err, -r, "%s: cannot be locked", dir) : fill(i, &to, err);
-	if (!r && renameat2(AT_FDCWD, dir, AT_FDCWD, final, RENAME_NOREPLACE) < 0)
-		r = errno == EEXIST ? kp_fail(err, EEXIST, "%s: there is an instance of that name", name)
-				    : kp_fail_errno(err, errno, "%s: cannot be made", final);
-	if (r < 0)
-		(void)kp_remove_tree(AT_FDCWD, dir);
+	to.name = (char *)(uintptr_t)name;
+	r = kp_instance_unborn(&to, err);
+	if (!r)
+		r = fill(i, &to, err);
+	if (!r)
+		r = kp_instance_born(&to, name, err);
+	if (r < 0 && to.dir)
+		(void)kp_remove_tree(AT_FDCWD, to.dir);
 	(void)kp_close(to.lock_fd);
+	free(to.dir);
 	free(to.image);
 	free(to.digest);
 	kp_words_free(&to.modes);

@@ -124,6 +124,11 @@ int kp_vfs_numbered(const struct kp_vfs *v, uint64_t ino, struct kp_gpath *ret)
 	return kp_image_path(v->layers[layer - 1].image, (uint32_t)(id - 1), ret->s, sizeof(ret->s));
 }
 
+bool kp_vfs_is_host_number(uint64_t ino)
+{
+	return ino >> 62 == 1;
+}
+
 bool kp_vfs_is_held(const struct kp_vfs *v, const struct kp_node *n)
 {
 	return kp_shown_is_held(v, n);

@@ -31,6 +31,8 @@ int kp_vfs_explain(struct kp_vfs *v, const char *path, bool follow, struct kp_ex
 const struct kp_image *kp_vfs_image(const struct kp_vfs *v, size_t layer);
 /* Path of the image's file that has this guest number (its first name there), or -ENOENT. */
 int kp_vfs_numbered(const struct kp_vfs *v, uint64_t ino, struct kp_gpath *ret);
+/* Is that the guest number of a file of the host? */
+bool kp_vfs_is_host_number(uint64_t ino);
 /* Where the host has, or would have, what lies at a canonical guest path, by the rule that shows it. -ENOENT: no rule does, or it is
  * one of Kapsel's own directories, or in one. */
 int kp_vfs_shown_at(const struct kp_vfs *v, const char *guest, struct kp_hpath *ret);

@@ -90,6 +90,23 @@ echo "M file 24 /etc/greeting" >"$T/wanted"
 if cmp -s "$T/wanted" "$T/seen"; then ok "the instance has let go of it"; else not_ok "the instance has let go of it" "$T/out"; fi
 if ls -A "$host" | grep -q kapsel; then not_ok "nothing else is left on the host"; else ok "nothing else is left on the host"; fi
 
+# A directory is renamed, a file gets another name.
+in_k "cd $host; mv d dd; ln kept again"
+try "$KAPSEL" diff k "$host"
+sed -E "s#$host#H#g; s/ +/ /g" "$T/out" >"$T/seen"
+printf '%s\n' "A file 5 H/again" "R directory - H/d -> H/dd" "R directory - H/d/e -> H/dd/e" "R file 5 H/d/e/f -> H/dd/e/f" "A link - H/dd/e/l" >"$T/wanted"
+if cmp -s "$T/wanted" "$T/seen"; then ok "diff of a renamed directory"; else not_ok "diff of a renamed directory" "$T/wanted" "$T/seen"; fi
+try "$KAPSEL" commit k "$host/dd/e/f"
+expect_status 0 "commit of a renamed directory by one of its files"
+if [ "$(cat "$host/dd/e/f")" = deep ] && ! [ -e "$host/d" ]; then ok "goes as a whole"; else
+  ls -lR "$host" >"$T/ls"
+  not_ok "goes as a whole" "$T/out" "$T/err" "$T/ls"
+fi
+try "$KAPSEL" commit k "$host/again"
+expect_status 0 "commit of a second name"
+try "$KAPSEL" diff k "$host"
+if [ "$status" = 125 ] || [ ! -s "$T/out" ]; then ok "nothing of it is left in the instance"; else not_ok "nothing of it is left in the instance" "$T/out"; fi
+
 # Meanwhile changed on the host: refused as a whole.
 in_k "echo mine >$host/new; echo more >$host/more; rm $host/kept"
 sleep 0.1
@@ -108,6 +125,27 @@ try "$KAPSEL" discard k
 in_k "cat $host/kept /etc/greeting"
 expect_out "again
 hello from the image" "discard of everything"
+
+# --- a new image ---
+in_k "rm /bin/id; echo changed >/etc/greeting; mkdir /opt; printf '#!/bin/sh\necho baked\n' >/opt/prog; chmod 755 /opt/prog; ln /opt/prog /opt/same; ln -s prog /opt/link; mkfifo /opt/fifo; echo h >$host/h; cp /bin/sh /opt/big"
+try "$KAPSEL" commit k --to-image "$T/new.kapsel"
+expect_status 0 "commit --to-image"
+try "$KAPSEL" verify "$T/new.kapsel"
+expect_status 0 "the image verifies"
+try "$KAPSEL" run --rm "$T/new.kapsel" -- /bin/sh -c "cat /etc/greeting; /opt/link; [ /opt/prog -ef /opt/same ] && echo one; [ -e /bin/id ] || [ -e /opt/fifo ] || [ -e $host ] || echo gone; /opt/big -c 'echo big'"
+expect_out "changed
+baked
+one
+gone
+big" "it has the changes, not the host's"
+try "$T/new.kapsel" -c "cat /etc/greeting"
+expect_out changed "it runs itself"
+try "$KAPSEL" commit k --to-image "$T/new.kapsel"
+expect_err_line "^kapsel: .*/new.kapsel: exists" "an image that is there is not overwritten"
+try "$KAPSEL" commit k --to-image "$T/nowhere/new.kapsel"
+expect_err_line "^kapsel: .*/nowhere/: cannot be opened" "nor made in a directory that is not there"
+try "$KAPSEL" diff k
+if grep -q "D file .*/bin/id" "$T/out"; then ok "the instance has its changes still"; else not_ok "the instance has its changes still" "$T/out"; fi
 
 # In use: not touched, but looked at.
 "$KAPSEL" run --instance k --mode "$host=writecopy" "$img" -- /bin/sh -c "echo r >/r; sleep 20" >/dev/null 2>&1 &

@@ -9,7 +9,7 @@ img=$T/small.kapsel
 host=$T/host
 outside=$T/outside
 base=$HOME/.local/share/kapsel/instances
-rounds=${KAPSEL_KILLS:-8}
+rounds=${KAPSEL_KILLS:-6}
 mkdir "$host" "$outside" "$host/dir"
 echo secret >"$outside/secret"
 in_k() {
@@ -98,10 +98,16 @@ try "$KAPSEL" snapshot diff many s2
 if [ "$status" = 0 ] && [ ! -s "$T/out" ]; then ok "cloned, kept, dropped and back"; else not_ok "cloned, kept, dropped and back" "$T/out" "$T/err"; fi
 
 # --- killed at any instant ---
-die_soon() { # COMMAND...: kill -9 after 0 to 60 ms
+span=100
+measure() { # COMMAND...: how long it takes, in milliseconds; instants are chosen from that
+  from=$(date +%s%N)
+  "$@" >/dev/null 2>&1
+  span=$((($(date +%s%N) - from) / 900000 + 1))
+}
+die_soon() { # COMMAND...: kill -9 at a random instant of its life
   "$@" >/dev/null 2>&1 &
   victim=$!
-  sleep "0.0$(awk -v s="$victim" 'BEGIN { srand(s); printf "%02d", int(rand() * 60) }')"
+  sleep "$(awk -v s="$victim" -v span="$span" 'BEGIN { srand(s); printf "%.4f", rand() * span / 1000 }')"
   kill -9 "$victim" 2>/dev/null
   wait "$victim" 2>/dev/null
 }
@@ -113,8 +119,9 @@ try "$KAPSEL" run --instance v "$img" -- /bin/sh -c 'mkdir -p /w/d; cd /w; i=0; 
 try "$KAPSEL" snapshot create v old
 try "$KAPSEL" run --instance v "$img" -- /bin/sh -c 'cd /w; echo 2 >a; rm -r b d; echo 2 >c; echo 2 >d'
 try "$KAPSEL" snapshot create v new
+measure "$KAPSEL" snapshot restore v new
 bad='' round=0 olds=0 news=0
-while [ "$round" -lt "$((rounds * 3))" ] && [ -z "$bad" ]; do
+while [ "$round" -lt "$((rounds * 2))" ] && [ -z "$bad" ]; do
   round=$((round + 1))
   die_soon "$KAPSEL" snapshot restore v "$([ $((round % 2)) = 0 ] && echo new || echo old)"
   try "$KAPSEL" run --instance v "$img" -- /bin/sh -c "if $old; then echo old; elif $new; then echo new; else ls -l /w; exit 1; fi"
@@ -127,6 +134,7 @@ if [ -z "$bad" ]; then
 else not_ok "kills of restore: $bad ($olds old, $news new)" "$T/out" "$T/err" "$T/verify"
 fi
 
+measure "$KAPSEL" clone v v0
 bad='' round=0
 while [ "$round" -lt "$rounds" ] && [ -z "$bad" ]; do
   round=$((round + 1))
@@ -141,6 +149,8 @@ try "$KAPSEL" run --rm "$img" -- /bin/true
 left=$(find "$base" -maxdepth 1 -name '.*' ! -path "$base")
 if [ -z "$bad" ] && [ -z "$left" ]; then ok "$rounds kills of clone: whole or not there, and nothing left"; else not_ok "kills of clone: $bad $left" "$T/out" "$T/err"; fi
 
+measure "$KAPSEL" commit --quiet --force k
+span=$((span * 2)) # there will be something to do
 bad='' round=0
 while [ "$round" -lt "$rounds" ] && [ -z "$bad" ]; do
   round=$((round + 1))
@@ -159,6 +169,8 @@ while [ "$round" -lt "$rounds" ] && [ -z "$bad" ]; do
 done
 if [ -z "$bad" ]; then ok "$rounds kills of commit: every file old or new"; else not_ok "kills of commit: $bad" "$T/out" "$T/err"; fi
 
+try "$KAPSEL" snapshot restore v new
+measure "$KAPSEL" discard v
 bad='' round=0
 while [ "$round" -lt "$rounds" ] && [ -z "$bad" ]; do
   round=$((round + 1))
