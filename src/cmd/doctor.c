@@ -20,6 +20,7 @@
 #include "cmd/cmd.h"
 #include "instance/config.h"
 #include "store/store.h"
+#include "sys/engine.h"
 
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
@@ -161,11 +162,6 @@ static int getfd(pid_t pid)
 	return fd >= 0;
 }
 
-static int landlock_abi(void)
-{
-	return (int)syscall(444 /* landlock_create_ruleset */, NULL, 0, 1U /* version */);
-}
-
 static int tmpfs_xattr(void)
 {
 	char path[] = "/dev/shm/kapsel-probe-XXXXXX";
@@ -199,15 +195,15 @@ static size_t probe(struct answer *a)
 	kp_autofree char *yama = NULL;
 	char text[600];
 	size_t n = 0, len;
-	int abi = landlock_abi();
+	int abi = kp_landlock_abi();
 
 	probe_value = 0x6b70;
 	set(&a[n++], "seccomp-notify", NEEDED, in_child(try_notify), "seccomp user notification");
 	set(&a[n++], "seccomp-addfd", NEEDED, in_child(try_addfd), "descriptors put into a stopped call");
 	set(&a[n++], "wait-killable", STRICT, in_child(try_wait_killable), "calls under way are not interrupted");
 	set(&a[n++], "sync-wake-up", USEFUL, in_child(try_sync_wake), "fast answers");
-	(void)snprintf(text, sizeof(text), "ABI %d, for confinement; this version does not use it", abi > 0 ? abi : 0);
-	set(&a[n++], "landlock", USEFUL, abi >= 1, text);
+	(void)snprintf(text, sizeof(text), "ABI %d: confinement (level portable needs 1, strict 2; signals are kept inside from 6)", abi);
+	set(&a[n++], "landlock", NEEDED, abi >= 1, text);
 	if (kp_read_file(AT_FDCWD, "/proc/sys/kernel/yama/ptrace_scope", 16, &yama, &len) < 0)
 		yama = kp_strdup("none\n");
 	yama[strcspn(yama, "\n")] = '\0';

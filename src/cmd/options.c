@@ -15,7 +15,7 @@ static const struct kp_option run_options[] = {
 	{"pass-fd",   0,  "N",                 KP_OPT_REPEAT,  "hand descriptor N to the guest, under that number"},
 	{"trace",     0,  "FILE",              KP_OPT_START | KP_OPT_FILE, "write one decoded line per system call to FILE"},
 	{"quiet",    'q', NULL,                0,              "print no advice"},
-	{"level",     0,  "portable|strict",   KP_OPT_LATER,   "confinement level"},
+	{"level",     0,  "portable|strict",   KP_OPT_START,   "confinement (docs/SECURITY.md): what the program may open itself of what it is shown (default: the profile's)"},
 	{"profile",  'p', "NAME|FILE",         KP_OPT_START,              "what the program is granted (docs/PROFILES.md): portable (default), isolated, untrusted, server, desktop, or yours"},
 	{"net",       0,  "MODE",              KP_OPT_START,              "network: none, loopback, host, or connect=PORT,... (the loopback, and these ports elsewhere)"},
 	{"publish",   0,  "HOST:GUEST",        KP_OPT_LATER | KP_OPT_REPEAT, "forward a port"},

@@ -64,6 +64,7 @@ static int make_and_run(const struct kp_args *args, struct kp_request *q, struct
 	q->limits = limits;
 	q->profile = kp_args_get(args, "profile");
 	q->net = kp_args_get(args, "net");
+	q->level = kp_args_get(args, "level");
 	q->instance = kp_args_get(args, "instance");
 	q->throw_away = kp_args_has(args, "rm");
 	q->cwd = kp_args_get(args, "cwd");

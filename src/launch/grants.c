@@ -47,6 +47,7 @@ int kp_plan_profile(struct kp_plan *plan, const char *name, const char *net, con
 
 	if (r < 0)
 		return r;
+	plan->level = plan->profile->level;
 	plan->desktop = plan->profile->desktop;
 	if (plan->manifest->requests.asks_desktop)
 		plan->desktop &= plan->manifest->requests.desktop;

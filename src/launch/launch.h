@@ -34,6 +34,7 @@ struct kp_plan {
 	struct kp_rule *rules;
 	size_t rule_count;
 	char *home, *user, *hostname;
+	enum kp_level level;
 	char *trace; /* absolute host path or NULL */
 	char *settled; /* kp_args_settled() of the run, or NULL: exec */
 	char **argv, **envp; /* of the guest */
@@ -47,7 +48,7 @@ struct kp_plan {
 /* What the command line says of a run. */
 struct kp_request {
 	const char *instance; /* name or NULL */
-	const char *cwd, *trace, *profile, *net;
+	const char *cwd, *trace, *profile, *net, *level;
 	bool throw_away;
 	const char *const *binds, *const *modes, *const *layers, *const *env, *const *unset, *const *limits; /* option values */
 	size_t bind_count, mode_count, layer_count, env_count, unset_count, limit_count;

@@ -213,6 +213,14 @@ static int plan_instance(struct kp_plan *plan, const struct kp_request *q, struc
 	return kp_instance_create(name, plan->host_image, digests, &plan->instance, err);
 }
 
+static int plan_level(struct kp_plan *plan, const char *name, struct kp_err *err)
+{
+	if (strcmp(name, "portable") != 0 && strcmp(name, "strict") != 0)
+		return kp_fail(err, EINVAL, "--level: '%s': neither portable nor strict", name);
+	plan->level = name[0] == 's' ? KP_LEVEL_STRICT : KP_LEVEL_PORTABLE;
+	return 0;
+}
+
 int kp_plan_make(struct kp_plan *plan, const struct kp_request *q, struct kp_err *err)
 {
 	int r = 0;
@@ -221,6 +229,8 @@ int kp_plan_make(struct kp_plan *plan, const struct kp_request *q, struct kp_err
 		return kp_fail(err, EINVAL, "--rm: a throw-away instance has no name: --instance given");
 	plan->grants_given = q->profile || q->net || q->limit_count;
 	r = kp_plan_profile(plan, q->profile, q->net, q->limits, q->limit_count, err);
+	if (!r && q->level)
+		r = plan_level(plan, q->level, err);
 	plan->binds = kp_calloc(q->bind_count + 1, sizeof(*plan->binds));
 	for (size_t i = 0; i < q->bind_count && !r; i++) {
 		r = kp_bind_parse(q->binds[i], &plan->binds[i], err);

@@ -66,7 +66,7 @@ static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 	char **private_dirs = NULL;
 	struct kp_engine_options eo = {
 		.run_dir = s->run_dir, .trace_path = plan->trace, .instance = plan->instance->name,
-		.policy = &plan->policy, .limits = &plan->limits,
+		.policy = &plan->policy, .limits = &plan->limits, .level = plan->level,
 	};
 	int r = kp_store_open(&s->store, err);
 

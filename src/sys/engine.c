@@ -284,6 +284,7 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	int listener = -1, rc;
 
 	e->vfs = o->vfs;
+	e->level = o->level;
 	e->policy = o->policy ? o->policy : &permissive;
 	e->run_dir = kp_strdup(o->run_dir);
 	e->instance = kp_strdup(o->instance ? o->instance : "");

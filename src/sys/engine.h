@@ -9,7 +9,11 @@
 
 #include <sys/types.h>
 
+#include "kapsel/profile.h"
 #include "vfs/vfs.h"
+
+/* Landlock's version on this kernel, 0: none. */
+int kp_landlock_abi(void);
 
 struct kp_engine;
 struct kp_limits;
@@ -22,6 +26,7 @@ struct kp_engine_options {
 	const char *trace_path;  /* one decoded line a call, or NULL */
 	const struct kp_policy *policy; /* what the profile refuses; outlives the engine; NULL: the network is the host's */
 	const struct kp_limits *limits; /* NULL: none */
+	enum kp_level level;     /* what guests may open themselves */
 	const char *instance;    /* instance name: seeds private SysV keys and the like */
 };
 

@@ -60,6 +60,7 @@ struct kp_engine {
 		bool stop;
 	} limit;
 	struct kp_spawner *spawner;
+	enum kp_level level;
 	FILE *trace;
 	pthread_mutex_t trace_lock;
 	struct kp_lent lent;
@@ -74,6 +75,10 @@ int kp_traced_rewrite(struct kp_call *c);
 /* Before anything of the caller's memory is read: its last path may still be written over. */
 void kp_traced_settle(struct kp_call *c);
 void kp_lent_init(struct kp_lent *l);
+
+/* landlock.c: the rules for a run's guests, and the calling thread's entry into them. */
+int kp_landlock_make(const struct kp_vfs *v, const char *loader, enum kp_level level, int *ret_fd, struct kp_err *err);
+int kp_landlock_enter(int fd);
 
 /* spawn.c */
 int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err);

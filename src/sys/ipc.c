@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SysV IPC and POSIX message queues: the guest's keys and names become the instance's own. */
 #include <fcntl.h>
+#include <mqueue.h>
 #include <sys/inotify.h>
 #include <sys/ipc.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include "sys/handlers.h"
 #include "sys/internal.h"
@@ -37,25 +39,40 @@ int kp_sys_msgget(struct kp_call *c)
 }
 
 /* The C library strips the leading slash. */
-static int private_queue(struct kp_call *c)
+static int private_queue(struct kp_call *c, char *name, size_t size)
 {
-	char name[PATH_MAX];
-
 	if (!c->str[0] || strchr(c->str, '/'))
 		return c->str[0] ? -EACCES : -ENOENT;
-	if (snprintf(name, sizeof(name), "kapsel.%08x.%s", kp_names_ipc_key(c->engine, 'n', 0), c->str) > NAME_MAX)
+	if (snprintf(name, size, "kapsel.%08x.%s", kp_names_ipc_key(c->engine, 'n', 0), c->str) > NAME_MAX)
 		return -ENAMETOOLONG;
-	return kp_rewrite_string(kp_call_rewrite(c, c->n.data.nr), 0, name);
+	return 0;
 }
 
+/* Opened here: the guest's own Landlock domain knows no queues, and their file system need not be mounted to be granted. */
 int kp_sys_mq_open(struct kp_call *c)
 {
-	return private_queue(c);
+	char name[NAME_MAX + 32];
+	struct mq_attr attr;
+	int rc = private_queue(c, name, sizeof(name));
+
+	if (!rc && c->raw[3])
+		rc = kp_call_get(c, c->raw[3], &attr, sizeof(attr));
+	if (rc)
+		return rc;
+	c->fd = (int)syscall(SYS_mq_open, name, (int)c->raw[1], kp_call_mode(c, c->raw[2]), c->raw[3] ? &attr : NULL);
+	if (c->fd < 0)
+		return -errno;
+	c->cloexec = true; /* as the kernel's own */
+	c->reply = KP_REPLY_FD;
+	return 0;
 }
 
 int kp_sys_mq_unlink(struct kp_call *c)
 {
-	return private_queue(c);
+	char name[NAME_MAX + 32];
+	int rc = private_queue(c, name, sizeof(name));
+
+	return rc ? rc : syscall(SYS_mq_unlink, name) < 0 ? -errno : 0;
 }
 
 /* The watch sits on the file that changes will reach: for directories the upper's own, made where missing. */

@@ -32,6 +32,7 @@ struct kp_spawner {
 	pthread_mutex_t busy; /* one request at a time */
 	sem_t asked, answered;
 	int listener;
+	int landlock_fd; /* the rules, until the thread has entered them */
 	int error;
 	bool stop;
 	struct sock_fprog filter;
@@ -179,9 +180,13 @@ static int install(struct kp_spawner *sp)
 {
 	const struct sock_fprog *prog = &sp->filter;
 	long fd;
+	int rc;
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
+	rc = kp_landlock_enter(sp->landlock_fd);
+	if (rc)
+		return rc;
 	fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
 		     SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, prog);
 	if (fd < 0 && errno == EINVAL) /* before 5.19 */
@@ -207,7 +212,6 @@ static void *spawner(void *arg)
 		sp->pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
 		if (!sp->pid)
 			child(sp->request, sp->limits, sp->status_fd);
-		sp->error = 0;
 		if (sp->pid < 0)
 			sp->pid = -errno;
 		sem_post(&sp->answered);
@@ -222,11 +226,14 @@ int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 
 	e->spawner = sp;
 	sp->limits = &e->limit.limits;
+	sp->landlock_fd = -1;
 	/* A guest's scratch area comes with its loader; the child between fork and exec needs one too. */
 	if (mmap((void *)(uintptr_t)KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
 		return kp_fail_errno(err, errno, "scratch area: cannot be mapped");
 	rc = kp_policy_filter(e->policy, &sp->filter.filter, &sp->filter.len, err);
+	if (!rc)
+		rc = kp_landlock_make(e->vfs, e->loader_path, e->level, &sp->landlock_fd, err);
 	if (rc)
 		return rc;
 	pthread_mutex_init(&sp->busy, NULL);
@@ -237,6 +244,7 @@ int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 		return kp_fail_errno(err, rc, "spawner: cannot start");
 	while (sem_wait(&sp->answered) < 0)
 		;
+	sp->landlock_fd = kp_close(sp->landlock_fd);
 	if (sp->error == -EBUSY) {
 		(void)kp_fail(err, EBUSY, "seccomp: a listener is installed already");
 		return kp_hint(err, "a tracer or sandbox around this process uses seccomp user notification");

@@ -251,6 +251,20 @@ static bool may_not_change(const struct kp_vfs *v, const struct kp_hpath *link, 
 	       (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode)) && !writes(link);
 }
 
+/* Neither is ever the host's own but where a guest's thread wrote over the path of a call that the guest was made to make: Landlock
+ * knows no chdir and no O_PATH. To open what they lead to would give it the rest. What a user passes on was opened for something. */
+static bool is_stolen(const struct kp_hpath *link, const struct stat *st)
+{
+	struct stat self;
+	size_t len = strlen(link->s);
+
+	if (S_ISFIFO(st->st_mode) || S_ISSOCK(st->st_mode))
+		return false;
+	if (len > 4 && !strcmp(link->s + len - 4, "/cwd"))
+		return true;
+	return lstat(link->s, &self) == 0 && !(self.st_mode & 0777);
+}
+
 int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struct kp_mapped *m, struct kp_node *n)
 {
 	struct kp_entry e;
@@ -275,6 +289,8 @@ int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struc
 	}
 	if (stat(link->s, &n->st) < 0)
 		return -errno;
+	if (m->kind == KP_MAP_FOREIGN && is_stolen(link, &n->st))
+		return -EACCES;
 	n->origin = KP_MAGIC;
 	n->mode = n->st.st_mode;
 	n->self.mode = n->mode;

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * swap [-p] FIFO CANARY SECONDS SCRATCH SIZE: opens FIFO (-p: with O_PATH, then what that descriptor leads to) for SECONDS, while another thread writes CANARY over every host path that appears in the
+ * memory at SCRATCH, where a rewritten call has its strings. Prints how often a path was swapped, and each content of the canary it got.
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SLOT 8192 /* one rewritten call's */
+
+static const char *canary;
+static char *scratch;
+static size_t size;
+static atomic_bool over;
+static atomic_ulong swaps;
+
+static void *swapper(void *arg)
+{
+	size_t len = strlen(canary) + 1;
+
+	while (!atomic_load(&over))
+		for (size_t slot = 0; slot + SLOT <= size; slot += SLOT)
+			for (char *p = scratch + slot; p < scratch + slot + 64; p += 8) {
+				if (*p != '/')
+					continue;
+				if (strcmp(p, canary) != 0) {
+					memcpy(p, canary, len);
+					atomic_fetch_add(&swaps, 1);
+				}
+				break;
+			}
+	return arg;
+}
+
+int main(int argc, char **argv)
+{
+	bool path_only = argc > 1 && !strcmp(argv[1], "-p");
+	unsigned long tries = 0, refused = 0, got = 0;
+	time_t end;
+	pthread_t t;
+
+	argc -= path_only;
+	argv += path_only;
+	if (argc != 6)
+		return 2;
+	canary = argv[2];
+	scratch = (char *)strtoul(argv[4], NULL, 0); /* NOLINT: an address as the loader has it */
+	size = strtoul(argv[5], NULL, 0);
+	end = time(NULL) + atoi(argv[3]);
+	if (pthread_create(&t, NULL, swapper, NULL))
+		return 2;
+	while (time(NULL) < end) {
+		int fd = open(argv[1], path_only ? O_PATH : O_RDONLY | O_NONBLOCK);
+		struct stat st;
+
+		if (path_only && fd >= 0) {
+			char link[32];
+			int again;
+
+			(void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+			again = open(link, O_RDONLY | O_NONBLOCK);
+			(void)close(fd);
+			fd = again;
+		}
+
+		tries++;
+		if (fd < 0) {
+			refused++;
+			continue;
+		}
+		if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) {
+			char text[64] = "";
+
+			if (read(fd, text, sizeof(text) - 1) > 0 && strstr(text, "canary") && !got++)
+				printf("got: %s", text);
+		}
+		(void)close(fd);
+	}
+	atomic_store(&over, true);
+	pthread_join(t, NULL);
+	printf("tries %lu, swapped %lu, refused %lu, got %lu\n", tries, atomic_load(&swaps), refused, got);
+	return got != 0;
+}
