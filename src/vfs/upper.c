@@ -506,10 +506,10 @@ int kp_standin(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *ret)
 	}
 	if (kp_path_join(ret->s, sizeof(ret->s), v->dirs.s, n->guest.s))
 		return -ENAMETOOLONG;
+	if (fstatat(v->dirs_fd, rel, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 	if (mkdirat(v->dirs_fd, rel, 0700) < 0 && errno == ENOENT)
 		rc = kp_mkdir_all(v->dirs_fd, rel, 0700);
-	else if (errno == EEXIST && fstatat(v->dirs_fd, rel, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
-		rc = -ENOTDIR;
 	return rc;
 }
 
