@@ -65,10 +65,16 @@ mode_t kp_call_mode(struct kp_call *c, uint64_t mode)
 
 int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start)
 {
+	struct kp_where_mark mark;
 	char host[PATH_MAX];
 	struct kp_mapped m;
-	int rc = kp_task_start(c->tid, dirfd, host, sizeof(host));
+	bool keep;
+	int rc;
 
+	if (dirfd == AT_FDCWD && kp_where_get(c, ret_start))
+		return 0;
+	keep = dirfd == AT_FDCWD && kp_where_begin(c, &mark);
+	rc = kp_task_start(c->tid, dirfd, host, sizeof(host));
 	if (rc)
 		return rc;
 	kp_map_host(c->vfs, host, &m);
@@ -77,7 +83,11 @@ int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start)
 	if (m.kind != KP_MAP_GUEST)
 		return -ENOTDIR;
 	*ret_start = m.guest;
-	return m.deleted ? -ENOENT : 0;
+	if (m.deleted)
+		return -ENOENT;
+	if (keep && kp_path_below(host, c->vfs->dirs.s))
+		kp_where_put(c, &mark, &m.guest);
+	return 0;
 }
 
 /* From a directory that was removed "." and ".." still lead somewhere, and nothing else does. */

@@ -55,7 +55,7 @@ const struct kp_cred *kp_call_cred(struct kp_call *c);
 /* mode & ~umask of the caller. */
 mode_t kp_call_mode(struct kp_call *c, uint64_t mode);
 
-/* Guest path of the directory that path i starts from. -ENOENT with *ret_start: it was there and is removed. */
+/* Guest path of the directory that path i starts from; with the vfs lock held. -ENOENT with *ret_start: it was there and is removed. */
 int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start);
 /* Walks path i as w says (start is filled in). Call with the vfs lock held. */
 int kp_call_walk(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node *ret_node);

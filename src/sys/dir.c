@@ -12,9 +12,12 @@
 int kp_sys_getcwd(struct kp_call *c)
 {
 	struct kp_gpath at;
-	int rc = kp_call_start(c, AT_FDCWD, &at);
 	size_t len;
+	int rc;
 
+	kp_vfs_read_lock(c->vfs);
+	rc = kp_call_start(c, AT_FDCWD, &at);
+	kp_vfs_unlock(c->vfs);
 	if (rc)
 		return rc;
 	len = strlen(at.s) + 1;

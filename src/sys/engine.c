@@ -75,6 +75,11 @@ static uint64_t now_us(void)
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
+static bool changes_dir(const struct kp_call *c)
+{
+	return c->n.data.nr == SYS_chdir || c->n.data.nr == SYS_fchdir;
+}
+
 static void serve(struct kp_call *c)
 {
 	uint64_t begun = c->engine->trace ? now_us() : 0;
@@ -87,12 +92,15 @@ static void serve(struct kp_call *c)
 	c->fd = -1;
 	c->cloexec = false;
 	kp_traced_settle(c);
+	kp_where_called(c->engine, c->tid, c->n.data.nr == KP_NR_START);
 	if (c->n.data.nr == KP_NR_START) {
 		c->row = NULL;
 		carry_out(c, kp_exec_start(c));
 		return;
 	}
 	if (kp_trap_expected(c->trap, &c->n) == KP_EXPECT_GO) {
+		if (changes_dir(c))
+			kp_where_moves(c->engine, c->tid);
 		(void)kp_trap_continue(c->trap, c->n.id);
 		return;
 	}
@@ -104,6 +112,8 @@ static void serve(struct kp_call *c)
 	rc = kp_call_snapshot(c);
 	if (!rc)
 		rc = c->row->handler(c);
+	if (!rc && changes_dir(c))
+		kp_where_moves(c->engine, c->tid);
 	carry_out(c, rc);
 	c->fd = kp_close(c->fd);
 	if (c->engine->trace)
@@ -296,6 +306,7 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	pthread_mutex_init(&e->trace_lock, NULL);
 	give_up_fsetid();
 	kp_lent_init(&e->lent);
+	kp_where_init(&e->where);
 	pthread_mutex_init(&e->turn_lock, NULL);
 	pthread_cond_init(&e->turn, NULL);
 	(void)umask(0); /* guests' own umasks are applied by hand */

@@ -29,6 +29,15 @@ struct kp_lent {
 	} thread[16];
 };
 
+/* Threads that were let into chdir or fchdir and were not seen past it (where.c). */
+struct kp_where {
+	pthread_mutex_t lock; /* of moving */
+	atomic_uint epoch, moving_count;
+	_Atomic uint64_t looked;
+	pid_t moving[32];
+	atomic_bool usable;
+};
+
 struct kp_engine {
 	struct kp_vfs *vfs;
 	struct kp_trap *trap;
@@ -64,6 +73,7 @@ struct kp_engine {
 	FILE *trace;
 	pthread_mutex_t trace_lock;
 	struct kp_lent lent;
+	struct kp_where where;
 };
 
 /* exec.c: the loader's request. */
@@ -79,6 +89,20 @@ void kp_lent_init(struct kp_lent *l);
 /* landlock.c: the rules for a run's guests, and the calling thread's entry into them. */
 int kp_landlock_make(const struct kp_vfs *v, const char *loader, enum kp_level level, int *ret_fd, struct kp_err *err);
 int kp_landlock_enter(int fd);
+
+/* where.c: working directories, remembered for a moment. */
+struct kp_where_mark {
+	unsigned epoch, generation;
+	uint64_t since;
+};
+void kp_where_init(struct kp_where *w);
+/* Before the reply that lets tid into chdir or fchdir; and at each call of its own: it is past the one before. */
+void kp_where_moves(struct kp_engine *e, pid_t tid);
+void kp_where_called(struct kp_engine *e, pid_t tid, bool exec);
+/* With the vfs lock held. begin: before the kernel is asked; false: what it says is not to be put. */
+bool kp_where_get(struct kp_call *c, struct kp_gpath *ret);
+bool kp_where_begin(struct kp_call *c, struct kp_where_mark *ret);
+void kp_where_put(struct kp_call *c, const struct kp_where_mark *mark, const struct kp_gpath *guest);
 
 /* spawn.c */
 int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err);

@@ -236,6 +236,8 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa, bool *ret_boun
 			*ret_bound = false;
 		}
 	}
+	if (!rc && !*ret_bound)
+		atomic_store(&c->vfs->guest_makes_names, true);
 	kp_vfs_unlock(c->vfs);
 	free(n);
 	if (!rc && !*ret_bound) {

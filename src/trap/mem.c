@@ -31,7 +31,9 @@ ssize_t kp_mem_string(pid_t tid, uint64_t addr, char *buf, size_t size)
 	if (!addr)
 		return -EFAULT;
 	while (have < size) {
-		size_t want = KP_MIN(size - have, have ? (size_t)PAGE : (size_t)256);
+		/* Most end in the page that they begin in, and each page costs. */
+		size_t page_left = PAGE - (size_t)((addr + have) % PAGE);
+		size_t want = KP_MIN(size - have, have ? (size_t)PAGE : KP_MIN(page_left, (size_t)256));
 		ssize_t n = read_some(tid, addr + have, buf + have, want);
 		char *end;
 

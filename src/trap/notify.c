@@ -87,6 +87,15 @@ static bool pin(pid_t tid, const cpu_set_t *core, cpu_set_t *ret_before)
 	       sched_setaffinity(tid, sizeof(*core), core) == 0;
 }
 
+static pid_t own_session(void)
+{
+	static atomic_int session; /* a supervisor does not change it once it has guests */
+
+	if (!atomic_load(&session))
+		atomic_store(&session, getsid(0));
+	return atomic_load(&session);
+}
+
 int kp_trap_add_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd, bool cloexec)
 {
 	struct seccomp_notif_addfd a = {
@@ -104,7 +113,7 @@ int kp_trap_add_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd, bool cloex
 	CPU_ZERO(&here);
 	CPU_SET(sched_getcpu(), &here);
 	pinned_them = pin(tid, &here, &theirs);
-	pinned_us = getsid(tid) != getsid(0) && pin(0, &here, &ours);
+	pinned_us = getsid(tid) != own_session() && pin(0, &here, &ours);
 	n = ioctl(t->fd, SECCOMP_IOCTL_NOTIF_ADDFD, &a);
 	n = n < 0 ? -errno : n;
 	if (pinned_us)

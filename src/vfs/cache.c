@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Directory look-ups, remembered per thread. Only the supervisor changes the upper, and images never change, so an entry
- * holds until the generation moves. Directories of the host (binds, /proc, what a rule shows) are never kept.
+ * holds until the generation moves. Directories of the host (binds, /proc, what a rule shows) are never kept. Beside them, names
+ * that the upper lacks: these hold until anybody takes the write lock, and none does when a guest has made a name itself (a socket's).
  */
 #include "vfs/internal.h"
 
@@ -77,4 +78,36 @@ void kp_dircache_put(struct kp_vfs *v, const char *guest, const struct kp_dir *d
 	s->ino = ino;
 	s->dir = *dir;
 	s->generation = atomic_load(&v->generation);
+}
+
+#define LACKS 512
+
+struct lack {
+	const struct kp_vfs *vfs;
+	unsigned changes;
+	char guest[116];
+};
+
+static _Thread_local struct lack *lacks;
+
+bool kp_upper_lacks(const struct kp_vfs *v, const char *guest)
+{
+	const struct lack *l = lacks && kp_vfs_is_reading(v) && !atomic_load(&v->guest_makes_names) ? &lacks[hash_of(guest) % LACKS] : NULL;
+
+	return l && l->vfs == v && l->changes == atomic_load(&v->changes) && !strcmp(l->guest, guest);
+}
+
+void kp_upper_note_lack(const struct kp_vfs *v, const char *guest)
+{
+	size_t size = strlen(guest) + 1;
+	struct lack *l;
+
+	if (size > sizeof(l->guest) || !kp_vfs_is_reading(v))
+		return;
+	if (!lacks)
+		lacks = kp_calloc(LACKS, sizeof(*lacks));
+	l = &lacks[hash_of(guest) % LACKS];
+	l->vfs = v;
+	l->changes = atomic_load(&v->changes);
+	memcpy(l->guest, guest, size);
 }

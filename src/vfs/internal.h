@@ -15,6 +15,7 @@ struct kp_dirlists;
 struct kp_vfs {
 	pthread_rwlock_t lock; /* readers resolve and read; writers change names. See kp_vfs_lock */
 	atomic_uint generation; /* counts changes of directories: cached look-ups of another are void */
+	atomic_uint changes;    /* counts write locks: what was missing from the upper may be there */
 	struct kp_layer layers[KP_MAX_LAYERS];
 	size_t layer_count;
 	struct { /* the images' own files: shown, but not for writing */
@@ -40,6 +41,7 @@ struct kp_vfs {
 	gid_t gid;
 	dev_t dev;        /* guest-visible st_dev of the layered tree */
 	atomic_bool full; /* the instance holds what it may: nothing new is made in the upper */
+	atomic_bool guest_makes_names; /* a bind was let go: its name comes into the upper when the guest runs on, without the lock */
 	atomic_ulong temp_count;
 	struct kp_dirlists *lists;
 };
@@ -95,6 +97,12 @@ static inline void kp_dircache_void(struct kp_vfs *v)
 {
 	atomic_fetch_add(&v->generation, 1);
 }
+
+/* Names that the upper was asked for and does not have. Only known to who holds the read lock: a writer's own changes count for it. */
+bool kp_upper_lacks(const struct kp_vfs *v, const char *guest);
+void kp_upper_note_lack(const struct kp_vfs *v, const char *guest);
+/* Does this thread hold the read lock? */
+bool kp_vfs_is_reading(const struct kp_vfs *v);
 
 /* --- base.c --- */
 int kp_base_make(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp_err *err);

@@ -66,10 +66,14 @@ static int lookup_upper(struct kp_vfs *v, const struct kp_dir *dir, struct kp_no
 	int rc;
 
 	*ret_done = false;
-	if (!dir->upper)
+	if (!dir->upper || kp_upper_lacks(v, child->guest.s))
 		return 0;
-	if (fstatat(v->upper_fd, child->guest.s + 1, &child->st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : -errno;
+	if (fstatat(v->upper_fd, child->guest.s + 1, &child->st, AT_SYMLINK_NOFOLLOW) < 0) {
+		if (errno != ENOENT)
+			return -errno;
+		kp_upper_note_lack(v, child->guest.s);
+		return 0;
+	}
 	*ret_done = true;
 	if (kp_is_whiteout(&child->st)) {
 		child->whiteout = true;

@@ -9,19 +9,29 @@
 #include "vfs/proc.h"
 #include "vfs/resolve.h"
 
+static _Thread_local const struct kp_vfs *reading;
+
 void kp_vfs_read_lock(struct kp_vfs *v)
 {
 	pthread_rwlock_rdlock(&v->lock);
+	reading = v;
 }
 
 void kp_vfs_write_lock(struct kp_vfs *v)
 {
 	pthread_rwlock_wrlock(&v->lock);
+	atomic_fetch_add(&v->changes, 1);
 }
 
 void kp_vfs_unlock(struct kp_vfs *v)
 {
+	reading = NULL;
 	pthread_rwlock_unlock(&v->lock);
+}
+
+bool kp_vfs_is_reading(const struct kp_vfs *v)
+{
+	return reading == v;
 }
 
 int kp_permit(const struct kp_cred *cred, mode_t mode, uid_t uid, gid_t gid, int want)

@@ -509,10 +509,10 @@ int kp_standin(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *ret)
 	}
 	if (kp_path_join(ret->s, sizeof(ret->s), v->dirs.s, n->guest.s))
 		return -ENAMETOOLONG;
+	if (fstatat(v->dirs_fd, rel, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 	if (mkdirat(v->dirs_fd, rel, 0700) < 0 && errno == ENOENT)
 		rc = kp_mkdir_all(v->dirs_fd, rel, 0700);
-	else if (errno == EEXIST && fstatat(v->dirs_fd, rel, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
-		rc = -ENOTDIR;
 	return rc;
 }
 
@@ -520,6 +520,7 @@ void kp_standin_remove(struct kp_vfs *v, const struct kp_node *n)
 {
 	const char *rel = n->guest.s + 1;
 
+	kp_dircache_void(v);
 	/* Who is still in it sees the mode it had. */
 	if (n->mode && fchmodat(v->dirs_fd, rel, n->mode & 07777, 0) == 0 &&
 	    (unlinkat(v->dirs_fd, rel, AT_REMOVEDIR) == 0 || fchmodat(v->dirs_fd, rel, 0700, 0) < 0))
@@ -531,6 +532,7 @@ void kp_standin_rename(struct kp_vfs *v, const struct kp_gpath *from, const stru
 {
 	struct kp_gpath up;
 
+	kp_dircache_void(v); /* where callers are changes its name, too */
 	(void)kp_remove_tree(v->dirs_fd, to->s + 1);
 	kp_gpath_parent(to, &up);
 	(void)kp_mkdir_all(v->dirs_fd, kp_gpath_rel(&up), 0700);

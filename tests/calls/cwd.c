@@ -3,6 +3,7 @@
 #include "guest.h"
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 
 static char top[PATH_MAX];
 
@@ -186,6 +187,65 @@ static void named_as_deleted(void)
 	close(dir);
 }
 
+/* One thread goes to and fro, two look at a relative name: what they see while it rests is of where it rests. */
+static atomic_uint rests; /* odd: on the way; else twice the number of the rest, which is in "0" or "1" */
+static atomic_int wrong, looked;
+static atomic_bool over;
+
+static void *look_on(void *arg)
+{
+	(void)arg;
+	while (!atomic_load(&over)) {
+		unsigned before = atomic_load(&rests);
+		struct stat st;
+		int rc = stat("mark", &st);
+
+		if (before & 1 || before != atomic_load(&rests))
+			continue;
+		atomic_fetch_add(&looked, 1);
+		if (rc < 0 || st.st_size != (before >> 1 & 1))
+			atomic_fetch_add(&wrong, 1);
+	}
+	return NULL;
+}
+
+static void go_to_and_fro(const int dirs[2])
+{
+	for (unsigned i = 1; i <= 400; i++) {
+		atomic_store(&rests, 2 * i - 1);
+		if (i % 3 ? chdir(i & 1 ? "../1" : "../0") : fchdir(dirs[i & 1]))
+			atomic_fetch_add(&wrong, 1);
+		atomic_store(&rests, 2 * i);
+		for (int seen = atomic_load(&looked), n = 0; n < 20000 && atomic_load(&looked) < seen + 4; n++)
+			sched_yield();
+	}
+}
+
+static void seen_by_others(void)
+{
+	pthread_t threads[2];
+	int dirs[2];
+
+	CALL(mkdir("0", 0755));
+	CALL(mkdir("1", 0755));
+	close(open("0/mark", O_CREAT | O_WRONLY, 0644));
+	close(open("1/mark", O_CREAT | O_WRONLY, 0644));
+	CALL(truncate("1/mark", 1));
+	dirs[0] = open("0", O_RDONLY | O_DIRECTORY);
+	dirs[1] = open("1", O_PATH | O_DIRECTORY);
+	CALL(chdir("0"));
+	for (int i = 0; i < 2; i++)
+		pthread_create(&threads[i], NULL, look_on, NULL);
+	go_to_and_fro(dirs);
+	atomic_store(&over, true);
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	printf("to and fro: %d wrong, %s\n", atomic_load(&wrong), atomic_load(&looked) > 400 ? "seen" : "not seen");
+	CALL(chdir(".."));
+	close(dirs[0]);
+	close(dirs[1]);
+}
+
 int main(void)
 {
 	guest_start();
@@ -199,5 +259,7 @@ int main(void)
 	with_threads();
 	if (chdir(top) == 0)
 		named_as_deleted();
+	if (chdir(top) == 0)
+		seen_by_others();
 	return 0;
 }

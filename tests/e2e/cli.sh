@@ -48,7 +48,6 @@ check 125 'kapsel: sign: not in this version' sign x
 check 125 'kapsel: run: argument missing' run
 check 125 'kapsel: b: unexpected argument' run a b
 check 125 'kapsel: --frob: unknown option' run --frob "$T/text"
-check 125 'kapsel: --level: not in this version' run --level strict "$T/text"
 check 125 'kapsel: --record: not in this version' run --record "$T/text"
 check 125 'kapsel: --cwd: given twice' run --cwd / --cwd / "$T/text"
 check 125 'kapsel: --env: value missing: NAME=VALUE' run "$T/text" --env
