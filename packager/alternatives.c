@@ -45,14 +45,14 @@ static void split_statements(struct script *s, const char *text)
 		if ((*c == '\n' && quote != '"') || (*c == ';' && !quote)) {
 			quote = 0;
 			if (b.len)
-				strings_add(&s->lines, b.data);
+				kp_strings_add(&s->lines, b.data);
 			kp_buf_free(&b);
 			continue;
 		}
 		kp_buf_add(&b, c, 1);
 	}
 	if (b.len)
-		strings_add(&s->lines, b.data);
+		kp_strings_add(&s->lines, b.data);
 }
 
 static const char *get_var(const struct script *s, const char *name, size_t len)
@@ -134,7 +134,7 @@ static struct kp_strings words(const char *text)
 				kp_buf_add(&b, text, 1);
 		}
 		if (b.len && strspn(b.data, "\001") != b.len)
-			strings_add(&list, b.data);
+			kp_strings_add(&list, b.data);
 	}
 	return list;
 }
@@ -219,7 +219,7 @@ static void for_loop(struct script *s, const char *line, size_t i, size_t end, i
 	const char *name = line + 3 + strspn(line + 3, " \t");
 	size_t len = name_len(name);
 	const char *in = name + len + strspn(name + len, " \t");
-	auto_strings struct kp_strings list = {0};
+	kp_autostrings struct kp_strings list = {0};
 	kp_autofree char *text = NULL;
 
 	if (!len || !starts(in, "in"))
@@ -237,7 +237,7 @@ static void interpret(struct script *s, size_t i, size_t end, int depth)
 	for (; i < end && s->steps < MAX_STEPS && depth < 8; i++) {
 		const char *line = strip(s->lines.items[i]);
 		kp_autofree char *text = NULL;
-		auto_strings struct kp_strings w = {0};
+		kp_autostrings struct kp_strings w = {0};
 		size_t len = name_len(line);
 
 		s->steps++;
@@ -271,7 +271,7 @@ void alternatives_scan(struct pack *p, const char *script)
 		free(s.vars[i].value);
 	}
 	free(s.vars);
-	strings_free(&s.lines);
+	kp_strings_free(&s.lines);
 }
 
 struct choice {

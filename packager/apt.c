@@ -142,19 +142,19 @@ static int run(struct apt *a, const struct kp_strings *args, struct kp_buf *ret_
 
 static void command(const struct apt *a, struct kp_strings *args, const char *verb, const char *option)
 {
-	strings_add(args, "apt-get");
-	strings_add(args, "-c");
-	strings_add(args, a->config);
-	strings_add(args, "-q");
+	kp_strings_add(args, "apt-get");
+	kp_strings_add(args, "-c");
+	kp_strings_add(args, a->config);
+	kp_strings_add(args, "-q");
 	if (option)
-		strings_add(args, option);
-	strings_add(args, verb);
+		kp_strings_add(args, option);
+	kp_strings_add(args, verb);
 }
 
 static int update(struct apt *a)
 {
 	kp_autofree char *stamp = kp_asprintf("%s/lists.stamp", a->cache);
-	auto_strings struct kp_strings args = {0};
+	kp_autostrings struct kp_strings args = {0};
 	kp_autobuf struct kp_buf out = {0};
 	struct stat st;
 	int rc;
@@ -176,21 +176,21 @@ static void add_names(const struct apt *a, struct kp_strings *args)
 {
 	bool archive = false;
 
-	strings_add(args, "--");
+	kp_strings_add(args, "--");
 	for (size_t i = 0; i < a->source->names.count; i++) {
 		const char *name = a->source->names.items[i];
 
 		if (strchr("./", name[0])) {
 			kp_autofree char *path = host_path(a->p, name);
 
-			strings_add(args, path);
+			kp_strings_add(args, path);
 		} else {
-			strings_add(args, name);
+			kp_strings_add(args, name);
 			archive = true;
 		}
 	}
 	for (size_t i = 0; archive && i < KP_ARRAY_LEN(base_packages); i++)
-		strings_add(args, base_packages[i]);
+		kp_strings_add(args, base_packages[i]);
 }
 
 static char *decode_uri(const char *s, size_t len)
@@ -221,12 +221,12 @@ static void parse_uris(const struct apt *a, const char *text, struct kp_strings 
 		if (quote && !strncmp(text + 1, "file:", 5)) {
 			kp_autofree char *path = decode_uri(text + 6, (size_t)(quote - text - 6));
 
-			strings_add(ret, path);
+			kp_strings_add(ret, path);
 		} else if (quote && quote[1] == ' ') {
 			kp_autofree char *path = kp_asprintf("%s/archives/%.*s", a->cache,
 							     (int)strcspn(quote + 2, " \n"), quote + 2);
 
-			strings_add(ret, path);
+			kp_strings_add(ret, path);
 		}
 		text += len + (text[len] == '\n');
 	}
@@ -236,13 +236,13 @@ static void parse_uris(const struct apt *a, const char *text, struct kp_strings 
 static int resolve(struct apt *a, struct kp_strings *ret)
 {
 	kp_autofree char *empty = kp_asprintf("Dir::Cache::archives=%s/none/", a->p->work);
-	auto_strings struct kp_strings args = {0};
+	kp_autostrings struct kp_strings args = {0};
 	kp_autobuf struct kp_buf out = {0};
 	int rc;
 
 	command(a, &args, "install", "--print-uris");
-	strings_add(&args, "-o");
-	strings_add(&args, empty);
+	kp_strings_add(&args, "-o");
+	kp_strings_add(&args, empty);
 	add_names(a, &args);
 	rc = run(a, &args, &out);
 	if (!rc)
@@ -254,7 +254,7 @@ static int resolve(struct apt *a, struct kp_strings *ret)
 
 static int download(struct apt *a, const struct kp_strings *files)
 {
-	auto_strings struct kp_strings args = {0};
+	kp_autostrings struct kp_strings args = {0};
 	kp_autobuf struct kp_buf out = {0};
 	size_t missing = 0;
 	int rc = 0;
@@ -280,7 +280,7 @@ static int attempt(struct apt *a, bool host_lists, struct kp_strings *ret)
 
 	free(a->lists);
 	a->lists = host_lists ? kp_strdup(HOST_LISTS) : kp_asprintf("%s/lists", a->cache);
-	strings_free(ret);
+	kp_strings_free(ret);
 	rc = write_config(a);
 	if (!rc && !host_lists)
 		rc = update(a);

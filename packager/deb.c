@@ -163,7 +163,7 @@ static int local_only(struct pack *p, const struct place *at, const struct kp_so
 
 int source_deb(struct pack *p, const struct place *at, const struct kp_source *s, struct kp_err *err)
 {
-	auto_strings struct kp_strings files = {0};
+	kp_autostrings struct kp_strings files = {0};
 	bool alone = false;
 	int rc = local_only(p, at, s, &alone, err);
 
@@ -173,7 +173,7 @@ int source_deb(struct pack *p, const struct place *at, const struct kp_source *s
 		for (size_t i = 0; i < s->names.count; i++) {
 			kp_autofree char *path = host_path(p, s->names.items[i]);
 
-			strings_add(&files, path);
+			kp_strings_add(&files, path);
 		}
 	} else {
 		rc = apt_fetch(p, at, s, &files, err);

@@ -91,8 +91,8 @@ static int add_variants(struct closure *c, const char *path)
 		kp_autofree char *variant = kp_asprintf("%.*s/glibc-hwcaps/%s%s", (int)(name - path), path, levels[i],
 							name);
 
-		if (access(variant, R_OK) == 0 && !strings_have(&c->seen, variant)) {
-			strings_add(&c->seen, variant);
+		if (access(variant, R_OK) == 0 && !kp_strings_have(&c->seen, variant)) {
+			kp_strings_add(&c->seen, variant);
 			rc = add_with_links(c, variant);
 		}
 	}
@@ -114,8 +114,8 @@ static int add_needed(struct closure *c, const struct elf_facts *f, const char *
 		return kp_hint(c->err, "ldd %s", path);
 	}
 	(void)snprintf(dir, sizeof(dir), "%.*s", (int)(strrchr(found, '/') - found), found);
-	if (!strings_have(&c->p->lib_dirs, dir))
-		strings_add(&c->p->lib_dirs, dir);
+	if (!kp_strings_have(&c->p->lib_dirs, dir))
+		kp_strings_add(&c->p->lib_dirs, dir);
 	rc = add_object(c, found, false);
 	return rc ? rc : add_variants(c, found);
 }
@@ -141,7 +141,7 @@ static bool push_rpath(struct closure *c, const struct elf_facts *f, const char 
 	}
 	if (!b.len)
 		return false;
-	strings_add(&c->rpaths, b.data);
+	kp_strings_add(&c->rpaths, b.data);
 	return true;
 }
 
@@ -218,9 +218,9 @@ static int add_object(struct closure *c, const char *path, bool top)
 	struct elf_facts f;
 	int rc = pack_canceled(c->err);
 
-	if (rc || strings_have(&c->seen, path))
+	if (rc || kp_strings_have(&c->seen, path))
 		return rc;
-	strings_add(&c->seen, path);
+	kp_strings_add(&c->seen, path);
 	pack_note(c->p, "elf %s", path);
 	rc = elf_read(path, &f, c->err);
 	if (rc)
@@ -302,7 +302,7 @@ int source_elf(struct pack *p, const struct place *at, const struct kp_source *s
 	if (!rc)
 		rc = pack_at(at, err, add_merged(p, err));
 	free(c.cache.data);
-	strings_free(&c.seen);
-	strings_free(&c.rpaths);
+	kp_strings_free(&c.seen);
+	kp_strings_free(&c.rpaths);
 	return rc;
 }

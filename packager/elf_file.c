@@ -56,7 +56,7 @@ static void read_dynamic(Elf *elf, const GElf_Phdr *dyn, size_t segments, struct
 	strings = at < 0 ? NULL : elf_getdata_rawchunk(elf, at, d.strsz, ELF_T_BYTE);
 	for (int i = 0; gelf_getdyn(data, i, &e) && e.d_tag != DT_NULL; i++)
 		if (e.d_tag == DT_NEEDED && (text = dyn_string(strings, e.d_un.d_val)) && *text)
-			strings_add(&f->needed, text);
+			kp_strings_add(&f->needed, text);
 	if (d.rpath && (text = dyn_string(strings, d.rpath - 1)))
 		f->rpath = kp_strdup(text);
 	if (d.runpath && (text = dyn_string(strings, d.runpath - 1)))
@@ -142,6 +142,6 @@ void elf_facts_free(struct elf_facts *f)
 	free(f->interp_arg);
 	free(f->rpath);
 	free(f->runpath);
-	strings_free(&f->needed);
+	kp_strings_free(&f->needed);
 	*f = (struct elf_facts){0};
 }

@@ -85,7 +85,7 @@ static int base_files(struct pack *p, struct kp_err *err)
 /* The bundle, and OpenSSL's default file for programs that look there instead of in a hashed directory. */
 static int certificates(struct pack *p, struct kp_err *err)
 {
-	auto_strings struct kp_strings certs = tree_list(p, "/usr/share/ca-certificates/**/*.crt");
+	kp_autostrings struct kp_strings certs = tree_list(p, "/usr/share/ca-certificates/**/*.crt");
 	static const char bundle[] = "/etc/ssl/certs/ca-certificates.crt";
 	kp_autobuf struct kp_buf all = {0};
 	int rc = 0;
@@ -125,7 +125,7 @@ static int php_priority(const struct pack *p, const char *path)
 static int php_modules(struct pack *p, const char *version, const char *sapi, struct kp_err *err)
 {
 	kp_autofree char *pattern = kp_asprintf("/usr/share/php%s-*/*/*.ini", version);
-	auto_strings struct kp_strings mods = tree_list(p, pattern);
+	kp_autostrings struct kp_strings mods = tree_list(p, pattern);
 	int rc = 0;
 
 	for (size_t i = 0; !rc && i < mods.count; i++) {
@@ -150,7 +150,7 @@ static int php(struct pack *p, struct kp_err *err)
 		{"fpm", "/usr/sbin/php-fpm%s", "php.ini-production"},
 		{"cgi", "/usr/bin/php-cgi%s", "php.ini-production"},
 	};
-	auto_strings struct kp_strings inis = tree_list(p, "/usr/lib/php/*/php.ini-production");
+	kp_autostrings struct kp_strings inis = tree_list(p, "/usr/lib/php/*/php.ini-production");
 	int rc = 0;
 
 	for (size_t i = 0; !rc && i < inis.count; i++) {
@@ -175,7 +175,7 @@ static int php(struct pack *p, struct kp_err *err)
 
 static int services(struct pack *p, struct kp_err *err)
 {
-	auto_strings struct kp_strings mods = tree_list(p, "/usr/share/nginx/modules-available/*.conf");
+	kp_autostrings struct kp_strings mods = tree_list(p, "/usr/share/nginx/modules-available/*.conf");
 	int rc = 0;
 
 	if (tree_has(p, "/etc/nginx/sites-available/default"))

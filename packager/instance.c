@@ -37,8 +37,7 @@ static int complain(const struct kp_err *err, int rc)
 struct out {
 	struct archive *a;
 	struct archive_entry_linkresolver *links;
-	char **todo;
-	size_t todo_count;
+	struct kp_strings todo; /* directories still to read */
 	int root_fd;
 	struct kp_err *err;
 };
@@ -110,10 +109,8 @@ static int put_entry(struct out *o, int dirfd, const char *name, const char *pat
 		target[len < 0 ? 0 : len] = '\0';
 		archive_entry_copy_symlink(e, target);
 	}
-	if (!r && S_ISDIR(st.st_mode)) {
-		o->todo = kp_realloc(o->todo, (o->todo_count + 1) * sizeof(*o->todo));
-		o->todo[o->todo_count++] = kp_strdup(path);
-	}
+	if (!r && S_ISDIR(st.st_mode))
+		kp_strings_add(&o->todo, path);
 	/* What tar has no kind for is a socket: one that nobody listens on says nothing. */
 	if (!r && !S_ISSOCK(st.st_mode)) {
 		archive_entry_linkify(o->links, &e, &held);
@@ -177,8 +174,8 @@ int cmd_export_tree(int argc, char **argv)
 	r = archive_write_open_fd(o.a, STDOUT_FILENO) != ARCHIVE_OK ? out_fail(&o, "archive") : put_header(&o, argv[2]);
 	for (int i = 3; i < argc && !r; i++)
 		r = put_entry(&o, o.root_fd, argv[i], argv[i]);
-	while (o.todo_count) {
-		kp_autofree char *path = o.todo[--o.todo_count];
+	while (o.todo.count) {
+		kp_autofree char *path = kp_strings_pop(&o.todo);
 
 		if (!r)
 			r = put_dir(&o, path);
@@ -188,7 +185,7 @@ int cmd_export_tree(int argc, char **argv)
 	archive_entry_linkresolver_free(o.links);
 	(void)archive_write_free(o.a);
 	(void)kp_close(o.root_fd);
-	free(o.todo);
+	kp_strings_free(&o.todo);
 	return complain(&err, r);
 }
 

@@ -34,7 +34,7 @@ static char *real_dir(const struct pack *p, const char *dir)
 	if (kp_path_normalise(dir, &norm) < 0)
 		return kp_strdup("/");
 	for (size_t i = 0; i < KP_ARRAY_LEN(merged); i++)
-		if (kp_path_below(norm, merged[i]) && strings_have(&p->links, merged[i]))
+		if (kp_path_below(norm, merged[i]) && kp_strings_have(&p->links, merged[i]))
 			return kp_asprintf("/usr%s", norm);
 	return kp_take_ptr(norm);
 }
@@ -43,8 +43,8 @@ static void add_dir(struct libs *l, const char *dir)
 {
 	kp_autofree char *real = real_dir(l->p, dir);
 
-	if (real[1] && tree_is_dir(l->p, real) && !strings_have(&l->dirs, real))
-		strings_add(&l->dirs, real);
+	if (real[1] && tree_is_dir(l->p, real) && !kp_strings_have(&l->dirs, real))
+		kp_strings_add(&l->dirs, real);
 }
 
 static void read_conf(struct libs *l, const char *path)
@@ -68,7 +68,7 @@ static void find_dirs(struct libs *l)
 		"/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib/aarch64-linux-gnu",
 		"/usr/lib/aarch64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib",
 	};
-	auto_strings struct kp_strings conf = tree_list(l->p, "/etc/ld.so.conf.d/*.conf");
+	kp_autostrings struct kp_strings conf = tree_list(l->p, "/etc/ld.so.conf.d/*.conf");
 
 	read_conf(l, "/etc/ld.so.conf");
 	for (size_t i = 0; i < conf.count; i++)
@@ -118,7 +118,7 @@ static int collect(const char *path, const struct kp_tree_info *info, void *ctx)
 		size_t len = strlen(l->dirs.items[i]);
 
 		if (len == (size_t)(name - 1 - path) && !strncmp(path, l->dirs.items[i], len)) {
-			strings_add(&l->paths, path);
+			kp_strings_add(&l->paths, path);
 			break;
 		}
 	}
@@ -215,7 +215,7 @@ int ldcache_make(struct pack *p, struct kp_err *err)
 		rc = kp_tree_add_bytes(p->tree, "/etc/ld.so.cache", out.data, out.len, 0644, 0, err);
 	}
 	free(l.items);
-	strings_free(&l.dirs);
-	strings_free(&l.paths);
+	kp_strings_free(&l.dirs);
+	kp_strings_free(&l.paths);
 	return rc;
 }

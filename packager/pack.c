@@ -262,8 +262,8 @@ int cmd_pack(int argc, char **argv)
 	kp_manifest_free(p.manifest);
 	kp_buf_free(&p.scripts);
 	kp_buf_free(&p.dropped);
-	strings_free(&p.lib_dirs);
-	strings_free(&p.links);
+	kp_strings_free(&p.lib_dirs);
+	kp_strings_free(&p.links);
 	free(p.dir);
 	if (!rc)
 		return 0;

@@ -103,10 +103,6 @@ bool tree_is_dir(const struct pack *p, const char *path);
 int tree_read(const struct pack *p, const char *path, size_t max, char **ret_data, size_t *ret_len);
 /* Calls fn for each path below dir that matches the pattern (NULL: all). */
 struct kp_strings tree_list(const struct pack *p, const char *pattern);
-void strings_add(struct kp_strings *list, const char *text);
-bool strings_have(const struct kp_strings *list, const char *text);
-void strings_free(struct kp_strings *list);
-#define auto_strings __attribute__((cleanup(strings_free)))
 
 /* progress.c */
 struct progress {

@@ -173,7 +173,7 @@ static int match_path(const char *path, const struct kp_tree_info *info, void *c
 		return 0;
 	for (size_t i = 0; i < e->source->names.count; i++) {
 		if (glob_match(e->source->names.items[i], path)) {
-			strings_add(&e->doomed, path);
+			kp_strings_add(&e->doomed, path);
 			break;
 		}
 	}
@@ -187,6 +187,6 @@ int source_exclude(struct pack *p, const struct kp_source *s, struct kp_err *err
 	(void)kp_tree_walk(p->tree, match_path, &e);
 	for (size_t i = 0; i < e.doomed.count; i++)
 		(void)kp_tree_remove(p->tree, e.doomed.items[i]);
-	strings_free(&e.doomed);
+	kp_strings_free(&e.doomed);
 	return pack_canceled(err);
 }

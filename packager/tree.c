@@ -24,13 +24,13 @@ int tree_add_link(struct pack *p, const char *path, const char *target, int64_t 
 	int rc = kp_tree_add_symlink(p->tree, path, target, mtime, err);
 
 	if (!rc)
-		strings_add(&p->links, path);
+		kp_strings_add(&p->links, path);
 	return rc;
 }
 
 int tree_add_dir(struct pack *p, const char *path, mode_t mode, int64_t mtime, struct kp_err *err)
 {
-	if (strings_have(&p->links, path) && tree_is_dir(p, path))
+	if (kp_strings_have(&p->links, path) && tree_is_dir(p, path))
 		return 0;
 	return kp_tree_add_dir(p->tree, path, mode, mtime, err);
 }
@@ -56,35 +56,9 @@ int tree_read(const struct pack *p, const char *path, size_t max, char **ret_dat
 	return 0;
 }
 
-void strings_add(struct kp_strings *list, const char *text)
-{
-	/* Room grows by doubling: it is full when the count is a power of two. */
-	if (!(list->count & (list->count + 1)) || !list->items)
-		list->items = kp_realloc(list->items, (list->count * 2 + 3) * sizeof(char *));
-	list->items[list->count++] = kp_strdup(text);
-	list->items[list->count] = NULL;
-}
-
-bool strings_have(const struct kp_strings *list, const char *text)
-{
-	for (size_t i = 0; i < list->count; i++)
-		if (!strcmp(list->items[i], text))
-			return true;
-	return false;
-}
-
-void strings_free(struct kp_strings *list)
-{
-	for (size_t i = 0; i < list->count; i++)
-		free(list->items[i]);
-	free(list->items);
-	*list = (struct kp_strings){0};
-}
-
 struct listing {
 	struct kp_strings paths;
 	const char *pattern;
-	size_t cap;
 };
 
 static int list_path(const char *path, const struct kp_tree_info *info, void *ctx)
@@ -94,12 +68,7 @@ static int list_path(const char *path, const struct kp_tree_info *info, void *ct
 	(void)info;
 	if (l->pattern && !glob_match(l->pattern, path))
 		return 0;
-	if (l->paths.count + 2 > l->cap) {
-		l->cap = l->cap * 2 + 64;
-		l->paths.items = kp_realloc(l->paths.items, l->cap * sizeof(char *));
-	}
-	l->paths.items[l->paths.count++] = kp_strdup(path);
-	l->paths.items[l->paths.count] = NULL;
+	kp_strings_add(&l->paths, path);
 	return 0;
 }
 

@@ -117,6 +117,17 @@ void kp_buf_printf(struct kp_buf *b, const char *fmt, ...) __attribute__((format
 void kp_buf_free(struct kp_buf *b);
 #define kp_autobuf __attribute__((cleanup(kp_buf_free)))
 
+/* A list of texts, NULL-terminated besides the count, so it can serve as an argv; zero-initialise. */
+struct kp_strings {
+	char **items;
+	size_t count;
+};
+void kp_strings_add(struct kp_strings *list, const char *text); /* to a list that only this has made */
+char *kp_strings_pop(struct kp_strings *list); /* the last one, now the caller's; NULL: there is none */
+bool kp_strings_have(const struct kp_strings *list, const char *text);
+void kp_strings_free(struct kp_strings *list);
+#define kp_autostrings __attribute__((cleanup(kp_strings_free)))
+
 /* --- debug: KAPSEL_DEBUG=help|all|image,vfs,...; to standard error (or the descriptor set) --- */
 enum kp_debug_mask {
 	KP_DBG_IMAGE = 1 << 0,

@@ -161,3 +161,37 @@ void kp_buf_free(struct kp_buf *b)
 	free(b->data);
 	*b = (struct kp_buf){0};
 }
+
+void kp_strings_add(struct kp_strings *list, const char *text)
+{
+	/* Room grows by doubling: it is full when the count is a power of two. */
+	if (!(list->count & (list->count + 1)) || !list->items)
+		list->items = kp_realloc(list->items, (list->count * 2 + 3) * sizeof(char *));
+	list->items[list->count++] = kp_strdup(text);
+	list->items[list->count] = NULL;
+}
+
+char *kp_strings_pop(struct kp_strings *list)
+{
+	char *last = list->count ? list->items[--list->count] : NULL;
+
+	if (last)
+		list->items[list->count] = NULL;
+	return last;
+}
+
+bool kp_strings_have(const struct kp_strings *list, const char *text)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (!strcmp(list->items[i], text))
+			return true;
+	return false;
+}
+
+void kp_strings_free(struct kp_strings *list)
+{
+	for (size_t i = 0; i < list->count; i++)
+		free(list->items[i]);
+	free(list->items);
+	*list = (struct kp_strings){0};
+}

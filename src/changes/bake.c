@@ -25,8 +25,7 @@ struct bake {
 	struct kp_bake *b;
 	struct kp_tree *tree;
 	struct first *image_firsts, *upper_firsts;
-	char **todo;
-	size_t todo_count;
+	struct kp_strings todo; /* directories still to list */
 	unsigned files;
 	struct kp_node *node;
 	struct kp_err *err;
@@ -108,8 +107,7 @@ static int add_entry(struct bake *m, const struct kp_node *n)
 		return kp_fail(m->err, EIO, "%s: damaged in the image", path);
 	m->b->files++;
 	if (S_ISDIR(n->mode)) {
-		m->todo = kp_realloc(m->todo, (m->todo_count + 1) * sizeof(*m->todo));
-		m->todo[m->todo_count++] = kp_strdup(path);
+		kp_strings_add(&m->todo, path);
 		return kp_tree_add_dir(m->tree, path, n->mode & 07777, e.mtime, m->err);
 	}
 	if (S_ISLNK(n->mode))
@@ -120,37 +118,21 @@ static int add_entry(struct bake *m, const struct kp_node *n)
 	return add_content(m, path, e.size, n->mode, e.mtime, fill_from_image, &f);
 }
 
-struct listing {
-	char **names;
-	size_t count;
-};
-
-static bool take_name(const struct kp_dirent *e, void *ctx)
-{
-	struct listing *l = ctx;
-
-	if (!strcmp(e->name, ".") || !strcmp(e->name, ".."))
-		return true;
-	l->names = kp_realloc(l->names, (l->count + 1) * sizeof(*l->names));
-	l->names[l->count++] = kp_strdup(e->name);
-	return true;
-}
-
 static int add_dir(struct bake *m, const char *dir)
 {
-	struct listing l = {0};
+	struct kp_strings kp_autostrings names = {0};
 	char path[PATH_MAX];
 	int r;
 
 	kp_vfs_read_lock(m->lower);
 	r = kp_resolve_exact(m->lower, dir, getpid(), m->node);
 	if (!r)
-		r = kp_list(m->lower, m->node, 0, take_name, &l);
+		r = kp_list(m->lower, m->node, 0, kp_take_name, &names);
 	kp_vfs_unlock(m->lower);
 	if (r < 0)
 		(void)kp_fail_errno(m->err, -r, "%s: cannot be listed", dir);
-	for (size_t i = 0; i < l.count; i++) {
-		if (!r && !kp_path_join(path, sizeof(path), dir, l.names[i])) {
+	for (size_t i = 0; i < names.count; i++) {
+		if (!r && !kp_path_join(path, sizeof(path), dir, names.items[i])) {
 			kp_vfs_read_lock(m->lower);
 			r = kp_resolve_exact(m->lower, path, getpid(), m->node);
 			kp_vfs_unlock(m->lower);
@@ -159,9 +141,7 @@ static int add_dir(struct bake *m, const char *dir)
 			else if (m->node->origin == KP_IMAGE)
 				r = add_entry(m, m->node);
 		}
-		free(l.names[i]);
 	}
-	free(l.names);
 	return r;
 }
 
@@ -237,8 +217,8 @@ int kp_changes_bake(struct kp_changing *g, struct kp_vfs *lower, const struct kp
 	struct bake m = {.g = g, .lower = lower, .b = b, .tree = kp_tree_new(), .node = kp_calloc(1, sizeof(*m.node)), .err = err};
 	int r = add_dir(&m, "/");
 
-	while (m.todo_count) {
-		kp_autofree char *dir = m.todo[--m.todo_count];
+	while (m.todo.count) {
+		kp_autofree char *dir = kp_strings_pop(&m.todo);
 
 		if (!r)
 			r = add_dir(&m, dir);
@@ -257,7 +237,7 @@ int kp_changes_bake(struct kp_changing *g, struct kp_vfs *lower, const struct kp
 	drop_seen(&m.image_firsts);
 	drop_seen(&m.upper_firsts);
 	(void)kp_tree_free(m.tree);
-	free(m.todo);
+	kp_strings_free(&m.todo);
 	free(m.node);
 	return r;
 }

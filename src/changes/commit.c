@@ -44,20 +44,17 @@ static bool older(const struct timespec *a, const struct timespec *b)
 /* Has anything in or at dirfd/name changed at or after since? Deep trees are walked by path, one directory open at a time. */
 static bool newer_in(int dirfd, const char *name, const struct timespec *since)
 {
-	char **todo = kp_calloc(1, sizeof(*todo));
-	size_t count = 1;
+	struct kp_strings kp_autostrings todo = {0};
 	bool newer = false;
 
-	todo[0] = kp_strdup(name);
-	while (count) {
-		kp_autofree char *path = todo[--count];
-		kp_autoclose int fd = newer ? -1 : kp_open_beneath(dirfd, path, O_RDONLY | O_DIRECTORY, 0);
+	kp_strings_add(&todo, name);
+	while (todo.count && !newer) {
+		kp_autofree char *path = kp_strings_pop(&todo);
+		kp_autoclose int fd = kp_open_beneath(dirfd, path, O_RDONLY | O_DIRECTORY, 0);
 		struct dirent **names = NULL;
 		struct stat st;
 		int n;
 
-		if (newer)
-			continue;
 		newer = fd < 0 || fstat(fd, &st) < 0 || !older(&st.st_ctim, since);
 		n = newer ? 0 : scandirat(fd, ".", &names, NULL, NULL);
 		newer |= n < 0;
@@ -67,15 +64,15 @@ static bool newer_in(int dirfd, const char *name, const struct timespec *since)
 			if (!newer && strcmp(child, ".") && strcmp(child, "..")) {
 				newer = fstatat(fd, child, &st, AT_SYMLINK_NOFOLLOW) < 0 || !older(&st.st_ctim, since);
 				if (!newer && S_ISDIR(st.st_mode)) {
-					todo = kp_realloc(todo, (count + 1) * sizeof(*todo));
-					todo[count++] = kp_asprintf("%s/%s", path, child);
+					kp_autofree char *below = kp_asprintf("%s/%s", path, child);
+
+					kp_strings_add(&todo, below);
 				}
 			}
 			free(names[i]);
 		}
 		free(names);
 	}
-	free(todo);
 	return newer;
 }
 
@@ -298,7 +295,7 @@ static int by_host_dir(struct commit *m, struct kp_settle_commit *s)
 		kp_autofree char *dir = c->chosen ? kp_strndup(c->host, (size_t)(strrchr(c->host, '/') - c->host)) : NULL;
 
 		if (dir && (!s->dirs.count || strcmp(s->dirs.items[s->dirs.count - 1], dir) != 0))
-			kp_words_add(&s->dirs, dir);
+			kp_strings_add(&s->dirs, dir);
 	}
 	return kp_settle_note_commit(m->g->dir, s, m->err);
 }
@@ -365,7 +362,7 @@ static int apply_all(struct commit *m)
 	if (!r)
 		r = drop_equal(m);
 	kp_settle_commit_done(m->g->dir);
-	kp_words_free(&s.dirs);
+	kp_strings_free(&s.dirs);
 	return r;
 }
 

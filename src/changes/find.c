@@ -110,53 +110,32 @@ static void remember_gone(struct walk *w, const char *path, uint64_t ino)
 		HASH_ADD(by_ino, w->numbers, ino, sizeof(g->ino), g);
 }
 
-struct names {
-	char **items;
-	size_t count;
-};
-
-static void add_name(struct names *n, char *name)
-{
-	n->items = kp_realloc(n->items, (n->count + 1) * sizeof(*n->items));
-	n->items[n->count++] = name;
-}
-
-static bool take_name(const struct kp_dirent *e, void *ctx)
-{
-	if (strcmp(e->name, ".") && strcmp(e->name, ".."))
-		add_name(ctx, kp_strdup(e->name));
-	return true;
-}
-
 /* What was in a directory of the host that is gone may be found again elsewhere in the instance: by its number. */
 static void remember_tree(struct walk *w, const char *top)
 {
-	struct names todo = {0};
+	struct kp_strings kp_autostrings todo = {0};
 
-	add_name(&todo, kp_strdup(top));
+	kp_strings_add(&todo, top);
 	while (todo.count) {
-		kp_autofree char *dir = todo.items[--todo.count];
-		struct names in = {0};
+		kp_autofree char *dir = kp_strings_pop(&todo);
+		struct kp_strings kp_autostrings in = {0};
 
 		if (!look_below(w, dir) && w->node->origin == KP_HOST && S_ISDIR(w->node->mode)) {
 			kp_vfs_read_lock(w->lower);
-			(void)kp_list(w->lower, w->node, 0, take_name, &in);
+			(void)kp_list(w->lower, w->node, 0, kp_take_name, &in);
 			kp_vfs_unlock(w->lower);
 		}
 		for (size_t i = 0; i < in.count; i++) {
-			kp_autofree char *name = in.items[i];
 			char path[PATH_MAX];
 
-			if (kp_path_join(path, sizeof(path), dir, name) || look_below(w, path) || w->node->origin != KP_HOST ||
+			if (kp_path_join(path, sizeof(path), dir, in.items[i]) || look_below(w, path) || w->node->origin != KP_HOST ||
 			    w->out->count == 0)
 				continue;
 			remember_gone(w, path, w->node->ino);
 			if (S_ISDIR(w->node->mode))
-				add_name(&todo, kp_strdup(path));
+				kp_strings_add(&todo, path);
 		}
-		free(in.items);
 	}
-	free(todo.items);
 }
 
 static void put_deleted(struct walk *w, const char *path, bool hidden)
@@ -172,14 +151,14 @@ static void put_deleted(struct walk *w, const char *path, bool hidden)
 
 struct hidden {
 	int upper_dir;
-	struct names names;
+	struct kp_strings names;
 };
 
 static bool is_hidden(const struct kp_dirent *e, void *ctx)
 {
 	struct hidden *h = ctx;
 
-	return faccessat(h->upper_dir, e->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || take_name(e, &h->names);
+	return faccessat(h->upper_dir, e->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || kp_take_name(e, &h->names);
 }
 
 /* A new directory in the place of an old one: what the old one had, and the new one has not, is deleted. */
@@ -202,9 +181,8 @@ static int hidden_by(struct walk *w, int upper_dir, const char *dir)
 			if (r >= 0 && w->node->origin != KP_ABSENT)
 				put_deleted(w, path, true);
 		}
-		free(h.names.items[i]);
 	}
-	free(h.names.items);
+	kp_strings_free(&h.names);
 	return r;
 }
 

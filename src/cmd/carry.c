@@ -156,8 +156,8 @@ static int check(struct kp_instance *to, const char *image, struct kp_err *err)
 	if (!r && n.wrong)
 		r = kp_fail(err, EINVAL, "archive: refused: its files are not those of an instance");
 	/* What it saw of another host, or says it did, is nothing to be applied to this one. */
-	kp_words_free(&to->modes);
-	kp_words_free(&to->layers);
+	kp_strings_free(&to->modes);
+	kp_strings_free(&to->layers);
 	if (!r && image) {
 		free(to->image);
 		to->image = kp_strdup(image);
@@ -235,7 +235,7 @@ int kp_cmd_import(const struct kp_args *args, struct kp_err *err)
 	free(to.dir);
 	free(to.image);
 	free(to.digest);
-	kp_words_free(&to.modes);
-	kp_words_free(&to.layers);
+	kp_strings_free(&to.modes);
+	kp_strings_free(&to.layers);
 	return r;
 }

@@ -107,7 +107,7 @@ int kp_view_open(struct kp_view *w, const struct kp_args *args, const char *what
 	const char *profile = kp_args_get(args, "profile");
 	kp_autofree char *digests = NULL;
 	struct kp_plan *plan = &w->plan;
-	const struct kp_words *last;
+	const struct kp_strings *last;
 	int r = 0;
 
 	/* A name without a slash is an instance where there is one. */

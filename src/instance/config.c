@@ -89,32 +89,18 @@ static char *digests_of(yaml_document_t *doc, const yaml_node_t *root)
 	return all.data;
 }
 
-void kp_words_add(struct kp_words *w, const char *text)
-{
-	w->items = kp_realloc(w->items, (w->count + 1) * sizeof(*w->items));
-	w->items[w->count++] = kp_strdup(text);
-}
-
-void kp_words_free(struct kp_words *w)
-{
-	for (size_t i = 0; i < w->count; i++)
-		free(w->items[i]);
-	free(w->items);
-	*w = (struct kp_words){0};
-}
-
-static void words_of(yaml_document_t *doc, const yaml_node_t *root, const char *key, struct kp_words *ret)
+static void words_of(yaml_document_t *doc, const yaml_node_t *root, const char *key, struct kp_strings *ret)
 {
 	const yaml_node_t *v = value_of(doc, root, key);
 
-	kp_words_free(ret);
+	kp_strings_free(ret);
 	if (!v || v->type != YAML_SEQUENCE_NODE)
 		return;
 	for (yaml_node_item_t *i = v->data.sequence.items.start; i < v->data.sequence.items.top; i++) {
 		const char *one = text_of(yaml_document_get_node(doc, *i));
 
 		if (one)
-			kp_words_add(ret, one);
+			kp_strings_add(ret, one);
 	}
 }
 
@@ -175,7 +161,7 @@ int kp_instance_config_read(struct kp_instance *i, struct kp_err *err)
 	return r;
 }
 
-static void put_words(struct kp_buf *text, const char *key, const struct kp_words *w)
+static void put_words(struct kp_buf *text, const char *key, const struct kp_strings *w)
 {
 	if (!w->count)
 		return;
@@ -187,7 +173,7 @@ static void put_words(struct kp_buf *text, const char *key, const struct kp_word
 	kp_buf_puts(text, "]\n");
 }
 
-static bool same_words(const struct kp_words *a, const struct kp_words *b)
+static bool same_words(const struct kp_strings *a, const struct kp_strings *b)
 {
 	for (size_t i = 0; i < a->count && i < b->count; i++)
 		if (strcmp(a->items[i], b->items[i]) != 0)
@@ -195,19 +181,19 @@ static bool same_words(const struct kp_words *a, const struct kp_words *b)
 	return a->count == b->count;
 }
 
-int kp_instance_note_run(struct kp_instance *i, const char *host_image, const struct kp_words *modes, const struct kp_words *layers,
+int kp_instance_note_run(struct kp_instance *i, const char *host_image, const struct kp_strings *modes, const struct kp_strings *layers,
 			 struct kp_err *err)
 {
 	if (same_words(&i->modes, modes) && same_words(&i->layers, layers) && !strcmp(i->image, host_image))
 		return 0;
 	free(i->image);
 	i->image = kp_strdup(host_image);
-	kp_words_free(&i->modes);
-	kp_words_free(&i->layers);
+	kp_strings_free(&i->modes);
+	kp_strings_free(&i->layers);
 	for (size_t k = 0; k < modes->count; k++)
-		kp_words_add(&i->modes, modes->items[k]);
+		kp_strings_add(&i->modes, modes->items[k]);
 	for (size_t k = 0; k < layers->count; k++)
-		kp_words_add(&i->layers, layers->items[k]);
+		kp_strings_add(&i->layers, layers->items[k]);
 	return kp_instance_config_write(i, err);
 }
 

@@ -120,8 +120,8 @@ struct kp_instance *kp_instance_free(struct kp_instance *i)
 	free(i->dir);
 	free(i->image);
 	free(i->digest);
-	kp_words_free(&i->modes);
-	kp_words_free(&i->layers);
+	kp_strings_free(&i->modes);
+	kp_strings_free(&i->layers);
 	free(i);
 	return NULL;
 }

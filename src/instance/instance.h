@@ -9,11 +9,6 @@
 #define KP_INSTANCE_NAME_MAX 128U
 #define KP_INSTANCE_UNBORN ".new-" /* how directories of instances begin that are being made: no instance name */
 
-struct kp_words {
-	char **items;
-	size_t count;
-};
-
 struct kp_instance {
 	char *name;
 	char *dir;       /* absolute host path, symlinks resolved, 0700, ours */
@@ -22,7 +17,7 @@ struct kp_instance {
 	char *image;     /* from config.yaml: host path of the image */
 	char *digest;    /* of each image, in hex, top down: "DIGEST, DIGEST" */
 	long long created;
-	struct kp_words modes, layers; /* --mode and --layer of the last run */
+	struct kp_strings modes, layers; /* --mode and --layer of the last run */
 };
 
 /* [A-Za-z0-9][A-Za-z0-9._-]*, at most KP_INSTANCE_NAME_MAX bytes. */
@@ -43,10 +38,8 @@ int kp_instance_create_throw_away(const char *prefix, const char *host_image, co
 struct kp_instance *kp_instance_free(struct kp_instance *instance); /* NULL is fine; drops the lock */
 
 /* Lock held: a run begins with this image and these --mode and --layer values; what comes later, beside the run, works with them. */
-int kp_instance_note_run(struct kp_instance *instance, const char *host_image, const struct kp_words *modes, const struct kp_words *layers,
+int kp_instance_note_run(struct kp_instance *instance, const char *host_image, const struct kp_strings *modes, const struct kp_strings *layers,
 			 struct kp_err *err);
-void kp_words_add(struct kp_words *words, const char *text);
-void kp_words_free(struct kp_words *words);
 
 /* A directory for an instance to be filled in, locked, that is none yet; i starts as zeros but lock_fd -1; sets dir. */
 int kp_instance_unborn(struct kp_instance *i, struct kp_err *err);

@@ -10,7 +10,7 @@
 /* A commit in the directories dirs (host paths, no symlinks in them) makes things under this name there. */
 struct kp_settle_commit {
 	const char *temp;
-	struct kp_words dirs;
+	struct kp_strings dirs;
 };
 /* Before the first of them is made. 0 or -errno with err. */
 int kp_settle_note_commit(const char *instance_dir, const struct kp_settle_commit *s, struct kp_err *err);

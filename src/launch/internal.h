@@ -95,8 +95,8 @@ int kp_plan_policy(struct kp_plan *plan, struct kp_err *err);
 /* modes.c: the rules of profile, manifest and --mode, into plan->rules. The profile must be there, and the binds. */
 int kp_plan_modes(struct kp_plan *plan, const char *const *options, size_t count, struct kp_err *err);
 /* The rules as an instance's configuration has them ("PATH=MODE", "PATH/.*=MODE"), and back: what the last run saw. */
-void kp_rules_note(const struct kp_plan *plan, struct kp_words *ret);
-void kp_rules_again(struct kp_plan *plan, const struct kp_words *noted);
+void kp_rules_note(const struct kp_plan *plan, struct kp_strings *ret);
+void kp_rules_again(struct kp_plan *plan, const struct kp_strings *noted);
 /* Where a rule shows the host directory: a guest path, allocated; NULL: nowhere. */
 char *kp_rules_show(const struct kp_plan *plan, const char *host);
 /* A guest path's host path, symlinks resolved as far as it exists. Allocated. */

@@ -28,7 +28,7 @@ struct kp_plan {
 	char *host_image; /* absolute, symlinks resolved */
 	struct kp_instance *instance;
 	bool throw_away;
-	struct kp_words modes, layers; /* as asked for, layers as absolute paths: the instance keeps them */
+	struct kp_strings modes, layers; /* as asked for, layers as absolute paths: the instance keeps them */
 	struct kp_bind *binds;
 	size_t bind_count;
 	struct kp_rule *rules;

@@ -279,7 +279,7 @@ int kp_plan_modes(struct kp_plan *plan, const char *const *options, size_t count
 	return r;
 }
 
-void kp_rules_note(const struct kp_plan *plan, struct kp_words *ret)
+void kp_rules_note(const struct kp_plan *plan, struct kp_strings *ret)
 {
 	bool root = false;
 
@@ -288,13 +288,13 @@ void kp_rules_note(const struct kp_plan *plan, struct kp_words *ret)
 		kp_autofree char *text = kp_asprintf("%s%s=%s", r->guest, r->dots ? DOTS : "", kp_mode_names[r->mode]);
 
 		root |= !r->guest[1] && !r->dots;
-		kp_words_add(ret, text);
+		kp_strings_add(ret, text);
 	}
 	if (!root)
-		kp_words_add(ret, "/=full");
+		kp_strings_add(ret, "/=full");
 }
 
-void kp_rules_again(struct kp_plan *plan, const struct kp_words *noted)
+void kp_rules_again(struct kp_plan *plan, const struct kp_strings *noted)
 {
 	for (size_t i = 0; i < noted->count; i++) {
 		kp_autofree char *path = kp_strdup(noted->items[i]);

@@ -188,7 +188,7 @@ static void plan_options(struct kp_plan *plan, const struct kp_request *q)
 	for (size_t i = 0; i < q->layer_count; i++) {
 		kp_autofree char *real = realpath(q->layers[i], NULL);
 
-		kp_words_add(&plan->layers, real ? real : q->layers[i]);
+		kp_strings_add(&plan->layers, real ? real : q->layers[i]);
 	}
 }
 
@@ -284,8 +284,8 @@ void kp_plan_free(struct kp_plan *plan)
 	free(plan->trace);
 	free(plan->settled);
 	free(plan->cwd);
-	kp_words_free(&plan->modes);
-	kp_words_free(&plan->layers);
+	kp_strings_free(&plan->modes);
+	kp_strings_free(&plan->layers);
 	free(plan->host_image);
 	(void)kp_instance_free(plan->instance);
 	(void)kp_manifest_free(plan->manifest);

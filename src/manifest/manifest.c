@@ -241,16 +241,9 @@ int kp_manifest_parse(const char *text, size_t len, const char *file, struct kp_
 	return 0;
 }
 
-static void free_strings(struct kp_strings *s)
-{
-	for (size_t i = 0; i < s->count; i++)
-		free(s->items[i]);
-	free(s->items);
-}
-
 static void free_source(struct kp_source *s)
 {
-	free_strings(&s->names);
+	kp_strings_free(&s->names);
 	free(s->name_marks);
 	free(s->suite);
 	free(s->arch);
@@ -271,9 +264,9 @@ struct kp_manifest *kp_manifest_free(struct kp_manifest *m)
 	free(m->version);
 	free(m->summary);
 	free(m->cwd);
-	free_strings(&m->entry);
-	free_strings(&m->layers);
-	free_strings(&m->requests.devices);
+	kp_strings_free(&m->entry);
+	kp_strings_free(&m->layers);
+	kp_strings_free(&m->requests.devices);
 	for (size_t i = 0; i < m->env.count; i++) {
 		free(m->env.items[i].name);
 		free(m->env.items[i].value);
@@ -281,7 +274,7 @@ struct kp_manifest *kp_manifest_free(struct kp_manifest *m)
 	free(m->env.items);
 	for (size_t i = 0; i < m->command_count; i++) {
 		free(m->commands[i].name);
-		free_strings(&m->commands[i].argv);
+		kp_strings_free(&m->commands[i].argv);
 	}
 	free(m->commands);
 	for (size_t i = 0; i < m->source_count; i++)

@@ -6,17 +6,10 @@
 #ifndef KAPSEL_MANIFEST_MANIFEST_H
 #define KAPSEL_MANIFEST_MANIFEST_H
 
-#include <stdbool.h>
-#include <stddef.h>
 #include <sys/types.h>
 
-#include "kapsel/error.h"
+#include "base/base.h"
 #include "kapsel/profile.h"
-
-struct kp_strings { /* NULL-terminated besides the count, so it can serve as an argv */
-	char **items;
-	size_t count;
-};
 
 struct kp_pair {
 	char *name, *value;

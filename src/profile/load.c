@@ -19,13 +19,6 @@ struct kp_profile *kp_profile_new(void)
 	return p;
 }
 
-static void free_strings(struct kp_strings *s)
-{
-	for (size_t i = 0; i < s->count; i++)
-		free(s->items[i]);
-	free(s->items);
-}
-
 struct kp_profile *kp_profile_free(struct kp_profile *p)
 {
 	if (!p)
@@ -33,14 +26,14 @@ struct kp_profile *kp_profile_free(struct kp_profile *p)
 	for (size_t i = 0; i < p->rule_count; i++)
 		free(p->rules[i].path);
 	free(p->rules);
-	free_strings(&p->devices);
-	free_strings(&p->env);
-	free_strings(&p->syscalls);
+	kp_strings_free(&p->devices);
+	kp_strings_free(&p->env);
+	kp_strings_free(&p->syscalls);
 	for (size_t i = 0; i < p->registry_count; i++) {
 		free(p->registry[i].key);
 		free(p->registry[i].name);
 		free(p->registry[i].type);
-		free_strings(&p->registry[i].data);
+		kp_strings_free(&p->registry[i].data);
 	}
 	free(p->registry);
 	free(p->name);

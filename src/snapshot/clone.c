@@ -73,7 +73,7 @@ int kp_clone_create(const struct kp_instance *i, const char *name, struct kp_err
 	free(to.dir);
 	free(to.image);
 	free(to.digest);
-	kp_words_free(&to.modes);
-	kp_words_free(&to.layers);
+	kp_strings_free(&to.modes);
+	kp_strings_free(&to.layers);
 	return r;
 }

@@ -21,8 +21,7 @@ struct compare {
 	int fds[2];
 	void (*fn)(const struct kp_state_change *c, void *ctx);
 	void *ctx;
-	char **todo;
-	size_t todo_count;
+	struct kp_strings todo; /* directories that both have */
 	struct kp_err *err;
 };
 
@@ -82,10 +81,8 @@ static void compare_one(struct compare *c, const struct side *s, const char *dir
 		change.old = &old;
 	if (has_now && fstatat(s[1].fd, name, &now, AT_SYMLINK_NOFOLLOW) == 0)
 		change.now = &now;
-	if (change.old && change.now && S_ISDIR(old.st_mode) && S_ISDIR(now.st_mode)) {
-		c->todo = kp_realloc(c->todo, (c->todo_count + 1) * sizeof(*c->todo));
-		c->todo[c->todo_count++] = kp_strdup(path);
-	}
+	if (change.old && change.now && S_ISDIR(old.st_mode) && S_ISDIR(now.st_mode))
+		kp_strings_add(&c->todo, path);
 	if ((change.old || change.now) && (!change.old || !change.now || !same(s, name, &old, &now)))
 		c->fn(&change, c->ctx);
 }
@@ -126,12 +123,12 @@ int kp_states_compare(int old_fd, int now_fd, void (*fn)(const struct kp_state_c
 	struct compare c = {.fds = {old_fd, now_fd}, .fn = fn, .ctx = ctx, .err = err};
 	int r = compare_dir(&c, "");
 
-	while (c.todo_count) {
-		kp_autofree char *dir = c.todo[--c.todo_count];
+	while (c.todo.count) {
+		kp_autofree char *dir = kp_strings_pop(&c.todo);
 
 		if (!r)
 			r = compare_dir(&c, dir);
 	}
-	free(c.todo);
+	kp_strings_free(&c.todo);
 	return r;
 }

@@ -57,12 +57,11 @@ static int read_about(int fd, struct kp_snapshot *s)
 
 static void count_bytes(int dirfd, const char *name, struct kp_snapshot *s)
 {
-	char **todo = kp_calloc(1, sizeof(*todo));
-	size_t count = 1;
+	struct kp_strings kp_autostrings todo = {0};
 
-	todo[0] = kp_strdup(name);
-	while (count) {
-		kp_autofree char *path = todo[--count];
+	kp_strings_add(&todo, name);
+	while (todo.count) {
+		kp_autofree char *path = kp_strings_pop(&todo);
 		kp_autoclose int fd = kp_open_beneath(dirfd, path, O_RDONLY | O_DIRECTORY, 0);
 		struct dirent **names = NULL;
 		int n = fd < 0 ? 0 : scandirat(fd, ".", &names, NULL, NULL);
@@ -76,15 +75,15 @@ static void count_bytes(int dirfd, const char *name, struct kp_snapshot *s)
 				if (S_ISDIR(st.st_mode) || st.st_nlink == 1)
 					s->own += (uint64_t)st.st_blocks * 512;
 				if (S_ISDIR(st.st_mode)) {
-					todo = kp_realloc(todo, (count + 1) * sizeof(*todo));
-					todo[count++] = kp_asprintf("%s/%s", path, child);
+					kp_autofree char *below = kp_asprintf("%s/%s", path, child);
+
+					kp_strings_add(&todo, below);
 				}
 			}
 			free(names[i]);
 		}
 		free(names);
 	}
-	free(todo);
 }
 
 static int by_time(const void *a, const void *b)

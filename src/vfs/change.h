@@ -62,6 +62,8 @@ struct kp_dirent {
 };
 /* Calls fn for the entries of directory n from cookie on, until fn returns false or the end. from 0 reads the
  * directory anew. */
+/* For kp_list: gathers names, but "." and "..", in a struct kp_strings. */
+bool kp_take_name(const struct kp_dirent *e, void *strings);
 int kp_list(struct kp_vfs *v, const struct kp_node *n, uint64_t from, bool (*fn)(const struct kp_dirent *, void *), void *ctx);
 /* 0, or -ENOTEMPTY. */
 int kp_list_is_empty(struct kp_vfs *v, const struct kp_node *n);

@@ -321,6 +321,13 @@ int kp_list(struct kp_vfs *v, const struct kp_node *n, uint64_t from, bool (*fn)
 	return rc;
 }
 
+bool kp_take_name(const struct kp_dirent *e, void *strings)
+{
+	if (e->cookie > 2)
+		kp_strings_add(strings, e->name);
+	return true;
+}
+
 static bool only_dots(const struct kp_dirent *e, void *ctx)
 {
 	*(bool *)ctx = e->cookie <= 2;

@@ -9,27 +9,11 @@
 #include "vfs/resolve.h"
 #include "vfs/upper.h"
 
-struct names {
-	char **items;
-	size_t count;
-};
-
-static bool collect(const struct kp_dirent *e, void *ctx)
-{
-	struct names *names = ctx;
-
-	if (!strcmp(e->name, ".") || !strcmp(e->name, ".."))
-		return true;
-	names->items = kp_realloc(names->items, (names->count + 1) * sizeof(*names->items));
-	names->items[names->count++] = kp_strdup(e->name);
-	return true;
-}
-
 /* One directory on the way down. Trees are deeper than a worker's stack: these stand on the heap. */
 struct level {
 	struct kp_gpath guest;
 	uint64_t ino;
-	struct names names; /* those still to come */
+	struct kp_strings names; /* those still to come */
 	struct level *up;
 };
 
@@ -37,9 +21,7 @@ static struct level *leave(struct level *l)
 {
 	struct level *up = l->up;
 
-	while (l->names.count)
-		free(l->names.items[--l->names.count]);
-	free(l->names.items);
+	kp_strings_free(&l->names);
 	free(l);
 	return up;
 }
@@ -57,7 +39,7 @@ static int enter(struct kp_vfs *v, struct kp_node *n, struct level **l)
 	down->ino = n->ino;
 	down->up = *l;
 	*l = down;
-	return kp_list(v, n, 0, collect, &down->names);
+	return kp_list(v, n, 0, kp_take_name, &down->names);
 }
 
 /* All of a directory is in the upper now. */
@@ -83,16 +65,16 @@ int kp_copy_up_tree(struct kp_vfs *v, struct kp_node *n)
 	int rc = enter(v, n, &l);
 
 	while (l) {
+		kp_autofree char *name = rc ? NULL : kp_strings_pop(&l->names);
 		char path[PATH_MAX];
 
-		if (!rc && !l->names.count)
+		if (!rc && !name)
 			rc = hide_lower(v, l);
-		if (rc || !l->names.count) {
+		if (rc || !name) {
 			l = leave(l);
 			continue;
 		}
-		rc = kp_path_join(path, sizeof(path), l->guest.s, l->names.items[l->names.count - 1]);
-		free(l->names.items[--l->names.count]);
+		rc = kp_path_join(path, sizeof(path), l->guest.s, name);
 		if (!rc)
 			rc = kp_resolve_exact(v, path, 0, child);
 		if (!rc && child->origin != KP_ABSENT)

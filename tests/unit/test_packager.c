@@ -87,7 +87,7 @@ START_TEST(highest_priority_that_is_there_wins)
 	ck_assert_uint_eq(info.size, 3);
 	kp_tree_free(p.tree);
 	kp_buf_free(&p.scripts);
-	strings_free(&p.links);
+	kp_strings_free(&p.links);
 }
 END_TEST
 
@@ -99,7 +99,7 @@ START_TEST(headers_of_this_program)
 	ck_assert_int_eq(elf_read("/proc/self/exe", &f, &err), 0);
 	ck_assert(f.is_elf);
 	ck_assert_ptr_nonnull(f.interp);
-	ck_assert(strings_have(&f.needed, "libc.so.6"));
+	ck_assert(kp_strings_have(&f.needed, "libc.so.6"));
 	elf_facts_free(&f);
 }
 END_TEST

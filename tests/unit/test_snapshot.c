@@ -115,9 +115,9 @@ START_TEST(killed_commit_is_tidied)
 	make_dirs(dirs, KP_ARRAY_LEN(dirs));
 	put("host/sub/.kapsel-commit-1", "half");
 	put("host/sub/.kapsel-commit-2", "another's");
-	kp_words_add(&s.dirs, one);
-	kp_words_add(&s.dirs, two);
-	kp_words_add(&s.dirs, "/nowhere");
+	kp_strings_add(&s.dirs, one);
+	kp_strings_add(&s.dirs, two);
+	kp_strings_add(&s.dirs, "/nowhere");
 	ck_assert_int_eq(kp_settle_note_commit(root, &s, NULL), 0);
 	ck_assert_int_eq(kp_settle(root), 0);
 	ck_assert(!is_there("host/.kapsel-commit-1") && !is_there("host/sub/.kapsel-commit-1") && is_there("host/sub/.kapsel-commit-2"));
@@ -127,7 +127,7 @@ START_TEST(killed_commit_is_tidied)
 	ck_assert_int_eq(kp_settle_note_commit(root, &s, NULL), 0);
 	ck_assert_int_eq(kp_settle(root), 0);
 	ck_assert(is_there("host/sub"));
-	kp_words_free(&s.dirs);
+	kp_strings_free(&s.dirs);
 }
 END_TEST
 
