@@ -57,17 +57,19 @@ static void ask_host(struct kp_explained *x)
 	if (!r || r->mode == KP_MODE_FULL)
 		return;
 	s = next(x, KP_HOST);
-	if (kp_shown_path(r, x->node.guest.s, &s->host) || fstatat(AT_FDCWD, s->host.s, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (kp_shown_of(&x->node.self, x->node.guest.s, &s->host) || fstatat(AT_FDCWD, s->host.s, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
 	s->mode = st.st_mode;
 }
 
 static void ask_base(struct kp_vfs *v, struct kp_explained *x)
 {
+	struct kp_gpath buf;
+	const char *lower = kp_lower_path(&x->node.self, x->node.guest.s, &buf);
 	struct kp_said *s = next(x, KP_BASE);
 	struct stat st;
 
-	if (!x->node.parent.base || fstatat(v->base_fd, kp_gpath_rel(&x->node.guest), &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (!x->node.parent.base || fstatat(v->base_fd, lower[1] ? lower + 1 : ".", &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
 	s->mode = st.st_mode;
 }
