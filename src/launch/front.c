@@ -51,9 +51,9 @@ void kp_user_signals(sigset_t *ret)
 static void note_signals(struct front *f, const sigset_t *blocked)
 {
 	for (int signo = 1; signo < 65; signo++) {
-		struct sigaction now;
+		struct kp_sigaction now;
 
-		if (sigaction(signo, NULL, &now) == 0 && now.sa_handler == SIG_IGN)
+		if (kp_sigaction(signo, NULL, &now) == 0 && now.handler == SIG_IGN)
 			f->ignored |= 1ULL << (signo - 1);
 		if (sigismember(blocked, signo) == 1)
 			f->blocked |= 1ULL << (signo - 1);

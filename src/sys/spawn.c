@@ -96,10 +96,9 @@ static void set_signals(const struct kp_spawn *s)
 
 	sigemptyset(&blocked);
 	for (int sig = 1; sig < 65; sig++) {
-		struct sigaction act = {.sa_handler = s->ignored >> (sig - 1) & 1 ? SIG_IGN : SIG_DFL};
+		struct kp_sigaction act = {.handler = s->ignored >> (sig - 1) & 1 ? SIG_IGN : SIG_DFL};
 
-		if (sig != SIGKILL && sig != SIGSTOP)
-			(void)sigaction(sig, &act, NULL);
+		(void)kp_sigaction(sig, &act, NULL); /* not KILL and STOP: the kernel says so */
 		if (s->blocked >> (sig - 1) & 1)
 			(void)sigaddset(&blocked, sig);
 	}

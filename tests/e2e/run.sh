@@ -3,7 +3,7 @@
 # The first things a user does: pack, run, look at what came of it.
 . "$STAGE/e2e/lib.sh"
 
-small_image small
+small_image small /bin/sleep
 img=$T/small.kapsel
 
 try "$KAPSEL" run --rm "$img" -- /bin/cat /etc/greeting
