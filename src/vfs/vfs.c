@@ -64,6 +64,7 @@ static int open_dirs(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp
 	rc = open_dir(o->instance_dir, "upper", 0755, &v->upper, &v->upper_fd, err);
 	if (rc)
 		return rc;
+	kp_vfs_settle(o->instance_dir);
 	/* What a killed run left unfinished was never visible. */
 	if (!kp_path_join(work.s, sizeof(work.s), o->instance_dir, "work"))
 		(void)kp_remove_tree(AT_FDCWD, work.s);
