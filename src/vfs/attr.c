@@ -127,7 +127,7 @@ int kp_node_host_path(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath
 	case KP_BASE:
 		if (S_ISDIR(n->mode))
 			return kp_standin(v, n, ret);
-		return kp_path_join(ret->s, sizeof(ret->s), v->base.s, n->guest.s);
+		return kp_base_place(v, n->guest.s, ret);
 	case KP_IMAGE:
 		if (S_ISDIR(n->mode))
 			return kp_standin(v, n, ret);
