@@ -158,7 +158,7 @@ int kp_node_host_path(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath
 	case KP_BASE:
 		if (S_ISDIR(n->mode))
 			return kp_standin(v, n, ret);
-		return kp_path_join(ret->s, sizeof(ret->s), v->base.s, kp_lower_path(&n->self, n->guest.s, &buf));
+		return kp_base_place(v, kp_lower_path(&n->self, n->guest.s, &buf), ret);
 	case KP_IMAGE:
 		if (S_ISDIR(n->mode))
 			return kp_standin(v, n, ret);

@@ -152,8 +152,8 @@ static int lookup_base(struct kp_vfs *v, const struct kp_dir *dir, bool hidden, 
 
 	if (!dir->base)
 		return 0;
-	if (fstatat(v->base_fd, kp_lower_path(dir, child->guest.s, &buf) + 1, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT ? 0 : -errno;
+	if (kp_base_stat(v, kp_lower_path(dir, child->guest.s, &buf), &st))
+		return 0;
 	if (!take_lower(child, st.st_mode, hidden))
 		return 0;
 	if (child->origin == KP_ABSENT) {
