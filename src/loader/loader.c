@@ -6,7 +6,7 @@
 #include <sys/random.h>
 #include <sys/syscall.h>
 
-#include "kapsel/start.h"
+#include "kapsel/fast.h"
 #include "loader/elf.h"
 
 #define PIE_BASE 0x555555554000ULL
@@ -362,6 +362,25 @@ static void make_ident(void)
 	copy(ident->exe, exe, len);
 }
 
+/* The cache, and a page that call sites of the interpreter and its libraries reach: those come right below it. Without either
+ * there is no fast path here. */
+static void map_fast(void)
+{
+	struct kp_ident *ident = (struct kp_ident *)KP_IDENT_BASE;
+	uint64_t near;
+
+	if (start.fast_fd < 0)
+		return;
+	near = (uint64_t)sys6(SYS_mmap, KP_FAST_BASE, sizeof(struct kp_fast), PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE,
+			      (uint64_t)start.fast_fd, 0);
+	sys(SYS_close, start.fast_fd, 0, 0, 0);
+	if (near != KP_FAST_BASE)
+		return;
+	near = (uint64_t)sys6(SYS_mmap, 0, KP_NEAR_SIZE, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1ULL, 0);
+	if (near < KP_ELF_TASK_SIZE)
+		ident->near = near;
+}
+
 void kp_loader_main(uint64_t *sp)
 {
 	struct image prog = {0}, interp = {0};
@@ -370,6 +389,7 @@ void kp_loader_main(uint64_t *sp)
 	ask_supervisor();
 	save_stack(sp);
 	make_ident();
+	map_fast();
 	/* A stack that ends at the very top was not randomised: setarch -R, randomize_va_space=0. */
 	if (stack.top != STACK_TOP_FIXED)
 		sys(SYS_getrandom, rnd, sizeof(rnd), GRND_NONBLOCK, 0);

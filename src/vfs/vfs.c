@@ -187,6 +187,7 @@ struct kp_vfs *kp_vfs_free(struct kp_vfs *v)
 	kp_close(v->base_fd);
 	kp_close(v->dirs_fd);
 	kp_dirlists_free(v->lists);
+	kp_fast_free(v->fast);
 	pthread_rwlock_destroy(&v->lock);
 	free(v);
 	return NULL;

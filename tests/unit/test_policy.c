@@ -62,7 +62,7 @@ START_TEST(filter_verdicts)
 
 	memcpy(data.args, verdicts[_i].args, sizeof(verdicts[_i].args));
 	ck_assert_int_eq(kp_net_parse(verdicts[_i].net, &p.net), 0);
-	ck_assert_int_eq(kp_policy_filter(&p, &code, &len, NULL), 0);
+	ck_assert_int_eq(kp_policy_filter(&p, false, &code, &len, NULL), 0);
 	ck_assert_uint_eq(bpf_sim(code, len, &data), verdicts[_i].want);
 	data.arch = AUDIT_ARCH_I386;
 	ck_assert_uint_eq(bpf_sim(code, len, &data), SECCOMP_RET_KILL_PROCESS);
@@ -78,7 +78,7 @@ START_TEST(denied_calls)
 	struct sock_filter *code;
 	unsigned short len;
 
-	ck_assert_int_eq(kp_policy_filter(&p, &code, &len, NULL), 0);
+	ck_assert_int_eq(kp_policy_filter(&p, false, &code, &len, NULL), 0);
 	for (int nr = 0; nr < 600; nr++) {
 		uint32_t without;
 
@@ -122,7 +122,7 @@ START_TEST(limits_in_the_filter)
 			unsigned short len;
 
 			memcpy(data.args, rows[i].args, sizeof(rows[i].args));
-			ck_assert_int_eq(kp_policy_filter(&p, &code, &len, NULL), 0);
+			ck_assert_int_eq(kp_policy_filter(&p, false, &code, &len, NULL), 0);
 			ck_assert_msg(bpf_sim(code, len, &data) == (which ? rows[i].size : rows[i].tasks), "row %zu, %d: %x", i, which,
 				      bpf_sim(code, len, &data));
 			free(code);

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The cache that guests read themselves (kapsel/fast.h, docs/FAST.md): filled from resolved nodes under the read lock, voided under
+ * the write lock. A writer that declares no names voids all of it.
+ */
+#ifndef KAPSEL_VFS_FAST_H
+#define KAPSEL_VFS_FAST_H
+
+#include "vfs/resolve.h"
+
+struct kp_fast_cache;
+
+/* Without one (NULL) the functions below do nothing. 0 or -errno. */
+int kp_fast_make(struct kp_vfs *v);
+struct kp_fast_cache *kp_fast_free(struct kp_fast_cache *c);
+/* What guests map; -1: none. */
+int kp_fast_fd(const struct kp_vfs *v);
+
+/* Is that the cache, in a text of /proc? */
+bool kp_fast_is_file(const char *host);
+
+/* All that is known is void. */
+void kp_fast_void(struct kp_vfs *v);
+/* With the write lock held: this change concerns that name (no directory, no link, before and after) and others declared so, nothing
+ * else. What is void when it is let go. */
+void kp_fast_changes(struct kp_vfs *v, const struct kp_gpath *guest);
+
+/* With the read lock held: what path, from start (NULL: it is absolute), led to. start is a stand-in's guest path. True: it is known now. */
+bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n);
+
+#endif
