@@ -82,10 +82,33 @@ static uint32_t name_slot(const char *guest)
 	return (uint32_t)(h ^ h >> 32) % KP_FAST_NAMES;
 }
 
-void kp_fast_changes(struct kp_vfs *v, const struct kp_gpath *guest)
+/* Before the change: who sees the kernel's answer of after it finds the entry void. Nothing is filled until the lock is let go. */
+void kp_fast_changes(struct kp_vfs *v, const struct kp_node *n)
 {
-	if (v->fast)
-		__atomic_fetch_add(&v->fast->mem->names[name_slot(guest->s)], 1, __ATOMIC_SEQ_CST);
+	if (n->origin == KP_MAGIC || S_ISDIR(n->mode) || S_ISLNK(n->mode))
+		kp_fast_void(v);
+	else if (v->fast)
+		__atomic_fetch_add(&v->fast->mem->names[name_slot(n->guest.s)], 1, __ATOMIC_SEQ_CST);
+	v->declared = true;
+}
+
+void kp_fast_changes_file(struct kp_vfs *v, const struct kp_node *n)
+{
+	if (n->origin == KP_UPPER && n->st.st_nlink > 1)
+		kp_fast_void(v);
+	kp_fast_changes(v, n);
+}
+
+void kp_fast_changes_data(struct kp_vfs *v, const struct kp_node *n)
+{
+	if (n->origin == KP_UPPER)
+		kp_fast_unchanged(v);
+	else
+		kp_fast_changes(v, n);
+}
+
+void kp_fast_unchanged(struct kp_vfs *v)
+{
 	v->declared = true;
 }
 

@@ -21,9 +21,14 @@ bool kp_fast_is_file(const char *host);
 
 /* All that is known is void. */
 void kp_fast_void(struct kp_vfs *v);
-/* With the write lock held: this change concerns that name (no directory, no link, before and after) and others declared so, nothing
- * else. What is void when it is let go. */
-void kp_fast_changes(struct kp_vfs *v, const struct kp_gpath *guest);
+/* With the write lock held, before anything is done: what this change may concern. A new name, or one of something that no path leads
+ * through, concerns itself; a directory or a link all names; nothing declared at all: all names, when the lock is let go. */
+void kp_fast_changes(struct kp_vfs *v, const struct kp_node *n);
+/* The same of owner or mode, which other names of the file have, too. */
+void kp_fast_changes_file(struct kp_vfs *v, const struct kp_node *n);
+/* Of size or times, which are nobody's to remember once they are the instance's. */
+void kp_fast_changes_data(struct kp_vfs *v, const struct kp_node *n);
+void kp_fast_unchanged(struct kp_vfs *v);
 
 /* With the read lock held: what path, from start (NULL: it is absolute), led to. start is a stand-in's guest path. True: it is known now. */
 bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n);
