@@ -79,8 +79,8 @@ static inline uint64_t kp_fast_key(uint64_t h, uint64_t dev, uint64_t ino)
 /* A page near the libraries, filled slot by slot by the supervisor: a patched call site jumps to its own slot. The first word is the
  * address of the stub. */
 #define KP_NEAR_SIZE 4096U
-#define KP_NEAR_SLOT 48U
-#define KP_NEAR_FIRST 16U
+#define KP_NEAR_SLOT 64U
+#define KP_NEAR_FIRST 64U
 #define KP_NEAR_SLOTS ((KP_NEAR_SIZE - KP_NEAR_FIRST) / KP_NEAR_SLOT)
 
 #endif
