@@ -149,7 +149,7 @@ BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
 BENCH_BIN := $(BENCH_SRC:%.c=$(O)/%) $(BENCH_SRC:%.c=$(O)/%-static)
 # They pass bad pointers on purpose.
 TEST_CFLAGS := -std=gnu11 $(WARN) -Wno-nonnull -Wno-stringop-overread -Wno-format-truncation -O2 -g -pthread \
-	-MMD -MP -D_GNU_SOURCE -Itests/calls
+	-MMD -MP -D_GNU_SOURCE -Itests/calls -Iinclude
 
 $(O)/tests/calls/%-static $(O)/tests/bench/%-static: TEST_LINK := -static
 $(O)/tests/e2e/%: TEST_LINK := -static
@@ -200,6 +200,10 @@ check-docker: all $(CALLS_BIN) $(HELPER_BIN) ## the differential families and e2
 
 check-modes: all $(CALLS_BIN) ## those of check-calls in a tree of the host, shown by each isolation mode
 	$(Q)for mode in writecopy merged; do echo "# mode $$mode"; MODE=$$mode tests/run-calls.sh $(O) $(ONLY) || exit 1; done
+
+check-fast: all $(CALLS_BIN) ## those of check-calls and check-guest with the fast path from the first call on, and without it
+	$(Q)for how in eager off; do echo "# KAPSEL_FAST=$$how"; KAPSEL_FAST=$$how tests/run-calls.sh $(O) $(ONLY) || exit 1; \
+		KAPSEL_FAST=$$how tests/run-guest.sh $(O) $(ONLY) || exit 1; done
 
 check-native: $(CALLS_BIN) ## those programs say the same thing each time without Kapsel
 	$(Q)tests/run-calls.sh --native $(O) $(ONLY)

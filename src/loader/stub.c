@@ -43,12 +43,13 @@ struct query {
 
 static const struct kp_fast *const fast = (const struct kp_fast *)KP_FAST_BASE;
 
-static long sys4(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+static long sys5(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e)
 {
 	register uint64_t r10 __asm__("r10") = d;
+	register uint64_t r8 __asm__("r8") = e;
 	long ret;
 
-	__asm__ volatile("syscall" : "=a"(ret) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
+	__asm__ volatile("syscall" : "=a"(ret) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
 	return ret;
 }
 
@@ -70,7 +71,7 @@ static void zero(void *to, size_t n)
 /* The eight bytes there, which lie in one page. */
 static bool is_readable(uint64_t addr)
 {
-	return sys4(SYS_rt_sigprocmask, NOT_A_HOW, addr & ~7ULL, 0, 8) == -EINVAL;
+	return sys5(SYS_rt_sigprocmask, NOT_A_HOW, addr & ~7ULL, 0, 8, 0) == -EINVAL;
 }
 
 /* Writable is what the kernel can write: it is given the bytes that will be overwritten anyway, eight or more. */
@@ -82,7 +83,7 @@ static bool is_writable(const struct query *q, uint64_t size)
 		return true; /* the caller's own */
 	if (size < 8 || q->buf >= TASK_SIZE - size)
 		return false;
-	return !sys4(SYS_rt_sigprocmask, 0, 0, q->buf, 8) && !sys4(SYS_rt_sigprocmask, 0, 0, last, 8);
+	return !sys5(SYS_rt_sigprocmask, 0, 0, q->buf, 8, 0) && !sys5(SYS_rt_sigprocmask, 0, 0, last, 8, 0);
 }
 
 /* Hashes the path, page by page after the kernel has read it. Its length, 0 where the cache cannot have it. */
@@ -299,7 +300,7 @@ static long answer(const struct query *q)
 #define ACCESS_MODES 7ULL
 
 /* The same checks of flags as the supervisor makes; what it would refuse goes to it. */
-long kp_stub(const struct regs *r)
+static long answer_call(const struct regs *r)
 {
 	const struct kp_ident *ident = (const struct kp_ident *)KP_IDENT_BASE;
 	struct query q = {.what = STAT, .dirfd = AT_FDCWD, .path = r->rdi, .buf = r->rsi, .links = KP_FAST_FOLLOW, .regs = r};
@@ -363,4 +364,15 @@ long kp_stub(const struct regs *r)
 		return MISS;
 	q.links = LINKS(flags & AT_SYMLINK_NOFOLLOW);
 	return answer(&q);
+}
+
+/* A call that still waits for the supervisor can be interrupted, and handlers without SA_RESTART make that EINTR, which none of these
+ * calls ever returns: here it is made again. */
+long kp_stub(const struct regs *r)
+{
+	long ret = answer_call(r);
+
+	while (ret == MISS || ret == -EINTR)
+		ret = sys5((long)r->rax, r->rdi, r->rsi, r->rdx, r->r10, r->r8);
+	return ret;
 }
