@@ -195,6 +195,7 @@ struct kp_vfs *kp_vfs_free(struct kp_vfs *v)
 	v->base = kp_base_free(v->base);
 	kp_close(v->dirs_fd);
 	kp_dirlists_free(v->lists);
+	kp_fast_free(v->fast);
 	kp_moves_free(v->moves);
 	pthread_rwlock_destroy(&v->lock);
 	free(v);
