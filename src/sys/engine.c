@@ -112,6 +112,10 @@ static void serve(struct kp_call *c)
 	rc = kp_call_snapshot(c);
 	if (!rc)
 		rc = c->row->handler(c);
+	if (rc < 0 && kp_fault("broker")) {
+		c->reply = KP_REPLY_KERNEL;
+		rc = 0;
+	}
 	if (!rc && changes_dir(c))
 		kp_where_moves(c->engine, c->tid);
 	carry_out(c, rc);
