@@ -11,6 +11,7 @@
 #include "vfs/record.h"
 
 struct kp_dirlists;
+struct kp_terminal;
 
 struct kp_vfs {
 	pthread_rwlock_t lock; /* readers resolve and read; writers change names. See kp_vfs_lock */
@@ -40,10 +41,14 @@ struct kp_vfs {
 	uid_t uid;        /* owns image files in the guest's eyes */
 	gid_t gid;
 	dev_t dev;        /* guest-visible st_dev of the layered tree */
+	bool offline;     /* no network is granted */
 	atomic_bool full; /* the instance holds what it may: nothing new is made in the upper */
 	atomic_bool guest_makes_names; /* a bind was let go: its name comes into the upper when the guest runs on, without the lock */
 	atomic_ulong temp_count;
 	struct kp_dirlists *lists;
+	pthread_mutex_t terminal_lock; /* of the next two (pts.c) */
+	struct kp_terminal *terminals;
+	size_t terminal_count;
 };
 
 /* What memfds are called that are copies of a file of the upper; its guest path follows. */

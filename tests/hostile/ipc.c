@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Attempts at what has neither a file nor a process: sockets, queues, shared memory, keys, terminals. */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/keyctl.h>
@@ -309,6 +310,17 @@ static int terminals_named(const struct hostile *h)
 	return answer(access(h->pts, F_OK));
 }
 
+static int terminals_listed(const struct hostile *h)
+{
+	DIR *d = opendir("/dev/pts");
+	struct dirent *e;
+
+	while (d && (e = readdir(d)))
+		if (!strcmp(e->d_name, strrchr(h->pts, '/') + 1))
+			return GOT;
+	return refused();
+}
+
 const struct attempt ipc_attempts[] = {
 	{"connect-path", "29", "", connect_path},
 	{"connect-link", "29", "", connect_link},
@@ -339,5 +351,6 @@ const struct attempt ipc_attempts[] = {
 	{"user-key", "3,31", "", key_of_user},
 	{"terminal", "5", "", terminal_of_other},
 	{"terminal-name", "5", "", terminals_named},
+	{"terminal-list", "5", "", terminals_listed},
 	{NULL, NULL, NULL, NULL},
 };

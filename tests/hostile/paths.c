@@ -236,44 +236,36 @@ static int name_by_error(const struct hostile *h)
 	return there != missing ? GOT : ENOENT;
 }
 
+/* What /proc says of ourselves: all that lies outside is below directories whose names begin alike. */
+static bool tells(const char *file, const char *secret)
+{
+	static char text[1 << 20];
+	char path[64];
+	ssize_t n;
+	size_t all = 0;
+	int fd;
+
+	(void)snprintf(path, sizeof(path), "/proc/self/%s", file);
+	n = readlink(path, text, sizeof(text));
+	if (n > 0)
+		return memmem(text, (size_t)n, secret, strlen(secret));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	while (fd >= 0 && all < sizeof(text) && (n = read(fd, text + all, sizeof(text) - all)) > 0)
+		all += (size_t)n;
+	(void)close(fd);
+	return memmem(text, all, secret, strlen(secret));
+}
+
 static int names_in_proc(const struct hostile *h)
 {
-	static const char *const files[] = {"maps", "mounts", "mountinfo", "mountstats", "environ", "cmdline", "smaps", "numa_maps", "exe", "cwd", "root"};
-	static char text[1 << 20];
+	static const char *const files[] = {"maps", "mounts", "mountinfo", "mountstats", "smaps", "numa_maps", "exe", "root", "net/unix", "auxv", "stat"};
+	char first[64];
 
-	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-		char path[64];
-		ssize_t n = -1;
-		int fd;
-
-		(void)snprintf(path, sizeof(path), "/proc/self/%s", files[i]);
-		if (i >= 8) {
-			n = readlink(path, text, sizeof(text) - 1);
-		} else if ((fd = open(path, O_RDONLY)) >= 0) {
-			size_t all = 0;
-
-			while (all < sizeof(text) - 1 && (n = read(fd, text + all, sizeof(text) - 1 - all)) > 0)
-				all += (size_t)n;
-			n = (ssize_t)all;
-			(void)close(fd);
-		}
-		if (n <= 0)
-			continue;
-		/* The directory of the whole stage is above out: images, store, instance and run directory are below it. */
-		if (!strcmp(files[i], "environ") || !strcmp(files[i], "cmdline"))
-			continue; /* they hold what we were told */
-		text[n] = '\0';
-		for (char *p = text; p < text + n; p++)
-			if (!*p)
-				*p = '\n';
-		text[n] = '\0';
-		char base[256];
-
-		(void)snprintf(base, sizeof(base), "%s", h->out);
-		*strrchr(base, '/') = '\0';
-		if (strstr(text, base))
+	(void)snprintf(first, sizeof(first), "%s", h->out);
+	first[strcspn(first, ".")] = '\0';
+	for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++)
+		if (tells(files[i], first))
 			return GOT;
-	}
 	return ENOENT;
 }
 
@@ -573,7 +565,7 @@ const struct attempt path_attempts[] = {
 	{"mknod-device", "14", "", make_device},
 	{"sysctl", "11", "", write_sysctl},
 	{"kmsg", "11", "", use_kernel_memory},
-	{"sys", "11", "", read_sys},
+	{"sys", "11", "S", read_sys},
 	{"execve", "26", "", run_plain},
 	{"execveat", "26", "", run_at},
 	{"script-interpreter", "26", "", run_script},
