@@ -16,7 +16,7 @@
 
 #include "hostile.h"
 
-static const struct attempt *const families[] = {abi_attempts, path_attempts, proc_attempts, ipc_attempts};
+static const struct attempt *const families[] = {abi_attempts, path_attempts, proc_attempts, ipc_attempts, exec_attempts};
 
 int refused(void)
 {
@@ -48,6 +48,14 @@ const char *outside(const struct hostile *h, const char *name)
 
 	(void)snprintf(at, sizeof(buf[0]), "%s/%s", h->dir, name);
 	return at;
+}
+
+const char *inner(const struct hostile *h, const char *name)
+{
+	static char buf[512];
+
+	(void)snprintf(buf, sizeof(buf), "%s/%s-%d", strcmp(h->inside, "/") ? h->inside : "", name, getpid());
+	return buf;
 }
 
 int in_child(int (*what)(const struct hostile *h), const struct hostile *h)

@@ -41,7 +41,7 @@ struct attempt {
 	int (*try)(const struct hostile *h); /* GOT, an errno, or NOT_HERE */
 };
 
-extern const struct attempt abi_attempts[], path_attempts[], proc_attempts[], ipc_attempts[];
+extern const struct attempt abi_attempts[], path_attempts[], proc_attempts[], ipc_attempts[], exec_attempts[];
 
 /* Prints what the compiler cannot know: errno, or EIO where that says nothing. */
 int refused(void);
@@ -51,6 +51,8 @@ int holds_token(const struct hostile *h, int fd);
 int reads_token(const struct hostile *h, const char *path);
 /* h->dir/NAME, in a buffer of its own for each of the last four calls. */
 const char *outside(const struct hostile *h, const char *name);
+/* A path of the guest's, for a file of its own. */
+const char *inner(const struct hostile *h, const char *name);
 /* Runs it in a child: 0 if that says so by exit status 0, else its status. */
 int in_child(int (*what)(const struct hostile *h), const struct hostile *h);
 

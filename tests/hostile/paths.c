@@ -28,15 +28,6 @@ static int answer(long rc)
 	return rc < 0 ? refused() : GOT;
 }
 
-/* A path below the directory that can be written to. */
-static const char *inner(const struct hostile *h, const char *name)
-{
-	static char buf[512];
-
-	(void)snprintf(buf, sizeof(buf), "%s/%s-%d", strcmp(h->inside, "/") ? h->inside : "", name, getpid());
-	return buf;
-}
-
 /* --- reading --- */
 
 static int read_plain(const struct hostile *h)
@@ -419,6 +410,49 @@ static int write_sysctl(const struct hostile *h)
 	return answer(open("/proc/sys/kernel/core_pattern", O_WRONLY));
 }
 
+/* What is changed stays as it was, for it is the host's. */
+static int same_mode(const char *path, bool by_descriptor)
+{
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_NOCTTY);
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return refused();
+	if (getuid())
+		return NOT_HERE;
+	return answer(by_descriptor ? fchmod(fd, st.st_mode & 07777) : chmod(path, st.st_mode & 07777));
+}
+
+static int chmod_device(const struct hostile *h)
+{
+	(void)h;
+	return same_mode("/dev/null", false);
+}
+
+static int fchmod_device(const struct hostile *h)
+{
+	(void)h;
+	return same_mode("/dev/null", true);
+}
+
+static int chown_device(const struct hostile *h)
+{
+	(void)h;
+	return getuid() ? NOT_HERE : answer(chown("/dev/zero", 0, 0));
+}
+
+static int chmod_terminals(const struct hostile *h)
+{
+	(void)h;
+	return same_mode("/dev/pts", false);
+}
+
+static int chmod_proc(const struct hostile *h)
+{
+	(void)h;
+	return same_mode("/proc/cpuinfo", false);
+}
+
 static int use_kernel_memory(const struct hostile *h)
 {
 	(void)h;
@@ -429,90 +463,6 @@ static int read_sys(const struct hostile *h)
 {
 	(void)h;
 	return answer(open("/sys/kernel/uevent_seqnum", O_RDONLY));
-}
-
-/* --- running --- */
-
-static int run(const struct hostile *h, const char *path)
-{
-	const char *const argv[] = {path, NULL};
-
-	(void)h;
-	(void)execve(path, (char *const *)argv, NULL);
-	return refused();
-}
-
-static int run_plain_child(const struct hostile *h)
-{
-	return run(h, outside(h, "program"));
-}
-
-static int run_plain(const struct hostile *h)
-{
-	int status = in_child(run_plain_child, h);
-
-	return status == 42 ? GOT : status;
-}
-
-static int run_at_child(const struct hostile *h)
-{
-	const char *const argv[] = {"program", NULL};
-	int fd = open(outside(h, "program"), O_PATH);
-
-	if (fd >= 0)
-		(void)syscall(SYS_execveat, fd, "", argv, NULL, AT_EMPTY_PATH);
-	return refused();
-}
-
-static int run_at(const struct hostile *h)
-{
-	int status = in_child(run_at_child, h);
-
-	return status == 42 ? GOT : status;
-}
-
-static int run_script_child(const struct hostile *h)
-{
-	const char *path = inner(h, "script");
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0755);
-
-	if (fd < 0)
-		return refused();
-	(void)dprintf(fd, "#!%s\n", outside(h, "program"));
-	(void)close(fd);
-	return run(h, path);
-}
-
-static int run_script(const struct hostile *h)
-{
-	int status = in_child(run_script_child, h);
-
-	return status == 42 ? GOT : status;
-}
-
-/* A program whose interpreter is the one outside: a header, one PT_INTERP. */
-static int run_interpreter_child(const struct hostile *h)
-{
-	const char *path = inner(h, "elf"), *interpreter = outside(h, "program");
-	unsigned char elf[1024] = {0x7f, 'E', 'L', 'F', 2, 1, 1, [16] = 3, 0, 62, 0, 1, [32] = 64, [52] = 64, 0, 56, 0, 2};
-	uint64_t interp[7] = {3 | 4ULL << 32, 0x200, 0x200, 0x200, strlen(interpreter) + 1, strlen(interpreter) + 1, 1};
-	uint64_t load[7] = {1 | 7ULL << 32, 0, 0, 0, sizeof(elf), sizeof(elf), 4096};
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0755);
-
-	memcpy(elf + 64, interp, sizeof(interp));
-	memcpy(elf + 64 + sizeof(interp), load, sizeof(load));
-	(void)snprintf((char *)elf + 0x200, 256, "%s", interpreter);
-	if (fd < 0 || write(fd, elf, sizeof(elf)) != sizeof(elf))
-		return refused();
-	(void)close(fd);
-	return run(h, path);
-}
-
-static int run_interpreter(const struct hostile *h)
-{
-	int status = in_child(run_interpreter_child, h);
-
-	return status == 42 ? GOT : status;
 }
 
 const struct attempt path_attempts[] = {
@@ -564,11 +514,12 @@ const struct attempt path_attempts[] = {
 	{"setxattrat", "2,16", "W", write_attribute_at},
 	{"mknod-device", "14", "", make_device},
 	{"sysctl", "11", "", write_sysctl},
+	{"chmod-device", "16", "", chmod_device},
+	{"fchmod-device", "16", "", fchmod_device},
+	{"chown-device", "16", "", chown_device},
+	{"chmod-dev-pts", "16", "", chmod_terminals},
+	{"chmod-proc", "16", "", chmod_proc},
 	{"kmsg", "11", "", use_kernel_memory},
 	{"sys", "11", "S", read_sys},
-	{"execve", "26", "", run_plain},
-	{"execveat", "26", "", run_at},
-	{"script-interpreter", "26", "", run_script},
-	{"elf-interpreter", "26", "", run_interpreter},
 	{NULL, NULL, NULL, NULL},
 };

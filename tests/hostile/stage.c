@@ -309,6 +309,7 @@ int stage_main(int argc, char **argv)
 	lay_out(path_attempts);
 	lay_out(proc_attempts);
 	lay_out(ipc_attempts);
+	lay_out(exec_attempts);
 	describe("out", out);
 	describe("token", token);
 	objects();
