@@ -58,7 +58,7 @@ static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 	struct kp_vfs_options vo = {
 		.instance_dir = plan->instance->dir, .run_dir = s->run_dir, .layers = layers, .layer_count = plan->under_count + 1,
 		.binds = plan->binds, .bind_count = plan->bind_count, .hostname = plan->hostname,
-		.home = plan->home, .user = plan->user, .offline = plan->net.mode <= KP_NETWORK_LOOPBACK, .rules = plan->rules, .rule_count = plan->rule_count,
+		.home = plan->home, .user = plan->user, .offline = plan->net.mode <= KP_NETWORK_LOOPBACK, .narrow = plan->level == KP_LEVEL_STRICT, .rules = plan->rules, .rule_count = plan->rule_count,
 	};
 	char **private_dirs = NULL;
 	struct kp_engine_options eo = {
