@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kapsel reg: the registry of an image or an instance, in the words of Windows' reg.exe. */
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +11,25 @@
 #define REG_MAX ((size_t)256 << 20)
 
 /* --- the target --- */
+
+/* What guests have written to files of the tree is in the registry when the supervisor has answered. */
+static void settle(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct kp_ctl_conn conn;
+	const char *payload;
+	size_t len;
+	unsigned type;
+	int r = kp_ctl_send(fd, KP_CTL_INFO, NULL, NULL, 0, 0);
+
+	kp_ctl_conn_init(&conn, fd);
+	while (!r && poll(&p, 1, 5000) > 0) {
+		r = kp_ctl_fill(&conn);
+		if (!r)
+			r = kp_ctl_next(&conn, &type, &payload, &len);
+	}
+	kp_ctl_conn_close(&conn);
+}
 
 /* A stopped instance is kept from being removed meanwhile; a running one takes changes by its file's locks. */
 static int hold(struct kp_instance *i, struct kp_err *err)
@@ -23,7 +43,7 @@ static int hold(struct kp_instance *i, struct kp_err *err)
 		(void)kp_fail(err, EBUSY, "%s: in use: another command works on it", i->name);
 		return kp_hint(err, "try again when it has ended");
 	}
-	(void)kp_close(fd);
+	settle(fd);
 	return 0;
 }
 

@@ -24,6 +24,7 @@ struct kp_supervisor {
 	char *run_dir;
 	struct kp_store *store;
 	struct kp_store_image **store_images; /* of each image, top down */
+	struct kp_reg *registry;
 	struct kp_vfs *vfs;
 	struct kp_engine *engine;
 	int epoll_fd, listen_fd, signal_fd;

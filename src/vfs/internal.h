@@ -11,6 +11,7 @@
 #include "vfs/record.h"
 
 struct kp_dirlists;
+struct kp_regtree;
 struct kp_moves;
 
 struct kp_vfs {
@@ -46,6 +47,7 @@ struct kp_vfs {
 	atomic_ulong temp_count;
 	struct kp_dirlists *lists;
 	struct kp_moves *moves;
+	struct kp_regtree *registry; /* NULL: none is shown */
 };
 
 /* What memfds are called that are copies of a file of the upper; its guest path follows. */
