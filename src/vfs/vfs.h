@@ -57,6 +57,8 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 /* Registry values that guests have written: readable where there are some, and taking them. -1: no registry is shown. */
 int kp_vfs_registry_fd(const struct kp_vfs *vfs);
 void kp_vfs_registry_drain(struct kp_vfs *vfs);
+/* Finishes, or takes away, what a killed run was about to do. The instance is locked. */
+void kp_vfs_settle(const char *instance_dir);
 struct kp_vfs *kp_vfs_free(struct kp_vfs *vfs);
 
 #endif

@@ -146,6 +146,8 @@ until grep -q ready "$T/run.out" 2>/dev/null || [ $n = 100 ]; do n=$((n + 1)); s
 supervisor=$(cut -d ' ' -f 1 "/proc/$runner/task/$runner/children") # the front's one child
 kill -9 "$supervisor" "$runner"
 wait "$runner" 2>/dev/null
+n=0
+until "$KAPSEL" reg query one HKCU >/dev/null 2>&1 || [ $n = 50 ]; do n=$((n + 1)); sleep 0.1; done # the supervisor is no child of ours
 value one 'HKCU\Software\App' Theme outside "a run that was killed leaves the registry whole"
 inside one 'cat /proc/registry/HKEY_CURRENT_USER/Software/App/Theme && echo'
 expect_out "kept" "what a killed run had staged is kept"
