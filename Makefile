@@ -28,7 +28,7 @@ CFLAGS_ALL := -std=gnu11 $(WARN) -O2 -g -fno-common -fno-strict-aliasing -pthrea
 LINK_LAUNCHER := $(if $(SANITIZE),,-static-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
 PIC := $(if $(SANITIZE),,-fPIE)
 
-LIB_DIRS := base image store manifest profile vfs sys trap instance changes snapshot launch confine
+LIB_DIRS := base image store registry manifest profile vfs sys trap instance changes snapshot launch confine
 LIB_SRC := $(filter-out src/sys/mkfilter.c,$(sort $(foreach d,$(LIB_DIRS),$(wildcard src/$(d)/*.c))))
 LIB_OBJ := $(LIB_SRC:%.c=$(O)/%.o) $(O)/gen/loader_blob.o $(O)/gen/filter_code.o $(O)/gen/profiles.o
 LAUNCHER_SRC := src/main.c $(sort $(wildcard src/cmd/*.c))
@@ -38,7 +38,7 @@ PACK_OBJ := $(PACK_SRC:%.c=$(O)/%.o)
 UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
 UNIT_OBJ := $(UNIT_SRC:%.c=$(O)/%.o)
 
-LAUNCHER_LIBS := -lseccomp -lsquashfs -llz4 -lz -llzma -lzstd -lyaml -lsodium -pthread
+LAUNCHER_LIBS := -lsqlite3 -lm -lseccomp -lsquashfs -llz4 -lz -llzma -lzstd -lyaml -lsodium -pthread
 PACK_LIBS := $(LAUNCHER_LIBS) -larchive -lelf
 
 # Each image carries the launcher: what only debuggers read stands beside it, where they look.
@@ -126,7 +126,7 @@ check-unit: $(O)/unit ## unit tests
 
 # --- what a build needs, by its Debian 12 names ---
 DEPS := gcc make libc6-dev libseccomp-dev libsquashfs-dev liblz4-dev zlib1g-dev liblzma-dev libzstd-dev \
-	libyaml-dev libsodium-dev libarchive-dev libelf-dev uthash-dev check libsubunit-dev \
+	libyaml-dev libsodium-dev libsqlite3-dev libarchive-dev libelf-dev uthash-dev check libsubunit-dev \
 	squashfs-tools musl-tools util-linux busybox-static
 # For fuzz, lint, format and bench only.
 DEPS_SAMPLES := golang-go musl-tools rsync sqlite3 git

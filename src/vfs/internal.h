@@ -14,6 +14,7 @@
 struct kp_dirlists;
 struct kp_fast_cache;
 struct kp_terminal;
+struct kp_regtree;
 struct kp_moves;
 
 struct kp_vfs {
@@ -57,6 +58,7 @@ struct kp_vfs {
 	struct kp_terminal *terminals;
 	size_t terminal_count;
 	struct kp_moves *moves;
+	struct kp_regtree *registry; /* NULL: none is shown */
 };
 
 /* What memfds are called that are copies of a file of the upper; its guest path follows. */
