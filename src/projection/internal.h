@@ -55,6 +55,7 @@ struct kp_doc {
 	struct kp_section *top;
 	const char *newline;
 	int dialect;                /* the format's own */
+	bool unended;               /* its last line takes in what is put behind it */
 	bool indented;              /* the line of the value that is being written begins with blanks or the like */
 	void *tree;                 /* formats that nest */
 };

@@ -139,6 +139,8 @@ int kp_lines_parse(struct kp_doc *doc, struct kp_err *err)
 			l->item->literal_len = found.literal_len;
 		}
 	}
+	/* A backslash would join what comes behind it. */
+	doc->unended |= doc->len && doc->text[doc->len - 1] == '\\';
 	return 0;
 }
 
@@ -186,7 +188,7 @@ static int make_section(struct kp_doc *doc, const char *path, struct kp_section 
 		*ret = s;
 		return doc->format->exact_case && strcmp(s->path, path) != 0 ? -EINVAL : 0;
 	}
-	if (!f->sections)
+	if (!f->sections || doc->unended)
 		return -EINVAL;
 	rc = f->section(doc, path, &header);
 	if (rc)
@@ -327,6 +329,8 @@ int kp_lines_put(struct kp_doc *doc, const struct kp_setting *e, struct kp_item 
 	kp_buf_add(&value, "", 0);
 	if (!e->name)
 		return make_section(doc, e->path, &s);
+	if (!old && doc->unended)
+		return -EINVAL;
 	model = old ? old->ref : model_line(doc, find_section(doc, e->path));
 	doc->indented = model && model->name_at && (old || !f->sections || doc->dialect || model->section == find_section(doc, e->path));
 	rc = f->value(doc, &e->d, old, &value);

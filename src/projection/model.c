@@ -24,6 +24,11 @@ const char *kp_format_name(const struct kp_format *f)
 	return f->name;
 }
 
+bool kp_format_tells_keys(const struct kp_format *f)
+{
+	return f->keys;
+}
+
 char *kp_format_names(void)
 {
 	struct kp_buf text = {0};

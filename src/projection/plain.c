@@ -7,7 +7,7 @@
 
 #include "projection/internal.h"
 
-enum { SEMICOLONS = 1, UNENDED = 2 }; /* how new lines end; a block that does not end would take them in */
+enum { OPEN, SEMICOLONS }; /* how new lines end */
 
 static size_t blanks(const char *s, size_t at, size_t end)
 {
@@ -107,7 +107,7 @@ static int scan(struct kp_doc *doc, const char *s, size_t rest, struct kp_line *
 			from = l->len + blanks(s + l->len, 0, body);
 			depth = braces(s, from, trim(s, from, l->len + body), depth);
 		}
-		doc->dialect |= depth ? UNENDED : 0;
+		doc->unended |= depth != 0;
 		return 0;
 	}
 	if (is_comment(s, at, end) || s[at] == '}')
@@ -126,7 +126,7 @@ static int scan(struct kp_doc *doc, const char *s, size_t rest, struct kp_line *
 	l->value_at = blanks(s, at, end);
 	if (end > l->value_at && s[end - 1] == ';') {
 		end = trim(s, l->value_at, end - 1);
-		doc->dialect |= SEMICOLONS;
+		doc->dialect = SEMICOLONS;
 	}
 	l->value_end = end;
 	if (l->value_at > l->value_end)
@@ -144,7 +144,8 @@ static int put_name(const struct kp_doc *doc, const char *name, struct kp_buf *o
 {
 	size_t len = strlen(name);
 
-	if (doc->dialect & UNENDED || !strcmp(name, "@") || (len && (strchr("#}", name[0]) || name[len - 1] == ';' || name[len - 1] == '{')))
+	(void)doc;
+	if (!strcmp(name, "@") || (len && (strchr("#}", name[0]) || name[len - 1] == ';' || name[len - 1] == '{')))
 		return -EINVAL;
 	for (size_t i = 0; i < len; i++)
 		if ((unsigned char)name[i] <= 0x20)
@@ -191,7 +192,7 @@ static int put_value(struct kp_doc *doc, const struct kp_reg_data *d, const stru
 
 static const char *line_end(const struct kp_doc *doc)
 {
-	return doc->dialect & SEMICOLONS ? ";" : "";
+	return doc->dialect == SEMICOLONS ? ";" : "";
 }
 
 static const struct kp_line_format plain_lines = {

@@ -21,6 +21,7 @@ char *kp_format_names(void);
 /* The i-th, or NULL behind the last. */
 const struct kp_format *kp_format_at(size_t i);
 const char *kp_format_name(const struct kp_format *f);
+bool kp_format_tells_keys(const struct kp_format *f); /* also those that have no values */
 
 /* A value, or (name NULL) a key itself, below the key that is projected. */
 struct kp_setting {

@@ -11,6 +11,7 @@
 #include "vfs/record.h"
 
 struct kp_dirlists;
+struct kp_live;
 
 struct kp_vfs {
 	pthread_rwlock_t lock; /* readers resolve and read; writers change names. See kp_vfs_lock */
@@ -44,6 +45,7 @@ struct kp_vfs {
 	atomic_bool guest_makes_names; /* a bind was let go: its name comes into the upper when the guest runs on, without the lock */
 	atomic_ulong temp_count;
 	struct kp_dirlists *lists;
+	struct kp_live *live; /* projected files; NULL: none */
 };
 
 /* What memfds are called that are copies of a file of the upper; its guest path follows. */
