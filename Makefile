@@ -37,7 +37,7 @@ PACK_OBJ := $(PACK_SRC:%.c=$(O)/%.o)
 UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
 UNIT_OBJ := $(UNIT_SRC:%.c=$(O)/%.o)
 
-LAUNCHER_LIBS := -lseccomp -lsquashfs -llz4 -lz -llzma -lzstd -lyaml -lsodium -pthread
+LAUNCHER_LIBS := -lsqlite3 -lm -lseccomp -lsquashfs -llz4 -lz -llzma -lzstd -lyaml -lsodium -pthread
 PACK_LIBS := $(LAUNCHER_LIBS) -larchive -lelf
 
 all: $(O)/kapsel $(O)/kapsel-pack ## build the launcher and the packager
@@ -119,7 +119,7 @@ check-unit: $(O)/unit ## unit tests
 
 # --- what a build needs, by its Debian 12 names ---
 DEPS := gcc make libc6-dev libseccomp-dev libsquashfs-dev liblz4-dev zlib1g-dev liblzma-dev libzstd-dev \
-	libyaml-dev libsodium-dev libarchive-dev libelf-dev uthash-dev check libsubunit-dev \
+	libyaml-dev libsodium-dev libsqlite3-dev libarchive-dev libelf-dev uthash-dev check libsubunit-dev \
 	squashfs-tools musl-tools util-linux busybox-static
 # For fuzz, lint, format and bench only.
 DEPS_SAMPLES := golang-go musl-tools rsync sqlite3 git

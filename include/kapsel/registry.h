@@ -87,7 +87,8 @@ struct kp_reg_txn;
 /* Waits for another writer (also one outside) to end. 0, -EROFS: opened for reading; -ENOSPC, -EIO, ... From here to commit or abort other
  * threads' calls wait. Reading calls of this thread see what the transaction has changed. */
 int kp_reg_begin(struct kp_reg *r, struct kp_reg_txn **ret_txn);
-/* Each returns 0 or -errno, and a transaction with an error may go on or be aborted: what failed changed nothing.
+/* Each returns 0 or -errno. What was refused has changed nothing, and the transaction may go on; after -EIO, -ENOSPC and the like its commit
+ * fails, too.
  * -EACCES: policy holds that value, or one below that key. Keys above are made where they are missing. */
 int kp_reg_set(struct kp_reg_txn *t, const char *key, const char *name, const struct kp_reg_data *data);
 int kp_reg_create_key(struct kp_reg_txn *t, const char *key);                     /* 0 too if it is there */
