@@ -46,12 +46,27 @@ static bool read_word(const char *s, size_t at, size_t rest, size_t *ret_end, en
 	return !quote;
 }
 
-static int scan(struct kp_doc *doc, const char *s, size_t rest, struct kp_line *l, struct kp_scan *ret, struct kp_err *err)
+/* A quote that begins on this line and ends on another. */
+static bool leaves_quote(const char *s, size_t len)
 {
-	kp_autobuf struct kp_buf value = {0};
+	char quote = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		if (!quote && s[i] == '#' && (!i || kp_is_blank(s[i - 1])))
+			return false;
+		if (s[i] == '\\' && quote != '\'')
+			i++;
+		else if (quote ? s[i] == quote : s[i] == '"' || s[i] == '\'')
+			quote = quote ? 0 : s[i];
+	}
+	return quote;
+}
+
+/* NAME=word, with nothing behind it but a comment. */
+static bool scan_entry(const char *s, size_t rest, struct kp_line *l, enum kp_spelling *spelling, struct kp_buf *value)
+{
 	size_t body, at, end;
 
-	(void)err;
 	kp_line_span(s, rest, &body);
 	at = blanks(s, 0, body);
 	if (body - at > 7 && !strncmp(s + at, "export", 6) && kp_is_blank(s[at + 6]))
@@ -61,19 +76,32 @@ static int scan(struct kp_doc *doc, const char *s, size_t rest, struct kp_line *
 		at++;
 	l->name_end = at;
 	if (at == l->name_at || isdigit((unsigned char)s[l->name_at]) || at == body || s[at] != '=')
-		return 0;
+		return false;
 	l->value_at = at + 1;
-	if (!read_word(s, at + 1, rest, &end, &ret->spelling, &value)) {
-		doc->dialect = UNENDED;
-		return 0;
-	}
+	if (!read_word(s, at + 1, rest, &end, spelling, value))
+		return false;
 	l->value_end = end;
 	at = blanks(s, end, rest);
 	/* Another word: a command with a variable of its own, or one of several; that is not read. */
 	if (at < rest && s[at] != '\n' && s[at] != '\r' && (s[at] != '#' || at == end))
-		return 0;
-	l->kind = KP_LINE_ENTRY;
+		return false;
 	l->len = at + kp_line_span(s + at, rest - at, NULL);
+	return true;
+}
+
+static int scan(struct kp_doc *doc, const char *s, size_t rest, struct kp_line *l, struct kp_scan *ret, struct kp_err *err)
+{
+	kp_autobuf struct kp_buf value = {0};
+	size_t body;
+
+	(void)err;
+	if (!scan_entry(s, rest, l, &ret->spelling, &value)) {
+		kp_line_span(s, rest, &body);
+		if (leaves_quote(s, body))
+			doc->dialect = UNENDED;
+		return 0;
+	}
+	l->kind = KP_LINE_ENTRY;
 	ret->name = kp_arena_text(&doc->arena, s + l->name_at, l->name_end - l->name_at);
 	ret->d = (struct kp_reg_data){KP_REG_SZ, value.len, kp_arena_text(&doc->arena, value.data, value.len)};
 	return 0;

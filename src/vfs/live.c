@@ -28,11 +28,19 @@ bool kp_live_same(const struct kp_live_mark *a, const struct kp_live_mark *b)
 						       a->ctime.tv_nsec == b->ctime.tv_nsec));
 }
 
+static bool waits(const struct kp_live *l, const struct kp_live_state *f)
+{
+	return f->homeless && !f->held_back && (!f->known || kp_reg_generation(l->reg) != f->generation);
+}
+
 bool kp_live_stale(const struct kp_vfs *v, const struct kp_node *n)
 {
-	const struct kp_live_state *f = v->live ? find(v->live, n->guest.s) : NULL;
+	const struct kp_live_state *f = v->live && n ? find(v->live, n->guest.s) : NULL;
 	struct kp_live_mark now = {0};
 
+	for (size_t i = 0; v->live && !n && i < v->live->count; i++)
+		if (waits(v->live, &v->live->files[i]))
+			return true;
 	if (!f || f->held_back)
 		return false;
 	if (!f->known || kp_reg_generation(v->live->reg) != f->generation)
@@ -51,6 +59,9 @@ void kp_live_refresh(struct kp_vfs *v, const char *guest)
 	f = v->live ? find(v->live, guest) : NULL;
 	if (f)
 		kp_live_sync(v, f, false);
+	for (size_t i = 0; v->live && !*guest && i < v->live->count; i++)
+		if (waits(v->live, &v->live->files[i]))
+			kp_live_sync(v, &v->live->files[i], false);
 	kp_vfs_unlock(v);
 }
 
@@ -181,7 +192,8 @@ static void follow_links(struct kp_vfs *v, struct kp_live_state *f)
 	struct kp_node *n = kp_calloc(1, sizeof(*n));
 
 	kp_vfs_read_lock(v);
-	if (!kp_resolve(v, &w, n) && strcmp(n->guest.s, f->guest) != 0) {
+	f->homeless = kp_resolve(v, &w, n) != 0;
+	if (!f->homeless && strcmp(n->guest.s, f->guest) != 0) {
 		free(f->guest);
 		f->guest = kp_strdup(n->guest.s);
 	}

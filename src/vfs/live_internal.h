@@ -24,6 +24,7 @@ struct kp_live_state {
 	bool known;               /* looked after in this run: the two below hold */
 	struct kp_live_mark seen; /* as it was left */
 	uint64_t generation;      /* of the registry, when it was */
+	bool homeless;            /* its directory is not there */
 	bool held_back;           /* it lies where the host's files are changed, or is none: no projection */
 	struct kp_live_mark told; /* this text could not be read, as the user knows */
 	size_t untold;            /* values that the format cannot tell, as the user knows */

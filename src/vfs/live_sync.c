@@ -232,6 +232,8 @@ static int make_parents(struct job *j, const struct kp_cred *cred)
 	for (const char *slash = strchr(j->f->guest + 1, '/'); slash && !rc; slash = strchr(slash + 1, '/')) {
 		(void)snprintf(part.s, sizeof(part.s), "%.*s", (int)(slash - j->f->guest), j->f->guest);
 		rc = kp_resolve_exact(j->v, part.s, 0, n);
+		if (!rc && n->origin == KP_ABSENT && kp_node_on_host(n))
+			rc = -EROFS; /* nothing is made for it among the host's files */
 		if (!rc && n->origin == KP_ABSENT)
 			rc = kp_make_dir(j->v, n, cred, 0755);
 	}
@@ -400,6 +402,7 @@ static void leave(struct job *j, uint64_t generation)
 	j->f->seen = there ? kp_live_mark(&st) : (struct kp_live_mark){0};
 	j->f->generation = generation;
 	j->f->known = true;
+	j->f->homeless &= !there;
 	watch(j);
 }
 
@@ -439,9 +442,10 @@ void kp_live_sync(struct kp_vfs *v, struct kp_live_state *f, bool removed)
 	struct job *j = kp_calloc(1, sizeof(*j));
 
 	*j = (struct job){.v = v, .l = v->live, .f = f};
-	if (kp_resolve_exact(v, f->guest, 0, &j->n)) {
-		free(j);
-		return; /* no directory for it, or not to be reached */
+	f->homeless = kp_resolve_exact(v, f->guest, 0, &j->n) != 0;
+	if (f->homeless) {
+		j->n = (struct kp_node){.origin = KP_ABSENT};
+		(void)snprintf(j->n.guest.s, sizeof(j->n.guest.s), "%s", f->guest);
 	}
 	if (kp_node_on_host(&j->n) || (j->n.origin != KP_ABSENT && !S_ISREG(j->n.mode))) {
 		f->held_back = true;
