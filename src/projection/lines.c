@@ -123,6 +123,7 @@ int kp_lines_parse(struct kp_doc *doc, struct kp_err *err)
 		if (l->kind == KP_LINE_SECTION)
 			section = enter_section(doc, found.path, l);
 		l->section = section;
+		l->belongs = found.belongs;
 		if (l->kind == KP_LINE_OTHER && found.belongs && (!section->tail || section->tail == l->prev))
 			section->tail = l;
 		if (l->kind != KP_LINE_ENTRY)
@@ -361,7 +362,11 @@ void kp_lines_drop(struct kp_doc *doc, struct kp_item *item)
 	struct kp_section *s = l->section;
 
 	if (l->kind != KP_LINE_SECTION) {
+		bool held = l->next && l->next->kind == KP_LINE_OTHER && l->next->belongs;
+
 		unlink_line(doc, l);
+		if (held) /* what stood behind it is not to become part of what stands before */
+			add_line(doc, l->prev, doc->newline, strlen(doc->newline));
 		return;
 	}
 	/* A key: from its header to the next. Items of its values go with it. */
