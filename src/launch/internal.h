@@ -33,9 +33,14 @@ struct kp_supervisor {
 	bool stopping;     /* TERM has been sent to all */
 	int64_t kill_at;   /* when KILL follows, in milliseconds of CLOCK_MONOTONIC */
 	int64_t started;   /* CLOCK_REALTIME seconds */
+	uint32_t group_by[32]; /* by signal: who last sent it to our process group, which is the front's; 0: nobody */
 };
 
 int64_t kp_now_ms(void);
+/* front.c: those that it hands on, and SIGCHLD. */
+void kp_user_signals(sigset_t *ret);
+/* supervisor.c: was that signal sent to our process group as well? Asked once. */
+bool kp_supervisor_saw(struct kp_supervisor *s, uint32_t signo, uint32_t sender);
 
 /* clients.c */
 struct kp_client *kp_client_add(struct kp_supervisor *s, int fd, bool front);
@@ -101,6 +106,10 @@ void kp_rules_again(struct kp_plan *plan, const struct kp_strings *noted);
 char *kp_rules_show(const struct kp_plan *plan, const char *host);
 /* A guest path's host path, symlinks resolved as far as it exists. Allocated. */
 char *kp_host_of(const char *guest);
+/* registry.c: the same for the keys of the registry ("KEY=MODE" among the others). cap: what of a mode is granted at a guest path. */
+void kp_plan_key_modes(struct kp_plan *plan, enum kp_mode (*cap)(const char *guest, enum kp_mode mode, void *ctx), void *ctx);
+void kp_key_modes_note(const struct kp_plan *plan, struct kp_strings *ret);
+void kp_key_modes_again(struct kp_plan *plan, const struct kp_strings *noted);
 /* private.c: Kapsel's own directories, which no mode shows. */
 char **kp_private_dirs(const char *instance_dir, const char *run_dir, const char *store_root, size_t *ret_count);
 void kp_private_dirs_free(char **dirs, size_t count);
