@@ -11,6 +11,21 @@
 
 /* --- the target --- */
 
+/* A running instance takes back what its programs wrote, before anything is read or changed. Closes fd. */
+static void settle(int fd)
+{
+	struct kp_ctl_conn conn;
+	const char *payload;
+	unsigned type;
+	size_t len;
+	int r = kp_ctl_send(fd, KP_CTL_SETTLE, NULL, NULL, 0, 0);
+
+	kp_ctl_conn_init(&conn, fd);
+	while (!r && !(r = kp_ctl_fill(&conn)))
+		r = kp_ctl_next(&conn, &type, &payload, &len); /* whatever comes: it has been asked */
+	kp_ctl_conn_close(&conn);
+}
+
 /* A stopped instance is kept from being removed meanwhile; a running one takes changes by its file's locks. */
 static int hold(struct kp_instance *i, struct kp_err *err)
 {
@@ -23,7 +38,7 @@ static int hold(struct kp_instance *i, struct kp_err *err)
 		(void)kp_fail(err, EBUSY, "%s: in use: another command works on it", i->name);
 		return kp_hint(err, "try again when it has ended");
 	}
-	(void)kp_close(fd);
+	settle(fd);
 	return 0;
 }
 

@@ -80,6 +80,8 @@ static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 	}
 	eo.vfs = s->vfs;
 	if (!r)
+		r = kp_projections_open(s, err);
+	if (!r)
 		r = kp_engine_start(&eo, &s->engine, err);
 	return r;
 }
@@ -109,7 +111,8 @@ static int setup(struct kp_supervisor *s, struct kp_err *err)
 	s->listen_fd = kp_ctl_listen(s->run_dir);
 	if (s->listen_fd < 0)
 		return kp_fail_errno(err, -s->listen_fd, "%s/control: cannot listen", s->run_dir);
-	return watch(s, s->listen_fd, &s->listen_fd, err);
+	r = watch(s, s->listen_fd, &s->listen_fd, err);
+	return r || kp_live_fd(s->vfs) < 0 ? r : watch(s, kp_live_fd(s->vfs), &s->reg, err);
 }
 
 static bool finished(struct kp_supervisor *s)
@@ -162,6 +165,8 @@ static void loop(struct kp_supervisor *s)
 			take_signals(s);
 		} else if (n > 0 && ev.data.ptr == &s->listen_fd) {
 			kp_client_accept(s);
+		} else if (n > 0 && ev.data.ptr == &s->reg) {
+			kp_live_drain(s->vfs);
 		} else if (n > 0) {
 			kp_client_readable(s, ev.data.ptr);
 		}
@@ -177,6 +182,7 @@ static void tear_down(struct kp_supervisor *s)
 
 	s->listen_fd = kp_close(s->listen_fd);
 	s->engine = kp_engine_free(s->engine);
+	kp_projections_close(s);
 	s->vfs = kp_vfs_free(s->vfs);
 	for (size_t i = 0; s->store_images && i <= s->plan->under_count; i++)
 		(void)kp_store_detach(s->store_images[i]);
