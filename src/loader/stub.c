@@ -86,7 +86,7 @@ static bool is_writable(const struct query *q, uint64_t size)
 	return !sys5(SYS_rt_sigprocmask, 0, 0, q->buf, 8, 0) && !sys5(SYS_rt_sigprocmask, 0, 0, last, 8, 0);
 }
 
-/* Hashes the path, page by page after the kernel has read it. Its length, 0 where the cache cannot have it. */
+/* Hashes the path, page by page after the kernel has read it. Its length, 0 where the cache cannot have it or nothing is there. */
 static size_t hash_path(uint64_t path, uint64_t *ret_hash)
 {
 	const uint8_t *p = (const uint8_t *)path;
@@ -258,6 +258,35 @@ static long statx_of(const struct query *q, const struct kp_fast_entry *e, uint3
 	return 0;
 }
 
+/* A descriptor: known by what it is of. */
+static long answer_fd(const struct query *given)
+{
+	const struct kp_fast_entry *e;
+	struct query q = *given;
+	struct stat st;
+	uint32_t seq;
+
+	/* The kernel reads the caller's own empty string, so that it may be looked at. */
+	if (q.dirfd < 0 || q.path < PAGE || kp_gate(SYS_newfstatat, (uint64_t)q.dirfd, q.path, (uint64_t)&st, AT_EMPTY_PATH) || *(const char *)q.path)
+		return MISS;
+	q.path = (uint64_t)"";
+	q.links = KP_FAST_FOLLOW;
+	e = find(&q, KP_FAST_SEED, 0, st.st_dev, st.st_ino, &seq);
+	if (!e)
+		return MISS;
+	if (e->kind == KP_FAST_DIR)
+		return q.what == STAT ? stat_of(&q, e, seq) : statx_of(&q, e, seq);
+	if (!st.st_nlink || !complete(e, &st) || !holds(e, seq))
+		return MISS;
+	if (!is_writable(&q, q.what == STAT ? sizeof(st) : sizeof(struct statx)))
+		return MISS;
+	if (q.what == STAT)
+		copy((void *)q.buf, &st, sizeof(st));
+	else
+		to_statx(&st, (struct statx *)q.buf);
+	return 0;
+}
+
 static long answer(const struct query *q)
 {
 	const struct kp_fast_entry *e;
@@ -323,6 +352,10 @@ static long answer_call(const struct regs *r)
 		q.links = KP_FAST_NOFOLLOW;
 		q.size = r->rdx;
 		return answer(&q);
+	case SYS_fstat:
+		q.dirfd = (int)r->rdi;
+		q.path = (uint64_t)"";
+		return answer_fd(&q);
 	default:
 		break;
 	}
@@ -360,6 +393,8 @@ static long answer_call(const struct regs *r)
 	default:
 		return MISS;
 	}
+	if (flags == AT_EMPTY_PATH && (q.what == STAT || q.what == STATX))
+		return answer_fd(&q);
 	if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT))
 		return MISS;
 	q.links = LINKS(flags & AT_SYMLINK_NOFOLLOW);

@@ -169,6 +169,37 @@ static void pointers(void)
 	free(heap);
 }
 
+/* --- descriptors --- */
+
+static void descriptors(void)
+{
+	char page[1] = "";
+
+	for (int round = 0; round < 3; round++) {
+		int image = open("kept", O_RDONLY), twin = open("twin", O_RDONLY), mine = open("desc", O_RDWR | O_CREAT | O_TRUNC, 0640), dir = open("dir", O_RDONLY);
+		struct stat by_name, by_fd;
+
+		for (int i = 1; i < 6; i++) {
+			CHECK(!stat("kept", &by_name) && !fstat(image, &by_fd) && !memcmp(&by_name, &by_fd, sizeof(by_fd)));
+			CHECK(!stat("twin", &by_name) && !fstat(twin, &by_fd) && !memcmp(&by_name, &by_fd, sizeof(by_fd)));
+			CHECK(!stat("dir", &by_name) && !fstat(dir, &by_fd) && !memcmp(&by_name, &by_fd, sizeof(by_fd)));
+			CHECK(write(mine, "x", 1) == 1 && !fstat(mine, &by_fd) && by_fd.st_size == i);
+			CHECK(!stat("desc", &by_name) && !memcmp(&by_name, &by_fd, sizeof(by_fd)));
+			CHECK(fstat(-1, &by_fd) == -1 && errno == EBADF);
+			CHECK(fstat(mine, NULL) == -1 && errno == EFAULT);
+			CHECK(!fstatat(mine, page, &by_fd, AT_EMPTY_PATH) && by_fd.st_size == i);
+			CHECK(fstatat(mine, "", &by_fd, 0) == -1 && errno == ENOENT);
+		}
+		CHECK(!chmod("desc", 0600) && !fstat(mine, &by_fd) && by_fd.st_mode == (S_IFREG | 0600));
+		CHECK(!fchmod(mine, 0400) && !fstat(mine, &by_fd) && by_fd.st_mode == (S_IFREG | 0400));
+		CHECK(!fstat(mine, &by_fd) && !link("desc", "desc2") && !fstat(mine, &by_name) && by_name.st_nlink == 2);
+		CHECK(!unlink("desc2") && !unlink("desc") && !fstat(mine, &by_fd) && by_fd.st_nlink == 0 && by_fd.st_size == 5);
+		CHECK(!chmod("dir", 0700) && !fstat(dir, &by_fd) && by_fd.st_mode == (S_IFDIR | 0700) && !chmod("dir", 0755));
+		CHECK(!chmod("twin", 0600) && !fstat(twin, &by_fd) && by_fd.st_mode == (S_IFREG | 0600) && !chmod("twin", 0644));
+		close(image), close(twin), close(mine), close(dir);
+	}
+}
+
 /* --- directories, each the caller's own --- */
 
 static void directories(void)
@@ -290,6 +321,7 @@ int main(int argc, char **argv)
 	write_file("made", "123", O_TRUNC);
 	changes();
 	pointers();
+	descriptors();
 	directories();
 	handlers();
 	threads();
