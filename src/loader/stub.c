@@ -30,14 +30,14 @@ struct regs {
 long kp_stub(const struct regs *r);
 long kp_gate(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 
-enum what { STAT, STATX, ACCESS, READLINK };
+enum what { STAT, STATX, ACCESS, READLINK, OPEN };
 
 struct query {
 	enum what what;
 	int dirfd;
 	uint64_t path, buf, size;
 	uint8_t links; /* KP_FAST_FOLLOW or KP_FAST_NOFOLLOW */
-	int mode;      /* access */
+	int mode;      /* access: what for; open: flags */
 	const struct regs *regs;
 };
 
@@ -258,6 +258,22 @@ static long statx_of(const struct query *q, const struct kp_fast_entry *e, uint3
 	return 0;
 }
 
+/* What the descriptor is of was decided when the entry still held after it, or it is not given. */
+static long open_of(const struct query *q, const struct kp_fast_entry *e, uint32_t seq)
+{
+	long fd;
+
+	if (!S_ISREG(e->mode) || (e->perm & (KP_FAST_OPEN | 4)) != (KP_FAST_OPEN | 4) || e->second >= KP_FAST_TEXT || !holds(e, seq))
+		return MISS;
+	fd = kp_gate(SYS_openat, (uint64_t)AT_FDCWD, (uint64_t)(e->text + e->second), (uint64_t)q->mode, 0);
+	if (fd < 0)
+		return fd == -EMFILE ? fd : MISS;
+	if (holds(e, seq))
+		return fd;
+	sys5(SYS_close, (uint64_t)fd, 0, 0, 0, 0);
+	return MISS;
+}
+
 /* A descriptor: known by what it is of. */
 static long answer_fd(const struct query *given)
 {
@@ -319,6 +335,8 @@ static long answer(const struct query *q)
 		return statx_of(q, e, seq);
 	case ACCESS:
 		return access_of(q, e, seq);
+	case OPEN:
+		return open_of(q, e, seq);
 	case READLINK:
 	default:
 		return link_of(q, e, seq);
@@ -327,6 +345,15 @@ static long answer(const struct query *q)
 
 #define LINKS(nofollow) ((nofollow) ? KP_FAST_NOFOLLOW : KP_FAST_FOLLOW)
 #define ACCESS_MODES 7ULL
+
+static long answer_open(struct query *q)
+{
+	q->what = OPEN;
+	if (q->mode & ~KP_GATE_OPEN_FLAGS)
+		return MISS;
+	q->links = LINKS(q->mode & O_NOFOLLOW);
+	return answer(q);
+}
 
 /* The same checks of flags as the supervisor makes; what it would refuse goes to it. */
 static long answer_call(const struct regs *r)
@@ -352,6 +379,9 @@ static long answer_call(const struct regs *r)
 		q.links = KP_FAST_NOFOLLOW;
 		q.size = r->rdx;
 		return answer(&q);
+	case SYS_open:
+		q.mode = (int)r->rsi;
+		return answer_open(&q);
 	case SYS_fstat:
 		q.dirfd = (int)r->rdi;
 		q.path = (uint64_t)"";
@@ -363,6 +393,9 @@ static long answer_call(const struct regs *r)
 	q.path = r->rsi;
 	q.buf = r->rdx;
 	switch (r->rax) {
+	case SYS_openat:
+		q.mode = (int)r->rdx;
+		return answer_open(&q);
 	case SYS_newfstatat:
 		flags = (int)r->r10;
 		break;
@@ -401,13 +434,15 @@ static long answer_call(const struct regs *r)
 	return answer(&q);
 }
 
-/* A call that still waits for the supervisor can be interrupted, and handlers without SA_RESTART make that EINTR, which none of these
+/* Opens that are not answered are made at their site: threads may be cancelled there, and the supervisor may have them restarted. Others:
+ * a call that still waits for the supervisor can be interrupted, and handlers without SA_RESTART make that EINTR, which none of these
  * calls ever returns: here it is made again. */
 long kp_stub(const struct regs *r)
 {
+	bool opens = r->rax == SYS_open || r->rax == SYS_openat;
 	long ret = answer_call(r);
 
-	while (ret == MISS || ret == -EINTR)
+	while (!opens && (ret == MISS || ret == -EINTR))
 		ret = sys5((long)r->rax, r->rdi, r->rsi, r->rdx, r->r10, r->r8);
 	return ret;
 }

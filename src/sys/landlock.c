@@ -170,6 +170,9 @@ int kp_landlock_make(const struct kp_vfs *v, const char *loader, enum kp_level l
 		return kp_fail_errno(err, errno, "Landlock: no rules can be made");
 	allow(&d, loader, FS_EXECUTE | FS_READ_FILE);
 	allow(&d, v->upper.s, FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE | FS_MAKE_SOCK);
+	/* The contents of the guest's own images, at the gate (docs/FAST.md): each has a directory of its own, with nothing else in it. */
+	for (size_t i = 0; v->fast && i < v->layer_count; i++)
+		allow(&d, v->store_dir[i].s, FS_READ_FILE);
 	for (size_t i = 0; i < KP_ARRAY_LEN(terminals); i++)
 		allow(&d, terminals[i], FS_READ_FILE | FS_WRITE_FILE | FS_IOCTL_DEV);
 	allow_host(&d, level);

@@ -21,6 +21,7 @@ struct kp_fast_cache {
 	pthread_mutex_t lock; /* of the entries */
 	unsigned next;        /* which way of a full set goes */
 	struct object *objects;
+	uint64_t *opened[KP_MAX_LAYERS]; /* a bit for each entry of an image */
 };
 
 /* An inode of the store and the one entry that it was opened as. Never forgotten: descriptors of that may be about. */
@@ -66,6 +67,8 @@ struct kp_fast_cache *kp_fast_free(struct kp_fast_cache *c)
 			(void)munmap(c->mem, sizeof(*c->mem));
 		kp_close(c->fd);
 		free(c->objects);
+		for (size_t i = 0; i < KP_MAX_LAYERS; i++)
+			free(c->opened[i]);
 		pthread_mutex_destroy(&c->lock);
 		free(c);
 	}
@@ -173,6 +176,20 @@ static bool add_text(struct kp_fast_entry *e, size_t at, const char *prefix, con
 	return n >= 0 && (size_t)n < sizeof(e->text) - at;
 }
 
+static uint64_t *opened_bits(struct kp_fast_cache *c, const struct kp_node *n, uint64_t *ret_bit)
+{
+	*ret_bit = 1ULL << n->entry % 64;
+	return c->opened[n->layer] ? &c->opened[n->layer][n->entry / 64] : NULL;
+}
+
+/* Then it is in the store, whole, and known to be no other entry's inode, or to be several's. */
+static bool was_opened(struct kp_fast_cache *c, const struct kp_node *n)
+{
+	uint64_t bit, *bits = opened_bits(c, n, &bit);
+
+	return bits && __atomic_load_n(bits, __ATOMIC_ACQUIRE) & bit;
+}
+
 static bool from_image(struct kp_vfs *v, const struct kp_node *n, struct kp_fast_entry *e)
 {
 	struct statx x;
@@ -188,6 +205,11 @@ static bool from_image(struct kp_vfs *v, const struct kp_node *n, struct kp_fast
 	e->mtime = x.stx_mtime.tv_sec;
 	if (S_ISLNK(n->mode) && !kp_node_readlink(v, n, target, sizeof(target)))
 		e->has_target = add_text(e, e->path_len + 1U, "", target);
+	if (S_ISREG(n->mode) && was_opened(v->fast, n)) {
+		(void)snprintf(target, sizeof(target), "/%u", n->entry);
+		if (add_text(e, e->path_len + 1U, v->store_dir[n->layer].s, target))
+			e->perm |= KP_FAST_OPEN;
+	}
 	return true;
 }
 
@@ -207,6 +229,8 @@ static bool from_upper(const struct kp_vfs *v, const struct kp_node *n, struct k
 		e->kind = KP_FAST_PLAIN;
 		e->st_ino = KP_INO_UPPER;
 	}
+	if (S_ISREG(n->mode) && !v->upper_noexec)
+		e->perm |= KP_FAST_OPEN;
 	return add_text(e, e->path_len + 1U, v->upper.s, n->guest.s[1] ? n->guest.s : "");
 }
 
@@ -274,6 +298,8 @@ static bool add(struct kp_vfs *v, struct kp_fast_entry *e)
 	struct kp_fast_entry *set, *to = NULL;
 	uint64_t h = KP_FAST_SEED, key;
 
+	if (!kp_vfs_is_reading(v))
+		return false;
 	for (const char *p = e->text; e->path_len && *p; p++)
 		h = kp_fast_mix(h, (uint8_t)*p);
 	key = kp_fast_key(h, e->dev, e->ino);
@@ -336,6 +362,18 @@ static struct object *object_of(struct kp_fast_cache *c, const struct stat *st)
 	return NULL;
 }
 
+/* With the lock of the entries held. */
+static void note_opened(struct kp_vfs *v, const struct kp_node *n)
+{
+	struct kp_fast_cache *c = v->fast;
+	uint64_t bit, *bits;
+
+	if (!c->opened[n->layer])
+		__atomic_store_n(&c->opened[n->layer], kp_calloc(kp_image_count(v->layers[n->layer].image) / 64 + 1, sizeof(uint64_t)), __ATOMIC_RELEASE);
+	bits = opened_bits(c, n, &bit);
+	__atomic_fetch_or(bits, bit, __ATOMIC_SEQ_CST);
+}
+
 void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd)
 {
 	struct kp_fast_entry e = {.calls = KP_FAST_FOLLOW, .mode = n->mode, .st_ino = n->ino, .name_slot = name_slot(n->guest.s)};
@@ -354,6 +392,8 @@ void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd)
 		kp_fast_void(v);
 	}
 	good = o && !o->several;
+	if (st.st_nlink) /* not a copy for a store that does not allow exec */
+		note_opened(v, n);
 	pthread_mutex_unlock(&v->fast->lock);
 	e.dev = st.st_dev;
 	e.ino = st.st_ino;
