@@ -352,18 +352,22 @@ static void on_wake(int sig)
 static void stop_workers(struct kp_engine *e)
 {
 	struct sigaction wake = {.sa_handler = on_wake};
-	struct timespec pause = {.tv_nsec = 1000000};
 
-	atomic_store(&e->stopping, true);
 	(void)sigaction(SIGRTMIN + 8, &wake, NULL);
-	for (size_t i = 0; i < e->worker_count; i++)
-		while (pthread_tryjoin_np(e->workers[i], NULL) == EBUSY) {
+	for (size_t i = 0; i < e->worker_count; i++) {
+		struct timespec until;
+
+		do {
 			pthread_mutex_lock(&e->turn_lock);
 			pthread_cond_broadcast(&e->turn);
 			pthread_mutex_unlock(&e->turn_lock);
 			(void)pthread_kill(e->workers[i], SIGRTMIN + 8);
-			(void)nanosleep(&pause, NULL);
-		}
+			(void)clock_gettime(CLOCK_MONOTONIC, &until);
+			until.tv_nsec += 1000000;
+			until.tv_sec += until.tv_nsec / 1000000000;
+			until.tv_nsec %= 1000000000;
+		} while (pthread_clockjoin_np(e->workers[i], NULL, CLOCK_MONOTONIC, &until) == ETIMEDOUT);
+	}
 }
 
 struct kp_engine *kp_engine_free(struct kp_engine *e)
@@ -371,6 +375,8 @@ struct kp_engine *kp_engine_free(struct kp_engine *e)
 	if (!e)
 		return NULL;
 	kp_limits_stop(e);
+	/* First: when the spawner goes, the listener has nothing more to wait for. */
+	atomic_store(&e->stopping, true);
 	kp_spawner_stop(e);
 	stop_workers(e);
 	while (atomic_load(&e->waits)) /* their callers are gone, as they see within moments */

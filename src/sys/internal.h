@@ -56,7 +56,7 @@ struct kp_engine {
 	struct kp_exec *execs;
 	struct kp_names *names;
 	const struct kp_policy *policy; /* never NULL */
-	atomic_uint waits;              /* connects that other threads wait for (net.c) */
+	atomic_uint waits;              /* calls that other threads wait for (net.c, lock.c) */
 	struct kp_limit_state {
 		struct kp_limits limits;
 		pthread_mutex_t lock; /* of all below */

@@ -295,6 +295,10 @@ int kp_rmdir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 		rc = n->self.upper ? kp_upper_drop(v, n) : 0;
 	else
 		rc = kp_upper_remove(v, n);
+	/* The host's half of it: what the instance has hidden there keeps it. */
+	if (!rc && !kp_node_on_host(n) && n->self.host && n->self.rule->mode == KP_MODE_MERGED &&
+	    !kp_shown_of(&n->self, n->guest.s, &n->host))
+		(void)rmdir(n->host.s);
 	if (!rc)
 		kp_standin_remove(v, n);
 	kp_dircache_void(v);

@@ -40,7 +40,7 @@ enum kp_origin {
 	KP_ABSENT, /* no such name; node.parent says where it would be made */
 	KP_UPPER,  /* the instance */
 	KP_IMAGE,  /* an image: layer and entry */
-	KP_BASE,   /* generated for this run (run_dir/base) */
+	KP_BASE,   /* generated for this run (base.c) */
 	KP_HOST,   /* shown by a bind, or by the modes writecopy and merged */
 	KP_PROC,   /* /proc: the host's, filtered and translated */
 	KP_MAGIC,  /* reached through a /proc/PID/fd link that has no guest path: node.host is that link */

@@ -547,7 +547,7 @@ int kp_node_readlink(struct kp_vfs *v, const struct kp_node *n, char *buf, size_
 		len = readlinkat(v->upper_fd, n->guest.s + 1, buf, size - 1);
 		break;
 	case KP_BASE:
-		len = readlinkat(v->base_fd, kp_lower_path(&n->self, n->guest.s, &lower) + 1, buf, size - 1);
+		len = snprintf(buf, size, "%s", kp_base_link(v, kp_lower_path(&n->self, n->guest.s, &lower)));
 		break;
 	case KP_HOST:
 		len = readlink(n->host.s, buf, size - 1);
