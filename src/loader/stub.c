@@ -355,43 +355,12 @@ static long answer_open(struct query *q)
 	return answer(q);
 }
 
-/* The same checks of flags as the supervisor makes; what it would refuse goes to it. */
-static long answer_call(const struct regs *r)
+/* The calls that start from a directory. */
+static long answer_at(const struct regs *r)
 {
-	const struct kp_ident *ident = (const struct kp_ident *)KP_IDENT_BASE;
-	struct query q = {.what = STAT, .dirfd = AT_FDCWD, .path = r->rdi, .buf = r->rsi, .links = KP_FAST_FOLLOW, .regs = r};
+	struct query q = {.what = STAT, .dirfd = (int)r->rdi, .path = r->rsi, .buf = r->rdx, .regs = r};
 	int flags = 0;
 
-	if (!ident->near || !load32(&fast->on))
-		return MISS;
-	switch (r->rax) {
-	case SYS_stat:
-		return answer(&q);
-	case SYS_lstat:
-		q.links = KP_FAST_NOFOLLOW;
-		return answer(&q);
-	case SYS_access:
-		q.what = ACCESS;
-		q.mode = (int)r->rsi;
-		return r->rsi & ~ACCESS_MODES ? MISS : answer(&q);
-	case SYS_readlink:
-		q.what = READLINK;
-		q.links = KP_FAST_NOFOLLOW;
-		q.size = r->rdx;
-		return answer(&q);
-	case SYS_open:
-		q.mode = (int)r->rsi;
-		return answer_open(&q);
-	case SYS_fstat:
-		q.dirfd = (int)r->rdi;
-		q.path = (uint64_t)"";
-		return answer_fd(&q);
-	default:
-		break;
-	}
-	q.dirfd = (int)r->rdi;
-	q.path = r->rsi;
-	q.buf = r->rdx;
 	switch (r->rax) {
 	case SYS_openat:
 		q.mode = (int)r->rdx;
@@ -432,6 +401,41 @@ static long answer_call(const struct regs *r)
 		return MISS;
 	q.links = LINKS(flags & AT_SYMLINK_NOFOLLOW);
 	return answer(&q);
+}
+
+/* The same checks of flags as the supervisor makes; what it would refuse goes to it. */
+static long answer_call(const struct regs *r)
+{
+	const struct kp_ident *ident = (const struct kp_ident *)KP_IDENT_BASE;
+	struct query q = {.what = STAT, .dirfd = AT_FDCWD, .path = r->rdi, .buf = r->rsi, .links = KP_FAST_FOLLOW, .regs = r};
+
+	if (!ident->near || !load32(&fast->on))
+		return MISS;
+	switch (r->rax) {
+	case SYS_stat:
+		return answer(&q);
+	case SYS_lstat:
+		q.links = KP_FAST_NOFOLLOW;
+		return answer(&q);
+	case SYS_access:
+		q.what = ACCESS;
+		q.mode = (int)r->rsi;
+		return r->rsi & ~ACCESS_MODES ? MISS : answer(&q);
+	case SYS_readlink:
+		q.what = READLINK;
+		q.links = KP_FAST_NOFOLLOW;
+		q.size = r->rdx;
+		return answer(&q);
+	case SYS_open:
+		q.mode = (int)r->rsi;
+		return answer_open(&q);
+	case SYS_fstat:
+		q.dirfd = (int)r->rdi;
+		q.path = (uint64_t)"";
+		return answer_fd(&q);
+	default:
+		return answer_at(r);
+	}
 }
 
 /* Opens that are not answered are made at their site: threads may be cancelled there, and the supervisor may have them restarted. Others:
