@@ -26,6 +26,60 @@ static int open_locked(const char *name, bool lock, struct kp_instance **ret, st
 	return r || !lock ? r : kp_lock_stopped(*ret, err);
 }
 
+#define LOCK_TRIES 300 /* of 10 ms: somebody holds the lock who does not answer: it starts, ends, or is being worked on */
+
+/* Of an instance that runs, or of one that does not. It is unlocked before and after. */
+static int create(struct kp_instance *i, const struct kp_snapshot_make *make, char **ret_name, uint64_t *ret_us, struct kp_err *err)
+{
+	const struct timespec pause = {.tv_nsec = 10000000};
+	int r = 0;
+
+	for (int tries = 0; tries < LOCK_TRIES; tries++) {
+		r = kp_instance_lock(i);
+		if (!r) {
+			*ret_us = 0;
+			r = kp_snapshot_create(i, make, ret_name, err);
+			i->lock_fd = kp_close(i->lock_fd);
+			return r;
+		}
+		if (r != -EWOULDBLOCK)
+			break;
+		r = kp_front_snapshot(i, make, ret_name, ret_us, err);
+		if (r != -ENOTCONN)
+			return r;
+		(void)nanosleep(&pause, NULL);
+	}
+	return kp_lock_stopped(i, err);
+}
+
+static int clone_all(struct kp_instance *i, const char *snapshot, const char *name, bool numbered, long n, struct kp_err *err)
+{
+	int r = 0;
+
+	kp_instance_sweep();
+	for (long k = 1; k <= n && !r; k++) {
+		kp_autofree char *one = numbered ? kp_asprintf("%s-%ld", name, k) : kp_strdup(name);
+
+		r = kp_clone_create(i, snapshot, one, err);
+	}
+	return r;
+}
+
+/* By way of a snapshot that nobody sees. */
+static int clone_running(struct kp_instance *i, const char *name, bool numbered, long n, struct kp_err *err)
+{
+	kp_autofree char *hidden = kp_asprintf(KP_SNAPSHOT_CLONE "%d", (int)getpid());
+	struct kp_snapshot_make make = {.name = hidden, .kind = KP_SNAPSHOT_HIDDEN};
+	uint64_t us;
+	int r = create(i, &make, NULL, &us, err);
+
+	if (r < 0)
+		return r;
+	r = clone_all(i, hidden, name, numbered, n, err);
+	kp_snapshot_unprepare(i, hidden);
+	return r;
+}
+
 int kp_cmd_clone(const struct kp_args *args, struct kp_err *err)
 {
 	const char *count = kp_args_get(args, "count"), *name = args->operands[1];
@@ -34,15 +88,13 @@ int kp_cmd_clone(const struct kp_args *args, struct kp_err *err)
 	int r = count ? kp_args_number("count", count, 1, 10000, &n, err) : 0;
 
 	if (!r)
-		r = open_locked(args->operands[0], true, &i, err);
-	if (!r)
-		kp_instance_sweep();
-	for (long k = 1; k <= n && !r; k++) {
-		kp_autofree char *one = count ? kp_asprintf("%s-%ld", name, k) : kp_strdup(name);
-
-		r = kp_clone_create(i, one, err);
-	}
-	return r;
+		r = open_locked(args->operands[0], false, &i, err);
+	if (r < 0)
+		return r;
+	r = kp_instance_lock(i);
+	if (r == -EWOULDBLOCK)
+		return clone_running(i, name, count, n, err);
+	return r < 0 ? kp_lock_stopped(i, err) : clone_all(i, NULL, name, count, n, err);
 }
 
 static void time_text(const struct timespec *t, char *out, size_t size)
@@ -151,7 +203,7 @@ static int restore(const struct kp_instance *i, const char *name, struct kp_err 
 	if (at < 0)
 		return at;
 	(void)kp_close(at);
-	r = kp_snapshot_create(i, NULL, note, KP_SNAPSHOT_AUTO, NULL, err);
+	r = kp_snapshot_create(i, &(struct kp_snapshot_make){.note = note, .kind = KP_SNAPSHOT_AUTO}, NULL, err);
 	if (!r)
 		r = kp_snapshot_restore(i, name, err);
 	kp_snapshot_prune(i);
@@ -162,14 +214,28 @@ static const struct {
 	const char *name;
 	size_t min, max; /* words after the instance */
 	bool locks;
-} actions[] = {{"create", 0, 1, true}, {"list", 0, 0, false}, {"restore", 1, 1, true}, {"rm", 1, 1, true}, {"diff", 1, 2, false}};
+} actions[] = {{"create", 0, 1, false}, {"list", 0, 0, false}, {"restore", 1, 1, true}, {"rm", 1, 1, false}, {"diff", 1, 2, false}};
+
+static int create_asked(struct kp_instance *i, const char *name, const char *note, struct kp_err *err)
+{
+	struct kp_snapshot_make make = {.name = name, .note = note, .kind = KP_SNAPSHOT_ASKED};
+	kp_autofree char *made = NULL;
+	uint64_t us = 0;
+	int r = create(i, &make, &made, &us, err);
+
+	if (r < 0)
+		return r;
+	puts(made);
+	if (us)
+		(void)fprintf(stderr, "kapsel: %s: held still for %" PRIu64 ".%01" PRIu64 " ms\n", i->name, us / 1000, us % 1000 / 100);
+	return 0;
+}
 
 int kp_cmd_snapshot(const struct kp_args *args, struct kp_err *err)
 {
 	const char *const *words = args->operands + 2;
 	const char *action = args->operands[0];
 	bool json = kp_args_has(args, "json");
-	kp_autofree char *name = NULL;
 	auto_instance *i = NULL;
 	size_t n = args->operand_count - 2, k = 0;
 	int r;
@@ -188,15 +254,13 @@ int kp_cmd_snapshot(const struct kp_args *args, struct kp_err *err)
 	if (!strcmp(action, "list"))
 		r = list(i, json, err);
 	else if (!strcmp(action, "create"))
-		r = kp_snapshot_create(i, n ? words[0] : NULL, kp_args_get(args, "note"), KP_SNAPSHOT_ASKED, &name, err);
+		r = create_asked(i, n ? words[0] : NULL, kp_args_get(args, "note"), err);
 	else if (!strcmp(action, "restore"))
 		r = restore(i, words[0], err);
 	else if (!strcmp(action, "rm"))
 		r = kp_snapshot_remove(i, words[0], err);
 	else
 		r = diff(i, words[0], n > 1 ? words[1] : NULL, json, err);
-	if (!r && name)
-		puts(name);
 	return r < 0 ? r : kp_flush(err);
 }
 
@@ -259,7 +323,7 @@ int kp_cmd_undo(const struct kp_args *args, struct kp_err *err)
 	{
 		kp_autofree char *note = kp_asprintf("before undo to %s", to->name);
 
-		r = kp_snapshot_create(i, NULL, note, KP_SNAPSHOT_UNDO, NULL, err);
+		r = kp_snapshot_create(i, &(struct kp_snapshot_make){.note = note, .kind = KP_SNAPSHOT_UNDO}, NULL, err);
 	}
 	if (!r)
 		r = kp_snapshot_restore(i, to->name, err);

@@ -206,6 +206,8 @@ static int on_message(struct kp_supervisor *s, struct kp_client *c, unsigned typ
 		return on_info(s, c);
 	case KP_CTL_STOP:
 		return on_stop(s, c, &in);
+	case KP_CTL_SNAPSHOT:
+		return kp_client_snapshot(s, c, &in);
 	default:
 		return -EPROTO;
 	}

@@ -45,6 +45,9 @@ void kp_client_drop(struct kp_supervisor *s, struct kp_client *c);
 /* Tells why; the client is to exit with that status. */
 void kp_client_fail(struct kp_client *c, const struct kp_err *err, int exit_status);
 
+/* copies.c */
+int kp_client_snapshot(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_reader *in);
+
 /* guests.c */
 void kp_guests_reap(struct kp_supervisor *s);
 void kp_guests_signal_all(struct kp_supervisor *s, int signo);

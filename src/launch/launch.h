@@ -9,6 +9,7 @@
 #include "instance/instance.h"
 #include "manifest/manifest.h"
 #include "profile/profile.h"
+#include "snapshot/snapshot.h"
 #include "sys/policy.h"
 #include "vfs/vfs.h"
 
@@ -99,6 +100,9 @@ int kp_front_run(struct kp_plan *plan, struct kp_err *err);
 int kp_front_join(struct kp_plan *plan, struct kp_err *err);
 /* Connects to a running instance: descriptor; -ENOTCONN when it does not run. */
 int kp_front_connect(const struct kp_instance *instance);
+/* A snapshot of an instance that runs; *ret_us: how long it was held still. -ENOTCONN (err unset) when it does not run. */
+int kp_front_snapshot(const struct kp_instance *instance, const struct kp_snapshot_make *make, char **ret_name, uint64_t *ret_us,
+		      struct kp_err *err);
 
 /* The supervisor; first is its end of the front's connection. Never returns. */
 _Noreturn void kp_supervisor_main(struct kp_plan *plan, int first);

@@ -10,16 +10,16 @@
 #include "instance/settle.h"
 #include "snapshot/internal.h"
 
-int kp_carry(int from_fd, int to_fd, enum kp_copy_kind kind, int before_fd, struct kp_err *err)
+int kp_carry(const struct kp_carry *how, struct kp_err *err)
 {
 	struct dirent **names = NULL;
-	int count = scandirat(from_fd, ".", &names, NULL, NULL), r = 0;
+	int count = scandirat(how->from_fd, ".", &names, NULL, NULL), r = 0;
 
 	if (count < 0)
 		return kp_fail_errno(err, errno, "instance: its directory cannot be read");
 	for (int i = 0; i < count; i++) {
 		if (!r && !kp_settle_is_local(names[i]->d_name))
-			r = kp_tree_copy(from_fd, to_fd, names[i]->d_name, kind, before_fd, err);
+			r = kp_tree_copy(how, names[i]->d_name, err);
 		free(names[i]);
 	}
 	free(names);
@@ -33,15 +33,15 @@ void kp_let_time_pass(void)
 	(void)nanosleep(&tick, NULL);
 }
 
-static int fill(const struct kp_instance *from, struct kp_instance *to, struct kp_err *err)
+static int fill(const struct kp_instance *from, int from_fd, struct kp_instance *to, struct kp_err *err)
 {
-	kp_autoclose int from_fd = open(from->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	kp_autoclose int to_fd = open(to->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct kp_carry how = {.from_fd = from_fd, .to_fd = to_fd, .before_fd = -1, .kind = KP_TREE_CLONE};
 	int r;
 
-	if (from_fd < 0 || to_fd < 0)
-		return kp_fail_errno(err, errno, "%s: cannot be opened", from_fd < 0 ? from->dir : to->dir);
-	r = kp_carry(from_fd, to_fd, KP_TREE_CLONE, -1, err);
+	if (to_fd < 0)
+		return kp_fail_errno(err, errno, "%s: cannot be opened", to->dir);
+	r = kp_carry(&how, err);
 	if (!r)
 		r = kp_instance_config_read(to, err);
 	if (r)
@@ -50,12 +50,15 @@ static int fill(const struct kp_instance *from, struct kp_instance *to, struct k
 	return kp_instance_config_write(to, err);
 }
 
-int kp_clone_create(const struct kp_instance *i, const char *name, struct kp_err *err)
+int kp_clone_create(const struct kp_instance *i, const char *snapshot, const char *name, struct kp_err *err)
 {
+	kp_autoclose int from_fd = snapshot ? kp_snapshot_open(i, snapshot, err) : open(i->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	kp_autofree char *final = kp_asprintf("%.*s/%s", (int)(strrchr(i->dir, '/') - i->dir), i->dir, name);
 	struct kp_instance to = {.lock_fd = -1};
 	int r;
 
+	if (from_fd < 0)
+		return snapshot ? from_fd : kp_fail_errno(err, errno, "%s: cannot be opened", i->dir);
 	/* Asked before the copy is made; kp_instance_born() decides. */
 	if (!kp_instance_name_ok(name))
 		return kp_fail(err, EINVAL, "%s: not an instance name: letters, digits and . _ - are", name);
@@ -64,7 +67,7 @@ int kp_clone_create(const struct kp_instance *i, const char *name, struct kp_err
 	to.name = (char *)(uintptr_t)name;
 	r = kp_instance_unborn(&to, err);
 	if (!r)
-		r = fill(i, &to, err);
+		r = fill(i, from_fd, &to, err);
 	if (!r)
 		r = kp_instance_born(&to, name, err);
 	if (r < 0 && to.dir)

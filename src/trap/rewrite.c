@@ -81,15 +81,36 @@ static pid_t wait_tracee(int *status)
 	return waitpid(-1, status, __WALL | __WNOTHREAD);
 }
 
+/* 0; -EALREADY: it is held, and its call will be made again then (the notification is answered); other -errno. */
+static int seize(struct kp_trap *t, const struct seccomp_notif *n)
+{
+	bool again = false; /* it may have been let go since the first try */
+	int r;
+
+	for (;;) {
+		if (ptrace(PTRACE_SEIZE, (pid_t)n->pid, NULL, NULL) == 0)
+			return 0;
+		if (errno != EPERM)
+			return -errno;
+		r = kp_hold_answer(t, n);
+		if (r > 0)
+			return -EALREADY;
+		if (r < 0 && (r != -EPERM || again))
+			return r;
+		again = r < 0;
+	}
+}
+
 /* Attaches, answers, and waits for the stop before the restart. 0, or -errno with the notification unanswered, or
- * -ESRCH when the thread died. */
+ * -ESRCH when the thread died, -EALREADY when it is held: answered. */
 static int stop_caller(struct kp_trap *t, const struct seccomp_notif *n)
 {
 	pid_t tid = (pid_t)n->pid;
 	int status, answered, rc;
 
-	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) < 0)
-		return -errno;
+	rc = seize(t, n);
+	if (rc)
+		return rc;
 	if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0) {
 		rc = -errno;
 		(void)ptrace(PTRACE_DETACH, tid, NULL, NULL);
@@ -133,7 +154,7 @@ static int restart(struct kp_trap *t, const struct seccomp_notif *n)
 
 	if (!rc)
 		(void)ptrace(PTRACE_DETACH, (pid_t)n->pid, NULL, NULL);
-	return rc == -ESRCH ? 0 : rc;
+	return rc == -ESRCH || rc == -EALREADY ? 0 : rc;
 }
 
 int kp_trap_rewrite(struct kp_trap *t, const struct seccomp_notif *n, const struct kp_rewrite *wanted)
@@ -158,7 +179,7 @@ int kp_trap_rewrite(struct kp_trap *t, const struct seccomp_notif *n, const stru
 	}
 	if (rc) {
 		slot_drop(t, slot);
-		return rc == -ESRCH ? 0 : rc;
+		return rc == -ESRCH || rc == -EALREADY ? 0 : rc;
 	}
 	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs) == 0 && (long)regs.rax == -ERESTARTNOINTR) {
 		regs.orig_rax = (unsigned long)rw->nr;
@@ -304,7 +325,7 @@ int kp_trap_inject(struct kp_trap *t, const struct seccomp_notif *n, int nr, con
 	int rc = stop_caller(t, n);
 
 	if (rc)
-		return rc;
+		return rc == -EALREADY ? 0 : rc;
 	rc = -EIO;
 	if (ptrace(PTRACE_SETOPTIONS, tid, NULL, PTRACE_O_TRACESYSGOOD) < 0 ||
 	    ptrace(PTRACE_GETREGS, tid, NULL, &saved) < 0)

@@ -121,7 +121,7 @@ until "$KAPSEL" diff u 2>/dev/null | grep -q ' /wait$' || [ "$i" -gt 100 ]; do
   i=$((i + 1))
   sleep 0.05
 done
-for words in "snapshot create u" "snapshot restore u x" "clone u v" "undo u"; do
+for words in "discard u" "undo u" "export u -o x"; do
   # shellcheck disable=SC2086 # words are wanted
   try "$KAPSEL" $words
   expect_err_line "^kapsel: u: in use" "$words while it runs is refused"
