@@ -6,47 +6,68 @@
 
 #include "launch/internal.h"
 
-struct making {
-	const struct kp_instance *instance;
-	struct kp_snapshot_make make;
-	char *name;
+struct holding {
+	struct kp_engine *engine;
+	struct kp_inodes mapped, seen; /* seen: processes, by their numbers */
+	uint64_t us;
+	int (*fn)(void *ctx, struct kp_err *err);
+	void *ctx;
 };
 
-static int make_it(void *ctx, struct kp_err *err)
+static void take_maps(pid_t pid, pid_t tid, void *ctx)
 {
-	struct making *m = ctx;
+	struct holding *h = ctx;
 
-	return kp_snapshot_create(m->instance, &m->make, &m->name, err);
+	if (!kp_inodes_have(&h->seen, (ino_t)pid) && kp_inodes_mapped(&h->mapped, tid))
+		kp_inodes_add(&h->seen, (ino_t)pid);
+}
+
+static int held(void *ctx, struct kp_err *err)
+{
+	struct holding *h = ctx;
+
+	kp_engine_each_held(h->engine, take_maps, h);
+	return h->fn(h->ctx, err);
+}
+
+static int hold(void *ctx, int (*fn)(void *ctx, struct kp_err *err), void *fn_ctx, struct kp_err *err)
+{
+	struct holding *h = ctx;
+
+	h->fn = fn;
+	h->ctx = fn_ctx;
+	return kp_engine_freeze(h->engine, held, h, &h->us, err);
 }
 
 int kp_client_snapshot(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_reader *in)
 {
-	struct making m = {.instance = s->plan->instance};
+	struct holding h = {.engine = s->engine};
+	struct kp_snapshot_make make = {.hold = hold, .ctx = &h, .mapped = &h.mapped};
 	struct kp_buf kp_autobuf payload = {0};
+	kp_autofree char *made = NULL;
 	const char *name, *prepared;
 	struct kp_err err = {0};
-	uint64_t us = 0;
 	int r;
 
-	m.make.kind = (enum kp_snapshot_kind)kp_ctl_get_u32(in);
+	make.kind = (enum kp_snapshot_kind)kp_ctl_get_u32(in);
 	name = kp_ctl_get_string(in);
-	m.make.note = kp_ctl_get_string(in);
+	make.note = kp_ctl_get_string(in);
 	prepared = kp_ctl_get_string(in);
 	if (in->bad || in->left || c->guest || strchr(prepared, '/'))
 		return -EPROTO;
 	if (s->stopping)
 		return -ECONNABORTED; /* no answer: who asks does it himself when we are gone */
-	m.make.name = *name ? name : NULL;
-	m.make.prepared = *prepared ? prepared : NULL;
-	m.make.supervisor = getpid();
-	r = kp_engine_freeze(s->engine, make_it, &m, &us, &err);
+	make.name = *name ? name : NULL;
+	make.prepared = *prepared ? prepared : NULL;
+	r = kp_snapshot_create(s->plan->instance, &make, &made, &err);
+	kp_inodes_free(&h.mapped);
+	kp_inodes_free(&h.seen);
 	if (r < 0) {
 		kp_client_fail(c, &err, KP_EXIT_FAILED);
 		return 0;
 	}
-	kp_ctl_put_u32(&payload, (uint32_t)KP_MIN(us, (uint64_t)UINT32_MAX));
-	kp_ctl_put_string(&payload, m.name);
-	free(m.name);
+	kp_ctl_put_u32(&payload, (uint32_t)KP_MIN(h.us, (uint64_t)UINT32_MAX));
+	kp_ctl_put_string(&payload, made);
 	return kp_ctl_send(c->conn.fd, KP_CTL_DONE, &payload, NULL, 0, MSG_DONTWAIT);
 }
 

@@ -114,21 +114,12 @@ static bool has_no_writer(int fd)
 	return true;
 }
 
-static bool is_mapped(const struct copy *c, ino_t ino)
-{
-	struct kp_inode *found = NULL;
-
-	if (c->how->mapped)
-		HASH_FIND(hh, c->how->mapped->table, &ino, sizeof(ino), found);
-	return found;
-}
-
 /* Will a change made from now on be told by the time of change? */
 static bool changes_tell(const struct copy *c, int live, const struct stat *st)
 {
 	if (c->how->kind == KP_TREE_PREPARE)
 		return old_enough(&st->st_ctim) && has_no_writer(live);
-	return !is_mapped(c, st->st_ino) && (!c->how->running || old_enough(&st->st_ctim));
+	return !kp_inodes_have(c->how->mapped, st->st_ino) && (!c->how->running || old_enough(&st->st_ctim));
 }
 
 /* In the snapshot's file: which live one it is equal to. The next snapshot may take it again. */
@@ -169,7 +160,7 @@ static int copy_file(struct copy *c, const struct place *p, const char *name, co
 		first->path = below(p->path, name);
 		HASH_ADD(hh, c->names, ino, sizeof(first->ino), first);
 	}
-	if (from_live && !is_mapped(c, st->st_ino) && share(p, name, st))
+	if (from_live && !kp_inodes_have(c->how->mapped, st->st_ino) && share(p, name, st))
 		return 0;
 	in = openat(p->from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (in < 0 || fstat(in, &now) < 0)

@@ -17,8 +17,9 @@ struct kp_inodes { /* zero-initialise */
 };
 void kp_inodes_add(struct kp_inodes *s, ino_t ino);
 void kp_inodes_free(struct kp_inodes *s);
-/* Files that guests have mapped shared: their content changes without a trace in their times. supervisor: whose descendants they are. */
-void kp_inodes_mapped(struct kp_inodes *s, pid_t supervisor);
+bool kp_inodes_have(const struct kp_inodes *s, ino_t ino);
+/* Files that a thread has mapped shared: their content changes without a trace in their times. False: it has no memory (any more). */
+bool kp_inodes_mapped(struct kp_inodes *s, pid_t tid);
 
 struct kp_carry {
 	int from_fd, to_fd; /* directories */

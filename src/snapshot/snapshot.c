@@ -246,28 +246,28 @@ static void end_carry(struct kp_carry *how)
 	(void)kp_close(how->before_fd);
 }
 
+/* All that happens while an instance that runs is held still. */
+static int fill_now(void *ctx, struct kp_err *err)
+{
+	return kp_carry(ctx, err);
+}
+
 static int fill(const struct kp_instance *i, int all_fd, const char *temp, const struct kp_snapshot_make *make, const struct kp_snapshot *s,
 		const struct kp_snapshot *before, struct kp_err *err)
 {
-	struct kp_carry how = {.from_fd = -1, .to_fd = -1, .before_fd = -1, .kind = KP_TREE_FREEZE, .running = make->supervisor};
-	struct kp_inodes mapped = {0};
+	struct kp_carry how = {.from_fd = -1, .to_fd = -1, .before_fd = -1, .kind = KP_TREE_FREEZE, .running = make->hold, .mapped = make->mapped};
 	kp_autoclose int at = -1;
 	int r = start_carry(i, all_fd, temp, &how, &at, err);
 
-	if (!r && make->supervisor) {
-		kp_inodes_mapped(&mapped, make->supervisor);
-		how.mapped = &mapped;
-	}
 	if (make->prepared)
 		how.before_fd = open_before(all_fd, make->prepared);
 	if (how.before_fd < 0 && before)
 		how.before_fd = open_before(all_fd, before->name);
 	if (!r)
-		r = kp_carry(&how, err);
+		r = make->hold ? make->hold(make->ctx, fill_now, &how, err) : fill_now(&how, err);
 	if (!r)
 		r = write_about(at, s, err);
 	end_carry(&how);
-	kp_inodes_free(&mapped);
 	return r;
 }
 
@@ -351,7 +351,7 @@ int kp_snapshot_create(const struct kp_instance *i, const struct kp_snapshot_mak
 	}
 	if (make->kind != KP_SNAPSHOT_HIDDEN)
 		note_state(i, own);
-	if (!make->supervisor)
+	if (!make->hold)
 		kp_let_time_pass();
 	if (ret_name)
 		*ret_name = kp_take_ptr(own);

@@ -8,6 +8,7 @@
 #define KAPSEL_SNAPSHOT_SNAPSHOT_H
 
 #include "instance/instance.h"
+#include "snapshot/copy.h"
 
 /* Why it was made. */
 enum kp_snapshot_kind {
@@ -38,7 +39,10 @@ struct kp_snapshot_make {
 	const char *note; /* or NULL */
 	enum kp_snapshot_kind kind;
 	const char *prepared; /* as of kp_snapshot_prepare, or NULL */
-	pid_t supervisor;     /* of the instance, which runs but is held still meanwhile; 0: it does not run */
+	/* Of an instance that runs: calls fn(fn_ctx) while it is held still. NULL: it does not run. */
+	int (*hold)(void *ctx, int (*fn)(void *ctx, struct kp_err *err), void *fn_ctx, struct kp_err *err);
+	void *ctx;
+	const struct kp_inodes *mapped; /* then: what its programs have mapped shared; known when fn is called */
 };
 /* The name is returned (allocated; may be NULL). */
 int kp_snapshot_create(const struct kp_instance *i, const struct kp_snapshot_make *make, char **ret_name, struct kp_err *err);

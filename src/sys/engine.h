@@ -74,5 +74,7 @@ size_t kp_engine_pids(struct kp_engine *engine, pid_t *pids, size_t max);
  * one cannot be stopped (named). ret_us (may be NULL): how long they were held.
  */
 int kp_engine_freeze(struct kp_engine *engine, int (*fn)(void *ctx, struct kp_err *err), void *ctx, uint64_t *ret_us, struct kp_err *err);
+/* From fn: each thread that is held, and its process. */
+void kp_engine_each_held(struct kp_engine *engine, void (*fn)(pid_t pid, pid_t tid, void *ctx), void *ctx);
 
 #endif

@@ -44,9 +44,9 @@ static bool held_by_tracer(struct freeze *f, pid_t tid)
 	return tracer && kp_task_state(tid) == 't' && kp_proc_is_guest(f->engine->vfs, kp_proc_tgid(tracer));
 }
 
-static void add_thread(struct freeze *f, pid_t tid, bool leader)
+static void add_thread(struct freeze *f, pid_t tid, pid_t pid)
 {
-	int r = kp_hold_add(f->engine->trap, tid, leader);
+	int r = kp_hold_add(f->engine->trap, tid, pid);
 	char state;
 
 	if (!r)
@@ -60,40 +60,73 @@ static void add_thread(struct freeze *f, pid_t tid, bool leader)
 	}
 }
 
-static void add_threads(struct freeze *f, pid_t pid)
+/* The processes that a thread has made, or was left with. False: the kernel does not tell. */
+static bool add_children(struct kp_strings *todo, const char *task)
 {
-	struct dirent *entry;
-	char path[48];
-	DIR *d;
+	kp_autofree char *path = kp_asprintf("%s/children", task), *text = NULL;
+	char *word, *rest = NULL;
+	int r = kp_read_file(AT_FDCWD, path, 1U << 24, &text, NULL);
 
-	(void)snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	d = opendir(path);
+	for (word = r ? NULL : strtok_r(text, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+		kp_strings_add(todo, word);
+	return r != -ENOENT || access(task, F_OK) < 0;
+}
+
+/* The threads of a process, and what they have made; pid "self": us, who are not held. */
+static bool add_process(struct freeze *f, const char *pid, struct kp_strings *todo)
+{
+	kp_autofree char *path = kp_asprintf("/proc/%s/task", pid);
+	pid_t number = (pid_t)strtol(pid, NULL, 10);
+	DIR *d = opendir(path);
+	struct dirent *entry;
+	bool told = true;
+
 	while (d && (entry = readdir(d))) {
+		kp_autofree char *task = kp_asprintf("%s/%s", path, entry->d_name);
 		pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
 
-		if (tid > 0)
-			add_thread(f, tid, tid == pid);
+		if (tid <= 0)
+			continue;
+		if (number)
+			add_thread(f, tid, number);
+		told &= !todo || add_children(todo, task);
 	}
 	if (d)
 		(void)closedir(d);
+	return told;
 }
 
-static int scan(struct freeze *f)
+/* Where the kernel does not tell who has which children. */
+static int scan_everybody(struct freeze *f)
 {
 	DIR *d = opendir("/proc");
 	struct dirent *entry;
 
-	f->found = f->blocked = 0;
 	if (!d)
 		return kp_fail_errno(f->err, errno, "/proc");
 	while ((entry = readdir(d))) {
 		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
 
 		if (pid > 0 && kp_proc_is_guest(f->engine->vfs, pid))
-			add_threads(f, pid);
+			(void)add_process(f, entry->d_name, NULL);
 	}
 	(void)closedir(d);
 	return 0;
+}
+
+static int scan(struct freeze *f)
+{
+	struct kp_strings kp_autostrings todo = {0};
+	bool told;
+
+	f->found = f->blocked = 0;
+	told = add_process(f, "self", &todo);
+	while (told && todo.count) {
+		kp_autofree char *pid = kp_strings_pop(&todo);
+
+		told = add_process(f, pid, &todo);
+	}
+	return told ? 0 : scan_everybody(f);
 }
 
 static void on_running(pid_t tid, void *ctx)
@@ -200,4 +233,9 @@ int kp_engine_freeze(struct kp_engine *e, int (*fn)(void *ctx, struct kp_err *er
 	if (ret_us)
 		*ret_us = (uint64_t)(now_us() - f.begun_us);
 	return f.r;
+}
+
+void kp_engine_each_held(struct kp_engine *e, void (*fn)(pid_t pid, pid_t tid, void *ctx), void *ctx)
+{
+	kp_hold_each(e->trap, fn, ctx);
 }

@@ -19,9 +19,8 @@
 #define ERESTARTNOHAND 514
 
 struct kp_held {
-	pid_t tid;
+	pid_t tid, pid;
 	enum kp_held_state state;
-	bool leader;
 	bool job_stopped; /* it rests in a stop of job control, where it stays */
 	bool again;       /* its call was answered so that it is made again: only safe once it has stopped */
 	UT_hash_handle hh;
@@ -35,7 +34,7 @@ void kp_hold_begin(struct kp_trap *t)
 	pthread_mutex_unlock(&t->hold.lock);
 }
 
-int kp_hold_add(struct kp_trap *t, pid_t tid, bool leader)
+int kp_hold_add(struct kp_trap *t, pid_t tid, pid_t pid)
 {
 	struct kp_held *h;
 	int r = 0;
@@ -56,7 +55,7 @@ int kp_hold_add(struct kp_trap *t, pid_t tid, bool leader)
 			HASH_ADD(hh, t->hold.threads, tid, sizeof(h->tid), h);
 		}
 		h->state = KP_HELD_RUNS;
-		h->leader = leader;
+		h->pid = pid;
 		h->job_stopped = h->again = false;
 	}
 	pthread_mutex_unlock(&t->hold.lock);
@@ -76,7 +75,7 @@ static void look(struct kp_held *h)
 		} else if (!si.si_pid) {
 			return;
 		} else if (si.si_code != CLD_TRAPPED && si.si_code != CLD_STOPPED) {
-			if (!h->leader)
+			if (h->tid != h->pid)
 				(void)waitid(P_PID, (id_t)h->tid, &si, WEXITED | WNOHANG | __WALL | __WNOTHREAD);
 			h->state = KP_HELD_GONE;
 		} else if (waitid(P_PID, (id_t)h->tid, &si, WSTOPPED | WNOHANG | __WALL | __WNOTHREAD) == 0 && si.si_pid) {
@@ -104,6 +103,17 @@ size_t kp_hold_look(struct kp_trap *t, void (*fn)(pid_t tid, void *ctx), void *c
 	}
 	pthread_mutex_unlock(&t->hold.lock);
 	return running;
+}
+
+void kp_hold_each(struct kp_trap *t, void (*fn)(pid_t pid, pid_t tid, void *ctx), void *ctx)
+{
+	struct kp_held *h, *next;
+
+	pthread_mutex_lock(&t->hold.lock);
+	HASH_ITER (hh, t->hold.threads, h, next)
+		if (h->state != KP_HELD_GONE)
+			fn(h->pid, h->tid, ctx);
+	pthread_mutex_unlock(&t->hold.lock);
 }
 
 /* Calls that end in EINTR whenever they are interrupted, with nothing done, and may be made again. Not close(2) and the like. */

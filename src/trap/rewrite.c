@@ -8,6 +8,7 @@
 #include <elf.h>
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -194,6 +195,29 @@ int kp_trap_rewrite(struct kp_trap *t, const struct seccomp_notif *n, const stru
 }
 
 #define PASSED_MAX 512
+#define PASSED_KEPT 64 /* the newest are kept whatever they are: a handler may run before its thread's call goes on */
+
+/* Is it over, that is, will it not be restarted any more? */
+static bool is_over(const struct kp_passed *q)
+{
+	return q->key.nr == SYS_chdir || q->key.nr == SYS_execve || q->key.nr == SYS_execveat || kp_task_call(q->key.tid) != q->key.nr;
+}
+
+/* An open of a FIFO may wait for as long as it takes, while others come and go. With the lock held. */
+static void forget_over(struct kp_trap *t)
+{
+	unsigned count = HASH_COUNT(t->passed);
+	struct kp_passed *q, *next;
+
+	HASH_ITER (hh, t->passed, q, next) {
+		if (count-- <= PASSED_KEPT)
+			break;
+		if (is_over(q)) {
+			HASH_DEL(t->passed, q);
+			free(q);
+		}
+	}
+}
 
 static struct kp_passed_key key_of(pid_t tid, const struct seccomp_data *d)
 {
@@ -213,14 +237,14 @@ static void remember_passed(struct kp_trap *t, pid_t tid, const struct kp_pendin
 	struct kp_passed *q;
 
 	HASH_FIND(hh, t->passed, &key, sizeof(key), q);
-	if (q) {
-		HASH_DEL(t->passed, q);
-	} else if (HASH_COUNT(t->passed) >= PASSED_MAX) {
+	if (!q && HASH_COUNT(t->passed) >= PASSED_MAX)
+		forget_over(t);
+	if (!q && HASH_COUNT(t->passed) >= PASSED_MAX)
 		q = t->passed;
+	if (q)
 		HASH_DEL(t->passed, q);
-	} else {
+	else
 		q = kp_calloc(1, sizeof(*q));
-	}
 	q->key = key;
 	q->asked = p->asked;
 	HASH_ADD(hh, t->passed, key, sizeof(q->key), q);

@@ -91,9 +91,10 @@ int kp_trap_inject(struct kp_trap *t, const struct seccomp_notif *n, int nr, con
 enum kp_held_state { KP_HELD_RUNS, KP_HELD_STOPPED, KP_HELD_GONE };
 void kp_hold_begin(struct kp_trap *t);
 /* Has it stop. 0: it will, 1: it was added before, -EPERM: somebody traces it, or a call of it is being rewritten; -ESRCH. */
-int kp_hold_add(struct kp_trap *t, pid_t tid, bool leader);
+int kp_hold_add(struct kp_trap *t, pid_t tid, pid_t pid);
 /* How many have not stopped; fn (may be NULL) is called for each of them. */
 size_t kp_hold_look(struct kp_trap *t, void (*fn)(pid_t tid, void *ctx), void *ctx);
+void kp_hold_each(struct kp_trap *t, void (*fn)(pid_t pid, pid_t tid, void *ctx), void *ctx);
 /* All that stopped go on as if nothing had been. Those that did not are let go by the end of the calling thread. */
 void kp_hold_release(struct kp_trap *t);
 void kp_hold_end(struct kp_trap *t);

@@ -50,6 +50,11 @@ static void wake(int i)
 	(void)!write(pair_of[i][1], "x", 1);
 }
 
+static void no_wake(int i)
+{
+	(void)i;
+}
+
 static long on_read(int i)
 {
 	char c;
@@ -99,27 +104,24 @@ static int epoll_of(int i)
 	return fd;
 }
 
+static struct epoll_event event;
+
 static long on_epoll(int i)
 {
-	struct epoll_event ev;
-
-	return epoll_wait(epoll_of(i), &ev, 1, -1);
+	return epoll_wait(epoll_of(i), &event, 1, -1);
 }
 
 static long on_epoll_timeout(int i)
 {
-	struct epoll_event ev;
-
-	return epoll_wait(epoll_of(i), &ev, 1, HOUR * 1000);
+	return epoll_wait(epoll_of(i), &event, 1, HOUR * 1000);
 }
 
 static long on_epoll_pwait(int i)
 {
-	struct epoll_event ev;
 	sigset_t mask;
 
 	sigfillset(&mask);
-	return epoll_pwait(epoll_of(i), &ev, 1, HOUR * 1000, &mask);
+	return epoll_pwait(epoll_of(i), &event, 1, HOUR * 1000, &mask);
 }
 
 static long on_futex(int i)
@@ -128,40 +130,28 @@ static long on_futex(int i)
 	return syscall(SYS_futex, &words[0], FUTEX_WAIT, 0, NULL, NULL, 0) + 1;
 }
 
-static void wake_futex(int i)
-{
-	(void)i;
-	words[0] = 1;
-	syscall(SYS_futex, &words[0], FUTEX_WAKE, 10, NULL, NULL, 0);
-}
-
 static long on_futex_timeout(int i)
 {
 	(void)i;
 	return syscall(SYS_futex, &words[1], FUTEX_WAIT, 0, &hour, NULL, 0) + 1;
 }
 
-static void wake_futex_timeout(int i)
+static void wake_futex(int i)
 {
 	(void)i;
-	words[1] = 1;
-	syscall(SYS_futex, &words[1], FUTEX_WAKE, 10, NULL, NULL, 0);
+	for (int w = 0; w < 2; w++) {
+		words[w] = 1;
+		syscall(SYS_futex, &words[w], FUTEX_WAKE, 10, NULL, NULL, 0);
+	}
 }
 
 static long on_sigtimedwait(int i)
 {
 	sigset_t set;
 
-	(void)i;
-	sigemptyset(&set);
+	(void)i, sigemptyset(&set);
 	sigaddset(&set, SIGRTMIN + 1);
 	return sigtimedwait(&set, NULL, &hour);
-}
-
-static void wake_sigtimedwait(int i)
-{
-	(void)i;
-	kill(getpid(), SIGRTMIN + 1);
 }
 
 static long on_signalfd(int i)
@@ -169,15 +159,15 @@ static long on_signalfd(int i)
 	struct signalfd_siginfo info;
 	sigset_t set;
 
-	(void)i;
-	sigemptyset(&set);
+	(void)i, sigemptyset(&set);
 	sigaddset(&set, SIGRTMIN + 2);
 	return read(signalfd(-1, &set, 0), &info, sizeof(info));
 }
 
-static void wake_signalfd(int i)
+static void wake_by_signal(int i)
 {
 	(void)i;
+	kill(getpid(), SIGRTMIN + 1);
 	kill(getpid(), SIGRTMIN + 2);
 }
 
@@ -203,11 +193,6 @@ static void wake_sem(int i)
 
 	(void)i;
 	semop(sem_id, up, 2);
-}
-
-static void no_wake(int i)
-{
-	(void)i;
 }
 
 struct message {
@@ -334,7 +319,7 @@ static void wake_fifo(int i)
 
 	(void)i;
 	snprintf(name, sizeof(name), "freeze-%d-fifo", (int)getpid());
-	(void)!open(name, O_WRONLY);
+	(void)!open(name, O_WRONLY | O_NONBLOCK); /* without a reader it fails */
 	unlink(name);
 }
 
@@ -352,12 +337,11 @@ static long on_sleeps(int i)
 
 static long on_short_epolls(int i)
 {
-	struct epoll_event ev;
 	int fd = epoll_create1(0);
 
 	(void)i;
 	while (!over)
-		if (epoll_wait(fd, &ev, 1, 5) < 0)
+		if (epoll_wait(fd, &event, 1, 5) < 0)
 			return -1;
 	return 1;
 }
@@ -503,8 +487,8 @@ static const struct kind {
 } kinds[] = {
 	{"read", on_read, wake}, {"poll", on_poll, wake}, {"poll, timeout", on_poll_timeout, wake}, {"ppoll", on_ppoll, wake},
 	{"select", on_select, wake}, {"epoll_wait", on_epoll, wake}, {"epoll_wait, timeout", on_epoll_timeout, wake},
-	{"epoll_pwait", on_epoll_pwait, wake}, {"futex", on_futex, wake_futex}, {"futex, timeout", on_futex_timeout, wake_futex_timeout},
-	{"sigtimedwait", on_sigtimedwait, wake_sigtimedwait}, {"signalfd", on_signalfd, wake_signalfd}, {"semop", on_semop, wake_sem},
+	{"epoll_pwait", on_epoll_pwait, wake}, {"futex", on_futex, wake_futex}, {"futex, timeout", on_futex_timeout, no_wake},
+	{"sigtimedwait", on_sigtimedwait, wake_by_signal}, {"signalfd", on_signalfd, no_wake}, {"semop", on_semop, wake_sem},
 	{"semtimedop", on_semtimedop, no_wake}, {"msgrcv", on_msgrcv, wake_msgrcv}, {"recv, timeout", on_recv, wake},
 	{"recvmsg, timeout", on_recvmsg, wake}, {"accept", on_accept, wake_accept}, {"accept, timeout", on_accept_timeout, wake_accept},
 	{"flock", on_flock, wake_flock}, {"waitpid", on_wait, wake}, {"open of a FIFO", on_fifo, wake_fifo},
@@ -576,7 +560,7 @@ static int blocked(void)
 	fflush(stdout);
 	while (read(0, &c, 1) > 0)
 		;
-	every = (struct itimerval){0};
+	memset(&every, 0, sizeof(every));
 	setitimer(ITIMER_REAL, &every, NULL);
 	for (size_t i = 0; i < KINDS; i++)
 		if (threads[i].done) {
