@@ -200,7 +200,12 @@ int kp_trap_rewrite(struct kp_trap *t, const struct seccomp_notif *n, const stru
 /* Is it over, that is, will it not be restarted any more? */
 static bool is_over(const struct kp_passed *q)
 {
-	return q->key.nr == SYS_chdir || q->key.nr == SYS_execve || q->key.nr == SYS_execveat || kp_task_call(q->key.tid) != q->key.nr;
+	int now;
+
+	if (q->key.nr == SYS_chdir || q->key.nr == SYS_execve || q->key.nr == SYS_execveat)
+		return true;
+	now = kp_task_call(q->key.tid);
+	return now != q->key.nr && now != -EAGAIN;
 }
 
 /* An open of a FIFO may wait for as long as it takes, while others come and go. With the lock held. */

@@ -119,8 +119,10 @@ int kp_task_call(pid_t tid)
 
 	n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
 	buf[n < 0 ? 0 : n] = '\0';
+	if (n <= 0)
+		return -ESRCH;
 	nr = strtol(buf, &end, 10);
-	return end > buf ? (int)nr : -1;
+	return end > buf ? (int)nr : -EAGAIN;
 }
 
 int kp_task_dup_fd(pid_t tid, int fd)
