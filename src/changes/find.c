@@ -35,6 +35,7 @@ struct walk {
 		uint64_t ino;
 	} *numbered; /* added files that carry a lower number: perhaps renamed */
 	size_t numbered_count;
+	struct kp_sames *same; /* or NULL */
 	struct kp_err *err;
 };
 
@@ -245,6 +246,17 @@ static unsigned differs(struct walk *w, const struct entry *e)
 	return d;
 }
 
+static void put_same(struct walk *w, const struct entry *e)
+{
+	struct kp_sames *s = w->same;
+
+	if (!s)
+		return;
+	if (!(s->count & (s->count + 1)))
+		s->items = kp_realloc(s->items, 2 * (s->count + 1) * sizeof(*s->items));
+	s->items[s->count++] = (struct kp_same){.path = kp_strdup(e->path), .hidden = e->hidden, .dir = S_ISDIR(e->st.st_mode)};
+}
+
 static int compare(struct walk *w, const struct entry *e)
 {
 	bool dir = S_ISDIR(e->st.st_mode), absent;
@@ -263,8 +275,10 @@ static int compare(struct walk *w, const struct entry *e)
 	if (dir)
 		todo(w, e->path, e->hidden);
 	d = absent ? 0 : differs(w, e);
-	if (!absent && !d)
+	if (!absent && !d) {
+		put_same(w, e);
 		return 0;
+	}
 	c = put(w, e->path, absent ? KP_CHANGE_ADDED : KP_CHANGE_CHANGED);
 	c->differs = d;
 	take_old(w, c);
@@ -382,7 +396,12 @@ static void drop_walk(struct walk *w)
 
 int kp_changes_find(int upper_fd, struct kp_vfs *lower, struct kp_changes *ret, struct kp_err *err)
 {
-	struct walk w = {.upper_fd = upper_fd, .lower = lower, .node = kp_calloc(1, sizeof(*w.node)), .out = ret, .err = err};
+	return kp_changes_find_same(upper_fd, lower, ret, NULL, err);
+}
+
+int kp_changes_find_same(int upper_fd, struct kp_vfs *lower, struct kp_changes *ret, struct kp_sames *same, struct kp_err *err)
+{
+	struct walk w = {.upper_fd = upper_fd, .lower = lower, .node = kp_calloc(1, sizeof(*w.node)), .out = ret, .same = same, .err = err};
 	int r = 0;
 
 	*ret = (struct kp_changes){0};

@@ -110,30 +110,41 @@ static const char *kind_word(enum kp_snapshot_kind kind)
 	       : "undone";
 }
 
-static void print_snapshot(const struct kp_snapshot *s, bool json, bool first)
+static void print_json(const struct kp_snapshot *s, bool first)
 {
+	struct kp_buf kp_autobuf b = {0};
+
+	kp_buf_puts(&b, first ? "[\n {\"name\":" : ",\n {\"name\":");
+	kp_buf_quoted(&b, s->name);
+	kp_buf_puts(&b, ",\"parent\":");
+	kp_buf_quoted(&b, s->parent);
+	kp_buf_printf(&b, ",\"created\":%lld.%03ld,\"kind\":\"%s\",\"disk\":%" PRIu64 ",\"own\":%" PRIu64 ",\"note\":",
+		      (long long)s->created.tv_sec, s->created.tv_nsec / 1000000, kind_word(s->kind), s->bytes, s->own);
+	kp_buf_quoted(&b, s->note);
+	printf("%s}", b.data);
+}
+
+static void print_text(const struct kp_snapshot *s, size_t depth)
+{
+	kp_autofree char *note = kp_shown(s->note), *name = kp_asprintf("%*s%s", 2 * (int)depth, "", s->name);
 	char bytes[16], own[16], when[32];
 
-	if (json) {
-		struct kp_buf kp_autobuf b = {0};
-
-		kp_buf_puts(&b, first ? "[\n {\"name\":" : ",\n {\"name\":");
-		kp_buf_quoted(&b, s->name);
-		kp_buf_printf(&b, ",\"created\":%lld.%03ld,\"kind\":\"%s\",\"disk\":%" PRIu64 ",\"own\":%" PRIu64 ",\"note\":",
-			      (long long)s->created.tv_sec, s->created.tv_nsec / 1000000, kind_word(s->kind), s->bytes, s->own);
-		kp_buf_quoted(&b, s->note);
-		printf("%s}", b.data);
-		return;
-	}
-	if (first)
-		printf("%-28s %-19s %8s %8s %-11s %s\n", "NAME", "CREATED", "SIZE", "OWN", "KIND", "NOTE");
 	time_text(&s->created, when, sizeof(when));
 	kp_size_text(s->bytes, bytes, sizeof(bytes));
 	kp_size_text(s->own, own, sizeof(own));
-	{
-		kp_autofree char *note = kp_shown(s->note);
+	printf("%-28s %-19s %8s %8s %-11s %s\n", name, when, bytes, own, kind_word(s->kind), note);
+}
 
-		printf("%-28s %-19s %8s %8s %-11s %s\n", s->name, when, bytes, own, kind_word(s->kind), note);
+/* Each below what it was made from, which is older: where the clock went back it stands by itself. */
+static void print_below(const struct kp_snapshots *all, const char *parent, size_t depth)
+{
+	for (size_t k = 0; k < all->count; k++) {
+		const struct kp_snapshot *s = &all->items[k], *up = kp_snapshots_find(all, s->parent);
+
+		if (up && up < s ? !strcmp(up->name, parent) : !*parent) {
+			print_text(s, KP_MIN(depth, (size_t)8));
+			print_below(all, s->name, depth + 1);
+		}
 	}
 }
 
@@ -144,10 +155,14 @@ static int list(const struct kp_instance *i, bool json, struct kp_err *err)
 
 	if (r < 0)
 		return r;
-	for (size_t k = 0; k < all.count; k++)
-		print_snapshot(&all.items[k], json, !k);
-	if (json)
+	for (size_t k = 0; k < all.count && json; k++)
+		print_json(&all.items[k], !k);
+	if (json) {
 		puts(all.count ? "\n]" : "[]");
+	} else if (all.count) {
+		printf("%-28s %-19s %8s %8s %-11s %s\n", "NAME", "CREATED", "SIZE", "OWN", "KIND", "NOTE");
+		print_below(&all, "", 0);
+	}
 	return 0;
 }
 
@@ -205,7 +220,7 @@ static int restore(const struct kp_instance *i, const char *name, struct kp_err 
 	(void)kp_close(at);
 	r = kp_snapshot_create(i, &(struct kp_snapshot_make){.note = note, .kind = KP_SNAPSHOT_AUTO}, NULL, err);
 	if (!r)
-		r = kp_snapshot_restore(i, name, err);
+		r = kp_snapshot_restore(i, name, NULL, NULL, err);
 	kp_snapshot_prune(i);
 	return r;
 }
@@ -326,7 +341,7 @@ int kp_cmd_undo(const struct kp_args *args, struct kp_err *err)
 		r = kp_snapshot_create(i, &(struct kp_snapshot_make){.note = note, .kind = KP_SNAPSHOT_UNDO}, NULL, err);
 	}
 	if (!r)
-		r = kp_snapshot_restore(i, to->name, err);
+		r = kp_snapshot_restore(i, to->name, NULL, NULL, err);
 	for (size_t k = 0; k < all.count && !r; k++)
 		if (all.items[k].kind == KP_SNAPSHOT_AUTO && &all.items[k] >= to)
 			r = kp_snapshot_mark_undone(i, &all.items[k], err);

@@ -464,8 +464,10 @@ static int write_items(int at, int files, struct kp_err *err)
 	return r < 0 ? kp_fail_errno(err, -r, "restore: cannot be prepared") : 0;
 }
 
-int kp_snapshot_restore(const struct kp_instance *i, const char *name, struct kp_err *err)
+int kp_snapshot_restore(const struct kp_instance *i, const char *name, int (*edit)(const char *host_files, void *ctx, struct kp_err *err), void *ctx,
+			struct kp_err *err)
 {
+	kp_autofree char *host_files = kp_asprintf("%s/" KP_SETTLE_NEW "/files", i->dir);
 	kp_autoclose int from = kp_snapshot_open(i, name, err);
 	kp_autoclose int dir = open(i->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), at = -1, files = -1;
 	int r;
@@ -480,6 +482,8 @@ int kp_snapshot_restore(const struct kp_instance *i, const char *name, struct kp
 	if (at < 0 || files < 0)
 		return kp_fail_errno(err, errno, "%s/" KP_SETTLE_NEW ": cannot be opened", i->dir);
 	r = kp_carry(&(struct kp_carry){.from_fd = from, .to_fd = files, .before_fd = -1, .kind = KP_TREE_RESTORE}, err);
+	if (!r && edit)
+		r = edit(host_files, ctx, err);
 	if (!r)
 		r = write_items(at, files, err);
 	/* On disk before it counts. */

@@ -54,8 +54,10 @@ int kp_snapshot_list(const struct kp_instance *i, bool sizes, struct kp_snapshot
 void kp_snapshots_free(struct kp_snapshots *s);
 #define kp_autosnapshots __attribute__((cleanup(kp_snapshots_free)))
 const struct kp_snapshot *kp_snapshots_find(const struct kp_snapshots *s, const char *name);
-/* The instance becomes what it was. */
-int kp_snapshot_restore(const struct kp_instance *i, const char *name, struct kp_err *err);
+/* The instance becomes what it was, as edit (may be NULL) changes it: host_files is the directory with the new state's files, as of
+ * kp_snapshot_open(); when edit fails the instance stays as it is. */
+int kp_snapshot_restore(const struct kp_instance *i, const char *name, int (*edit)(const char *host_files, void *ctx, struct kp_err *err), void *ctx,
+			struct kp_err *err);
 int kp_snapshot_remove(const struct kp_instance *i, const char *name, struct kp_err *err);
 /* Those that nobody asked for do not pile up: the newest KP_SNAPSHOT_AUTO_MAX stay. */
 void kp_snapshot_prune(const struct kp_instance *i);
