@@ -131,20 +131,18 @@ static int same_tree(struct rebase *b, const char *top)
 	return r;
 }
 
-/* Is the instance's own what the new layers have? With the new node looked up. */
-static bool has_it_too(struct rebase *b, const struct kp_change *c)
+/* Is the instance's own what those layers have in n? */
+static bool equals(struct rebase *b, const struct kp_change *c, struct kp_vfs *v, const struct kp_node *n)
 {
-	const struct kp_node *n = b->is;
 	const char *name;
+	struct kp_entry e;
 
 	if (n->origin == KP_ABSENT || n->mode != c->mode)
 		return false;
 	if (S_ISREG(n->mode)) {
-		struct kp_entry e;
-
-		if (n->origin == KP_IMAGE && (kp_image_entry(kp_vfs_image(b->new, n->layer), n->entry, &e) || e.size != c->size))
+		if (n->origin == KP_IMAGE && (kp_image_entry(kp_vfs_image(v, n->layer), n->entry, &e) || e.size != c->size))
 			return false;
-		return kp_same_content(b->upper_fd, b->new, n, c->path);
+		return kp_same_content(b->upper_fd, v, n, c->path);
 	}
 	if (S_ISLNK(n->mode)) {
 		kp_autoclose int fd = kp_upper_parent(b->upper_fd, c->path, &name);
@@ -152,7 +150,7 @@ static bool has_it_too(struct rebase *b, const struct kp_change *c)
 		ssize_t len = fd < 0 ? -1 : readlinkat(fd, name, mine, sizeof(mine) - 1);
 
 		mine[len < 0 ? 0 : len] = '\0';
-		return len > 0 && !kp_node_readlink(b->new, n, theirs, sizeof(theirs)) && !strcmp(mine, theirs);
+		return len > 0 && !kp_node_readlink(v, n, theirs, sizeof(theirs)) && !strcmp(mine, theirs);
 	}
 	return false;
 }
@@ -200,40 +198,47 @@ static int decide_deleted(struct rebase *b, const struct kp_change *c)
 
 static int decide(struct rebase *b, const struct kp_change *c)
 {
-	bool dir = S_ISDIR(c->mode);
-	int r = look(b, c->path);
+	bool dir = S_ISDIR(c->mode), hidden = c->hidden && !c->base; /* what is dropped in a renamed directory shows what lies below */
+	const char *at = c->base ? c->base : c->path;
+	int r;
 
+	if (c->source || (c->kind == KP_CHANGE_DELETED && c->moved && S_ISDIR(c->old_mode))) /* they go with what lies below */
+		return put(b, c->path, KP_REBASE_KEEP, NULL, true, dir);
+	r = look(b, at);
 	if (r < 0)
 		return r;
 	if (c->kind == KP_CHANGE_DELETED)
 		return decide_deleted(b, c);
-	if (b->is->origin != KP_ABSENT && !c->hidden && has_it_too(b, c))
+	if (!hidden && equals(b, c, b->new, b->is))
 		return put(b, c->path, KP_REBASE_DROP, "the new image has it so", false, dir);
-	if (same_below(b, c->path))
-		return b->is->origin == KP_ABSENT && in_the_way(b, c->path)
-			       ? put(b, c->path, KP_REBASE_CONFLICT, "its directory is none in the new image", c->hidden, dir)
-			       : put(b, c->path, KP_REBASE_KEEP, NULL, c->hidden, dir);
+	if (same_below(b, at))
+		return b->is->origin == KP_ABSENT && in_the_way(b, at)
+			       ? put(b, c->path, KP_REBASE_CONFLICT, "its directory is none in the new image", hidden, dir)
+			       : put(b, c->path, KP_REBASE_KEEP, NULL, hidden, dir);
+	if (c->base && !dir && equals(b, c, b->old, b->was))
+		return put(b, c->path, KP_REBASE_SAME, NULL, false, false);
 	if (b->was->origin == KP_ABSENT)
-		return dir && S_ISDIR(b->is->mode) ? put(b, c->path, KP_REBASE_KEEP, NULL, c->hidden, dir)
-						   : put(b, c->path, KP_REBASE_CONFLICT, "the new image has another one", c->hidden, dir);
+		return dir && S_ISDIR(b->is->mode) ? put(b, c->path, KP_REBASE_KEEP, NULL, hidden, dir)
+						   : put(b, c->path, KP_REBASE_CONFLICT, "the new image has another one", hidden, dir);
 	if (b->is->origin == KP_ABSENT)
-		return put(b, c->path, KP_REBASE_CONFLICT, "changed here, the new image has none", c->hidden, dir);
-	if (c->differs == KP_DIFFERS_TIME && !c->hidden)
+		return put(b, c->path, KP_REBASE_CONFLICT, "changed here, the new image has none", hidden, dir);
+	if (c->differs == KP_DIFFERS_TIME && !hidden)
 		return put(b, c->path, KP_REBASE_DROP, "only its time was changed", false, dir);
-	return put(b, c->path, KP_REBASE_CONFLICT, "changed here and in the new image", c->hidden, dir);
+	return put(b, c->path, KP_REBASE_CONFLICT, "changed here and in the new image", hidden, dir);
 }
 
 /* What is in the upper and as the old layers have it would stay as the old layers have it. */
 static int decide_same(struct rebase *b, const struct kp_same *s)
 {
+	const char *at = s->base ? s->base : s->path;
 	int r;
 
-	if (!s->hidden || s->dir)
+	if (s->dir || (!s->hidden && !s->base))
 		return put(b, s->path, s->dir ? KP_REBASE_DIR : KP_REBASE_SAME, NULL, s->hidden, s->dir);
-	r = look(b, s->path);
-	if (r < 0 || same_below(b, s->path))
+	r = look(b, at);
+	if (r < 0 || same_below(b, at))
 		return r;
-	return put(b, s->path, KP_REBASE_CONFLICT, "in a directory that was made anew here, changed in the new image", true, false);
+	return put(b, s->path, KP_REBASE_CONFLICT, "in a directory that was made anew or renamed here, changed in the new image", !s->base, false);
 }
 
 int kp_changes_rebase(int upper_fd, struct kp_vfs *old, struct kp_vfs *new, struct kp_rebase *ret, struct kp_err *err)
@@ -253,6 +258,7 @@ int kp_changes_rebase(int upper_fd, struct kp_vfs *old, struct kp_vfs *new, stru
 		if (r >= 0)
 			r = decide_same(&b, &same.items[i]);
 		free(same.items[i].path);
+		free(same.items[i].base);
 	}
 	free(same.items);
 	return r;

@@ -28,6 +28,10 @@ image 1 <<'END'
 /etc/moved same
 /etc/likewise old
 /opt/p/one same
+/opt/r/left old
+/opt/r/both old
+/opt/r/opened old
+/opt/r/kept same
 END
 image 2 <<'END'
 /etc/kept same
@@ -43,13 +47,18 @@ image 2 <<'END'
 /etc/made-alike mine
 /opt/p new
 /opt/q new
+/opt/r/left new
+/opt/r/both new
+/opt/r/opened new
+/opt/r/kept same
 END
 run() { # VERSION SHELL-TEXT
   try "$KAPSEL" run --instance i "$T/app-$1.kapsel" -- /bin/sh -c "$2"
 }
 
 run 1 'cd /etc; echo mine >kept; echo mine >both; echo mine >gone-changed; rm dropped dropped-changed dropped-gone; : >>opened; touch -d 2001-02-03 touched
-  mv moved moved2; echo mine >likewise; echo mine >made; echo mine >made-alike; mkdir /own; echo mine >/own/f; echo mine >/opt/p/two; chmod 600 /own/f'
+  mv moved moved2; echo mine >likewise; echo mine >made; echo mine >made-alike; mkdir /own; echo mine >/own/f; echo mine >/opt/p/two; chmod 600 /own/f
+  mv /opt/r /opt/s; echo mine >/opt/s/both; echo mine >/opt/s/kept; : >>/opt/s/opened'
 expect_status 0 "an instance of the old version changes things"
 try "$KAPSEL" upgrade --dry-run i "$T/app-2.kapsel"
 cat >"$T/wanted" <<'END'
@@ -62,7 +71,8 @@ C /etc/dropped-changed: deleted here, changed in the new image
 C /etc/gone-changed: changed here, the new image has none
 C /etc/made: the new image has another one
 C /opt/p/two: its directory is none in the new image
-i: 6 changes would be kept, 5 conflicts
+C /opt/s/both: changed here and in the new image
+i: 10 changes would be kept, 6 conflicts
 END
 LC_ALL=C sort "$T/out" >"$T/seen"
 if [ "$status" = 0 ] && cmp -s "$T/wanted" "$T/seen"; then ok "--dry-run tells what would become of each"; else
@@ -70,7 +80,7 @@ if [ "$status" = 0 ] && cmp -s "$T/wanted" "$T/seen"; then ok "--dry-run tells w
   not_ok "--dry-run tells what would become of each" "$T/d" "$T/err"
 fi
 try "$KAPSEL" upgrade --quiet i "$T/app-2.kapsel"
-expect_err_line '^kapsel: i: 5 conflicts, the first: /' "with conflicts nothing is done"
+expect_err_line '^kapsel: i: 6 conflicts, the first: /' "with conflicts nothing is done"
 run 1 'cat /etc/both /etc/left'
 expect_out "mine
 old" "it is as it was"
@@ -79,7 +89,7 @@ try "$KAPSEL" clone i j
 try "$KAPSEL" upgrade --conflicts keep --quiet i "$T/app-2.kapsel"
 expect_status 0 "upgrade, keeping what conflicts"
 # shellcheck disable=SC2016 # for the guest's shell
-look='cd /etc; for f in kept left both gone gone-changed dropped dropped-changed dropped-gone opened touched moved moved2 likewise made made-alike /own/f /opt/p/two /opt/q; do
+look='cd /etc; for f in kept left both gone gone-changed dropped dropped-changed dropped-gone opened touched moved moved2 likewise made made-alike /own/f /opt/p/two /opt/q /opt/r/left /opt/s/left /opt/s/both /opt/s/opened /opt/s/kept; do
   if [ -f $f ]; then echo $f $(cat $f); else echo $f -; fi; done'
 run 2 "$look"
 expect_out "kept mine
@@ -99,7 +109,12 @@ made mine
 made-alike mine
 /own/f mine
 /opt/p/two mine
-/opt/q new" "each path comes from where it should"
+/opt/q new
+/opt/r/left -
+/opt/s/left new
+/opt/s/both mine
+/opt/s/opened new
+/opt/s/kept mine" "each path comes from where it should"
 run 1 true
 expect_err_line '^kapsel: i: made from another image' "the old version is refused then"
 try "$KAPSEL" verify i
@@ -121,7 +136,7 @@ try "$KAPSEL" upgrade --conflicts new --quiet j "$T/app-2.kapsel"
 expect_status 0 "upgrade, taking the new image's"
 try "$KAPSEL" run --instance j "$T/app-2.kapsel" -- /bin/sh -c "$look"
 grep -E '^(both|gone-changed|dropped-changed|made|kept|/opt[^ ]*) ' "$T/out" >"$T/seen"
-printf 'kept mine\nboth new\ngone-changed -\ndropped-changed new\nmade new\n/opt/p/two -\n/opt/q new\n' >"$T/wanted"
+printf 'kept mine\nboth new\ngone-changed -\ndropped-changed new\nmade new\n/opt/p/two -\n/opt/q new\n/opt/r/left -\n/opt/s/left new\n/opt/s/both new\n/opt/s/opened new\n/opt/s/kept mine\n' >"$T/wanted"
 if cmp -s "$T/wanted" "$T/seen"; then ok "what conflicted is the new image's"; else not_ok "what conflicted is the new image's" "$T/seen" "$T/err"; fi
 try "$KAPSEL" run --instance j "$T/app-2.kapsel" -- /bin/cat /opt/p
 expect_out new "a directory made way for a file"
