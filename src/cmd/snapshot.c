@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cmd/again.h"
 #include "cmd/view.h"
 #include "instance/config.h"
 #include "snapshot/compare.h"
@@ -26,6 +27,7 @@ static int open_locked(const char *name, bool lock, struct kp_instance **ret, st
 	return r || !lock ? r : kp_lock_stopped(*ret, err);
 }
 
+#define STOP_SECONDS 10
 #define LOCK_TRIES 300 /* of 10 ms: somebody holds the lock who does not answer: it starts, ends, or is being worked on */
 
 /* Of an instance that runs, or of one that does not. It is unlocked before and after. */
@@ -210,26 +212,60 @@ static int diff(const struct kp_instance *i, const char *a, const char *b, bool 
 	return r;
 }
 
-static int restore(const struct kp_instance *i, const char *name, struct kp_err *err)
+static int restore_stopped(const struct kp_instance *i, const char *name, struct kp_err *err)
 {
 	kp_autofree char *note = kp_asprintf("before restore of %s", name);
-	int at = kp_snapshot_open(i, name, err), r;
+	int r = kp_snapshot_create(i, &(struct kp_snapshot_make){.note = note, .kind = KP_SNAPSHOT_AUTO}, NULL, err);
 
-	if (at < 0)
-		return at;
-	(void)kp_close(at);
-	r = kp_snapshot_create(i, &(struct kp_snapshot_make){.note = note, .kind = KP_SNAPSHOT_AUTO}, NULL, err);
 	if (!r)
 		r = kp_snapshot_restore(i, name, NULL, NULL, err);
 	kp_snapshot_prune(i);
 	return r;
 }
 
+/* Stops what runs. again: told how it was started, if it ran. */
+static int lock_or_stop(struct kp_instance *i, bool restart, struct kp_again *again, struct kp_err *err)
+{
+	const struct timespec pause = {.tv_nsec = 10000000};
+	int r = -EWOULDBLOCK;
+
+	for (int tries = 0; tries < LOCK_TRIES && r == -EWOULDBLOCK; tries++) {
+		struct kp_err why = {0};
+
+		r = kp_instance_lock(i);
+		if (r != -EWOULDBLOCK)
+			break;
+		if (restart && !again->argv && kp_again_take(i, again, &why) < 0 && why.code != ENOTCONN)
+			return kp_fail(err, why.code, "%s", why.text);
+		if (kp_stop_running(i, STOP_SECONDS, &why) < 0 && why.code != ESRCH)
+			return kp_fail(err, why.code, "%s", why.text);
+		(void)nanosleep(&pause, NULL);
+	}
+	return r < 0 ? kp_lock_stopped(i, err) : 0;
+}
+
+static int restore(struct kp_instance *i, const char *name, bool restart, struct kp_err *err)
+{
+	int at = kp_snapshot_open(i, name, err), r;
+	struct kp_again again = {0};
+
+	if (at < 0)
+		return at;
+	(void)kp_close(at);
+	r = lock_or_stop(i, restart, &again, err);
+	if (!r)
+		r = restore_stopped(i, name, err);
+	i->lock_fd = kp_close(i->lock_fd);
+	if (!r && again.argv)
+		r = kp_again_exec(&again, err);
+	kp_again_free(&again);
+	return r;
+}
+
 static const struct {
 	const char *name;
 	size_t min, max; /* words after the instance */
-	bool locks;
-} actions[] = {{"create", 0, 1, false}, {"list", 0, 0, false}, {"restore", 1, 1, true}, {"rm", 1, 1, false}, {"diff", 1, 2, false}};
+} actions[] = {{"create", 0, 1}, {"list", 0, 0}, {"restore", 1, 1}, {"rm", 1, 1}, {"diff", 1, 2}};
 
 static int create_asked(struct kp_instance *i, const char *name, const char *note, struct kp_err *err)
 {
@@ -263,7 +299,7 @@ int kp_cmd_snapshot(const struct kp_args *args, struct kp_err *err)
 		(void)kp_fail(err, EINVAL, "snapshot %s: %s", action, n < actions[k].min ? "no snapshot named" : "too many names");
 		return kp_hint(err, "kapsel snapshot list %s", args->operands[1]);
 	}
-	r = open_locked(args->operands[1], actions[k].locks, &i, err);
+	r = open_locked(args->operands[1], false, &i, err);
 	if (r < 0)
 		return r;
 	if (!strcmp(action, "list"))
@@ -271,7 +307,7 @@ int kp_cmd_snapshot(const struct kp_args *args, struct kp_err *err)
 	else if (!strcmp(action, "create"))
 		r = create_asked(i, n ? words[0] : NULL, kp_args_get(args, "note"), err);
 	else if (!strcmp(action, "restore"))
-		r = restore(i, words[0], err);
+		r = restore(i, words[0], kp_args_has(args, "restart"), err);
 	else if (!strcmp(action, "rm"))
 		r = kp_snapshot_remove(i, words[0], err);
 	else

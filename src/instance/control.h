@@ -26,7 +26,7 @@ enum kp_ctl_type {
 	KP_CTL_STATUS = 18,  /* u32 wait status, u32 1 when nothing else runs: guest stopped, continued, ended */
 	KP_CTL_NOTICE = 20, /* string: a line for the user */
 	KP_CTL_DONE = 21, /* u32 microseconds that the guests were held still, string name */
-	KP_CTL_ABOUT = 19,   /* u32 start time, u32 supervisor's pid, u32 n, n u32 guest pids */
+	KP_CTL_ABOUT = 19,   /* u32 start time, u32 supervisor's pid, u32 n, n u32 guest pids, string: where it was started */
 };
 
 struct kp_ctl_head {

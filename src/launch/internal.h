@@ -33,6 +33,7 @@ struct kp_supervisor {
 	bool stopping;     /* TERM has been sent to all */
 	int64_t kill_at;   /* when KILL follows, in milliseconds of CLOCK_MONOTONIC */
 	int64_t started;   /* CLOCK_REALTIME seconds */
+	char *cwd;         /* where it was started */
 	uint32_t group_by[32]; /* by signal: who last sent it to our process group, which is the front's; 0: nobody */
 };
 
@@ -49,6 +50,9 @@ void kp_client_accept(struct kp_supervisor *s);
 void kp_client_drop(struct kp_supervisor *s, struct kp_client *c);
 /* Tells why; the client is to exit with that status. */
 void kp_client_fail(struct kp_client *c, const struct kp_err *err, int exit_status);
+
+/* about.c */
+int kp_client_info(struct kp_supervisor *s, struct kp_client *c);
 
 /* copies.c */
 int kp_client_snapshot(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_reader *in);

@@ -2,7 +2,7 @@
 /*
  * All guests held still at one instant: that of the last thread's stop. A thread that waits for us is answered and stops then: the
  * workers go on meanwhile. What does not stop is held all the same where it waits in the kernel for something that is held: a
- * vfork's caller for its child; a caller whose call takes us long, for our answer, after which it stops before it runs.
+ * vfork's caller for its child; who syncs or reads for the disk; a caller whose call takes us long for our answer. It stops when that comes.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -129,6 +129,18 @@ static int scan(struct freeze *f)
 	return told ? 0 : scan_everybody(f);
 }
 
+/* Calls that may take long in the kernel and change nothing that is copied: their callers stop when they return. */
+static bool changes_nothing(int nr)
+{
+	static const int calls[] = {SYS_vfork, SYS_clone, SYS_clone3, SYS_fsync, SYS_fdatasync, SYS_sync, SYS_syncfs, SYS_sync_file_range,
+				    SYS_msync, SYS_read, SYS_pread64, SYS_readv, SYS_preadv, SYS_preadv2};
+
+	for (size_t i = 0; i < KP_ARRAY_LEN(calls); i++)
+		if (calls[i] == nr)
+			return true;
+	return false;
+}
+
 static void on_running(pid_t tid, void *ctx)
 {
 	struct freeze *f = ctx;
@@ -137,7 +149,7 @@ static void on_running(pid_t tid, void *ctx)
 		int nr = kp_task_call(tid);
 		const struct kp_row *row = nr < 0 ? NULL : kp_row_of(nr);
 
-		if (nr == SYS_vfork || nr == SYS_clone || nr == SYS_clone3)
+		if (changes_nothing(nr))
 			return;
 		if (row && row->action == KP_EMULATE && now_us() - f->begun_us > LONG_MS * 1000)
 			return;

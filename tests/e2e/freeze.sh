@@ -105,6 +105,31 @@ try "$KAPSEL" exec v -- /bin/true
 expect_status 0 "and the instance goes on"
 stop v
 
+# --- going back: what runs is stopped, and started again if asked ---
+start r /bin/sh -c 'mkdir -p /w; echo one >/w/a; echo ready; sleep 60'
+try "$KAPSEL" snapshot create r one
+try "$KAPSEL" exec r -- /bin/sh -c 'echo two >/w/a'
+try "$KAPSEL" snapshot restore r nothing
+expect_err_line '^kapsel: nothing: r has no snapshot of that name' "a snapshot that is not there"
+try "$KAPSEL" exec r -- /bin/cat /w/a
+expect_out two "stops nothing"
+try "$KAPSEL" snapshot restore r one
+expect_status 0 "restore of an instance that runs"
+wait "$runs"
+try "$KAPSEL" exec r -- /bin/true
+expect_err_line '^kapsel: r: does not run' "it is stopped"
+try "$KAPSEL" run --instance r "$img" -- /bin/cat /w/a
+expect_out one "and what it was"
+cd "$T/b" || exit 1
+# shellcheck disable=SC2016 # for the guest's shell
+start r /bin/sh -c '[ -e /w/again ] && { cat /w/a; exit 5; }; : >/w/again; echo ready; sleep 60'
+cd "$T" || exit 1
+try "$KAPSEL" snapshot create r two
+"$KAPSEL" exec r -- /bin/sh -c 'echo three >/w/a; echo four >>/w/a' >/dev/null 2>&1
+try "$KAPSEL" snapshot restore --restart r two
+wait "$runs"
+if [ "$status" = 5 ] && [ "$(cat "$T/out")" = one ]; then ok "with --restart it is started again"; else not_ok "with --restart it is started again: $status" "$T/out" "$T/err"; fi
+
 # --- killed in the middle ---
 start k /bin/sh -c 'mkdir -p /w; dd if=/dev/urandom of=/w/big bs=1M count=60 2>/dev/null; echo ready; exec 3>>/w/big; while :; do echo >&3; done'
 bad='' round=0
