@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "instance/settle.h"
+#include "vfs/vfs.h"
 
 #define NOTE_MAX (1U << 26)
 
@@ -54,7 +55,7 @@ static void settle_commit(const char *instance_dir)
 
 bool kp_settle_is_local(const char *name)
 {
-	static const char *const local[] = {"lock", "run", "work", "snapshots", "throw-away", "committing", KP_SETTLE_NEW,
+	static const char *const local[] = {"lock", "run", "work", "snapshots", "throw-away", "committing", "renaming", KP_SETTLE_NEW,
 					    KP_SETTLE_RESTORING, "restored", KP_SETTLE_STATE};
 
 	for (size_t i = 0; i < KP_ARRAY_LEN(local); i++)
@@ -166,6 +167,7 @@ int kp_settle(const char *instance_dir)
 
 	if (fd < 0)
 		return -errno;
+	kp_vfs_settle(instance_dir);
 	settle_commit(instance_dir);
 	r = settle_restore(fd);
 	(void)kp_remove_tree(fd, "restored");

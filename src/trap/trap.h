@@ -55,6 +55,8 @@ char kp_task_state(pid_t tid);
 pid_t kp_task_tracer(pid_t tid);
 /* The call that it waits in; -1: none; -EAGAIN: it runs, which may be in one; -ESRCH: it is gone, or nobody may know. */
 int kp_task_call(pid_t tid);
+/* A signal that the task neither blocks nor ignores waits for it. */
+bool kp_task_signalled(pid_t tid);
 /* A copy of the guest's descriptor (same open file description), or -errno (-EPERM: not allowed here). */
 int kp_task_dup_fd(pid_t tid, int fd);
 
