@@ -10,7 +10,18 @@
 #include "instance/settle.h"
 #include "snapshot/internal.h"
 
-int kp_carry(const struct kp_carry *how, struct kp_err *err)
+#define REGISTRY "registry"
+#define REGISTRY_TRIES 200 /* of 10 ms: for `kapsel reg`, which may be at work on an instance that is held still */
+
+/* The registry and what SQLite keeps beside it are of one instant, or there is a journal that tells how to make them so. */
+static bool registry_rests(int dirfd, struct stat *ret)
+{
+	*ret = (struct stat){0};
+	return fstatat(dirfd, REGISTRY "-journal", ret, AT_SYMLINK_NOFOLLOW) < 0 &&
+	       (fstatat(dirfd, REGISTRY, ret, AT_SYMLINK_NOFOLLOW) == 0 || errno == ENOENT);
+}
+
+static int copy_all(const struct kp_carry *how, bool registry, struct kp_err *err)
 {
 	struct dirent **names = NULL;
 	int count = scandirat(how->from_fd, ".", &names, NULL, NULL), r = 0;
@@ -18,11 +29,37 @@ int kp_carry(const struct kp_carry *how, struct kp_err *err)
 	if (count < 0)
 		return kp_fail_errno(err, errno, "instance: its directory cannot be read");
 	for (int i = 0; i < count; i++) {
-		if (!r && !kp_settle_is_local(names[i]->d_name))
-			r = kp_tree_copy(how, names[i]->d_name, err);
+		const char *name = names[i]->d_name;
+		bool is_registry = !strncmp(name, REGISTRY, sizeof(REGISTRY) - 1);
+
+		if (!r && registry && is_registry)
+			r = kp_remove_tree(how->to_fd, name); /* of the try before */
+		if (!r && is_registry == registry && !kp_settle_is_local(name))
+			r = kp_tree_copy(how, name, err);
 		free(names[i]);
 	}
 	free(names);
+	return r;
+}
+
+int kp_carry(const struct kp_carry *how, struct kp_err *err)
+{
+	const struct timespec pause = {.tv_nsec = 10000000};
+	struct stat before, after;
+	int r = copy_all(how, false, err);
+
+	for (int tries = 0; !r && how->kind != KP_TREE_PREPARE; tries++) {
+		bool rested = registry_rests(how->from_fd, &before) || tries >= REGISTRY_TRIES;
+
+		if (rested)
+			r = copy_all(how, true, err);
+		if (r < 0 || tries >= REGISTRY_TRIES)
+			break;
+		if (rested && registry_rests(how->from_fd, &after) && before.st_ino == after.st_ino && before.st_ctim.tv_sec == after.st_ctim.tv_sec &&
+		    before.st_ctim.tv_nsec == after.st_ctim.tv_nsec)
+			break;
+		(void)nanosleep(&pause, NULL);
+	}
 	return r;
 }
 

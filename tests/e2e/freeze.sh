@@ -132,7 +132,7 @@ if [ "$status" = 5 ] && [ "$(cat "$T/out")" = one ]; then ok "with --restart it 
 
 # --- a data base at work: each snapshot has every transaction that was acknowledged before it ---
 if command -v sqlite3 >/dev/null; then
-  small_image db /usr/bin/sqlite3
+  small_image db /usr/bin/sqlite3 /bin/mkdir
   db=$T/db.kapsel
   # shellcheck disable=SC2016 # for the guest's shell
   writer='mkdir -p /w; sqlite3 /w/db "pragma journal_mode=$1; create table t(n integer primary key, pad text);" >/dev/null
