@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -65,6 +66,9 @@ static const struct condition conditions[] = {
 	{"ptrace", 0, SCMP_CMP_EQ, PTRACE_SEIZE, 0, SCMP_ACT_NOTIFY},
 	/* Without an address there is nothing to translate. */
 	{"sendto", 4, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	/* Who connected, where it was done for him. */
+	{"getsockopt", 2, SCMP_CMP_MASKED_EQ, 0xffffffff, SO_PEERCRED, SCMP_ACT_NOTIFY},
+	{"getsockopt", 2, SCMP_CMP_MASKED_EQ, 0xffffffff, 77 /* SO_PEERPIDFD */, SCMP_ACT_NOTIFY},
 	/* Notified where the profile restricts (policy.c); else for what no program asks. */
 	{"socket", 0, SCMP_CMP_EQ, UINT64_MAX, 0, SCMP_ACT_NOTIFY},
 	{"listen", 0, SCMP_CMP_EQ, UINT64_MAX, 0, SCMP_ACT_NOTIFY},

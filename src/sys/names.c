@@ -7,6 +7,8 @@
 
 #include "sys/internal.h"
 
+#define SOCKETS_MAX 1024 /* files remembered, the last ones */
+
 struct ipc_key {
 	char kind;
 	uint32_t key;
@@ -24,6 +26,11 @@ struct kp_names {
 	struct ipc_key *keys;
 	size_t key_count;
 	struct address *addresses;
+	struct kp_bound {
+		dev_t dev;
+		ino_t ino;
+	} *sockets;
+	size_t socket_count;
 };
 
 struct kp_names *kp_names_new(void)
@@ -55,6 +62,7 @@ struct kp_names *kp_names_free(struct kp_names *n)
 	for (size_t i = 0; i < n->key_count; i++)
 		remove_object(&n->keys[i]);
 	free(n->keys);
+	free(n->sockets);
 	HASH_ITER (hh, n->addresses, a, next) {
 		HASH_DEL(n->addresses, a);
 		free(a->host);
@@ -116,4 +124,29 @@ size_t kp_names_get_address(struct kp_engine *e, const char *host, void *buf, si
 	}
 	pthread_mutex_unlock(&n->lock);
 	return len;
+}
+
+void kp_names_put_socket(struct kp_engine *e, dev_t dev, ino_t ino)
+{
+	struct kp_names *n = e->names;
+
+	if (kp_names_has_socket(e, dev, ino))
+		return;
+	pthread_mutex_lock(&n->lock);
+	if (!n->sockets)
+		n->sockets = kp_calloc(SOCKETS_MAX, sizeof(*n->sockets));
+	n->sockets[n->socket_count++ % SOCKETS_MAX] = (struct kp_bound){dev, ino};
+	pthread_mutex_unlock(&n->lock);
+}
+
+bool kp_names_has_socket(struct kp_engine *e, dev_t dev, ino_t ino)
+{
+	struct kp_names *n = e->names;
+	bool has = false;
+
+	pthread_mutex_lock(&n->lock);
+	for (size_t i = 0; i < KP_MIN(n->socket_count, (size_t)SOCKETS_MAX) && !has; i++)
+		has = n->sockets[i].dev == dev && n->sockets[i].ino == ino;
+	pthread_mutex_unlock(&n->lock);
+	return has;
 }
