@@ -13,6 +13,7 @@
 
 #include "loader/blob.h"
 #include "sys/internal.h"
+#include "sys/nettext.h"
 #include "sys/ports.h"
 #include "vfs/proc.h"
 
@@ -311,6 +312,9 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	pthread_mutex_init(&e->exec_lock, NULL);
 	pthread_mutex_init(&e->trace_lock, NULL);
 	give_up_powers();
+	kp_vfs_set_net_text(e->vfs, kp_sockets_text, e);
+	for (size_t i = 0; i < e->policy->publish_count; i++)
+		kp_ports_publish(e->ports, e->policy->publish[i].udp, e->policy->publish[i].host, e->policy->publish[i].guest);
 	kp_lent_init(&e->lent);
 	kp_where_init(&e->where);
 	pthread_mutex_init(&e->turn_lock, NULL);
@@ -371,6 +375,7 @@ struct kp_engine *kp_engine_free(struct kp_engine *e)
 {
 	if (!e)
 		return NULL;
+	kp_vfs_set_net_text(e->vfs, NULL, NULL);
 	kp_limits_stop(e);
 	kp_spawner_stop(e);
 	stop_workers(e);

@@ -5,6 +5,7 @@
 #include <linux/fs.h>
 #include <linux/fsverity.h>
 #include <linux/msdos_fs.h>
+#include <linux/netlink.h>
 #include <linux/prctl.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -114,9 +115,17 @@ static int add_row(scmp_filter_ctx ctx, const struct kp_row *row)
 /* Numbers without a row, as far as the kernel could ever give them out; beyond, the kernel itself says ENOSYS. */
 #define NUMBERS 1024
 
+/* It would tell the ports and names of the host; without it tools read /proc/net, which has the guest's. */
+static int refuse_diagnosis(scmp_filter_ctx ctx)
+{
+	struct scmp_arg_cmp which[] = {{0, SCMP_CMP_MASKED_EQ, 0xffffffff, AF_NETLINK}, {2, SCMP_CMP_MASKED_EQ, 0xffffffff, NETLINK_SOCK_DIAG}};
+
+	return seccomp_rule_add_array(ctx, SCMP_ACT_ERRNO(EPROTONOSUPPORT), SCMP_SYS(socket), KP_ARRAY_LEN(which), which);
+}
+
 static int add_rules(scmp_filter_ctx ctx, struct kp_err *err)
 {
-	int rc = 0;
+	int rc = refuse_diagnosis(ctx);
 
 	for (size_t i = 0; i < kp_row_count; i++) {
 		if (kp_rows[i].nr_x86_64 >= 0)

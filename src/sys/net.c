@@ -115,6 +115,66 @@ int kp_net_may_reach(struct kp_call *c, const struct sockaddr *sa, socklen_t len
 	return rc;
 }
 
+bool kp_net_is_abstract(const struct sockaddr *sa, socklen_t len)
+{
+	return sa->sa_family == AF_UNIX && len > offsetof(struct sockaddr_un, sun_path) && !sa->sa_data[0];
+}
+
+/* The instance's own name in the place of that one, which others have; and how the names are known by each other. */
+static socklen_t private_abstract(struct kp_engine *e, const struct sockaddr *sa, socklen_t len, struct sockaddr_un *ret, char key[32])
+{
+	uint64_t h = kp_hash_string(e->run_dir);
+
+	for (socklen_t i = offsetof(struct sockaddr_un, sun_path); i < len; i++)
+		h = kp_hash_add(h, ((const uint8_t *)sa)[i]);
+	(void)snprintf(key, 32, "@kapsel-%016llx", (unsigned long long)h);
+	memset(ret, 0, sizeof(*ret));
+	ret->sun_family = AF_UNIX;
+	memcpy(ret->sun_path + 1, key + 1, strlen(key) - 1);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(key));
+}
+
+bool kp_net_own_abstract(struct kp_engine *e, struct sockaddr_storage *sa, socklen_t *len)
+{
+	char key[32], guest[128];
+	struct sockaddr_un host;
+	socklen_t host_len;
+
+	if (!kp_net_is_abstract((struct sockaddr *)sa, *len))
+		return false;
+	host_len = private_abstract(e, (struct sockaddr *)sa, *len, &host, key);
+	if (!kp_names_get_address(e, key, guest, sizeof(guest)))
+		return false;
+	memcpy(sa, &host, sizeof(host));
+	*len = host_len;
+	return true;
+}
+
+/* As with ports: the name itself where it is free, else one of the instance's own, from then on. */
+static int bind_abstract(struct kp_call *c, int fd, const struct sockaddr *sa, socklen_t len)
+{
+	struct sockaddr_storage copy = {0};
+	struct sockaddr_un host;
+	char key[32];
+	socklen_t host_len = len;
+	int rc;
+
+	memcpy(&copy, sa, KP_MIN(len, sizeof(copy)));
+	if (len > sizeof(host))
+		return -EINVAL;
+	if (kp_net_own_abstract(c->engine, &copy, &host_len))
+		return bind(fd, (struct sockaddr *)&copy, host_len) < 0 ? -errno : 0;
+	rc = bind(fd, sa, len) < 0 ? -errno : 0;
+	if (rc != -EADDRINUSE || is_own_abstract(c, (const void *)sa, len))
+		return rc;
+	host_len = private_abstract(c->engine, sa, len, &host, key);
+	rc = bind(fd, (struct sockaddr *)&host, host_len) < 0 ? -errno : 0;
+	if (!rc)
+		kp_names_put_address(c->engine, key, (const char *)sa + offsetof(struct sockaddr_un, sun_path),
+				     len - offsetof(struct sockaddr_un, sun_path));
+	return rc;
+}
+
 bool kp_net_restricted(const struct kp_call *c)
 {
 	enum kp_network mode = c->engine->policy->net.mode;
@@ -173,6 +233,8 @@ int kp_net_bind(struct kp_call *c, int fd, const struct sockaddr *sa, socklen_t 
 
 	if (sa->sa_family == AF_NETLINK)
 		return bind_netlink(c, fd, sa, len);
+	if (kp_net_is_abstract(sa, len))
+		return bind_abstract(c, fd, sa, len);
 	if (sa->sa_family == AF_UNIX || (mode == KP_NETWORK_HOST && !inet))
 		return bind(fd, sa, len) < 0 ? -errno : 0;
 	if (mode == KP_NETWORK_NONE || !inet)

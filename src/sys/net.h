@@ -7,6 +7,9 @@
 
 /* May a guest connect or send there? The address is the supervisor's copy; not a path. 0, or the -errno that it gets. */
 int kp_net_may_reach(struct kp_call *c, const struct sockaddr *sa, socklen_t len);
+bool kp_net_is_abstract(const struct sockaddr *sa, socklen_t len);
+/* Was that name given to a guest's socket in the place of one that others have? Then it becomes the host's. */
+bool kp_net_own_abstract(struct kp_engine *e, struct sockaddr_storage *sa, socklen_t *len);
 /* Does the mode restrict what a datagram on an inet socket may do? */
 bool kp_net_restricted(const struct kp_call *c);
 /* Would the message choose another device than the socket's, where that is not allowed? 0 or -errno. */

@@ -192,6 +192,8 @@ static int aim(struct kp_call *c, int fd, const struct address *a, struct kp_tar
 	}
 	memcpy(&t->sa, &a->storage, a->len);
 	t->len = a->len;
+	if (kp_net_own_abstract(c->engine, &t->sa, &t->len))
+		return 0;
 	rc = kp_net_may_reach(c, &a->any, a->len);
 	if (!rc)
 		kp_ports_reach(c->engine, fd, (struct sockaddr *)&t->sa, t->len);

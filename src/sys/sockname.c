@@ -14,9 +14,15 @@
 
 static void to_guest(struct kp_call *c, struct sockaddr_un *sa, socklen_t *len)
 {
-	char guest[PATH_MAX];
+	char guest[PATH_MAX], key[32];
 	size_t n;
 
+	if (sa->sun_family == AF_UNIX && *len > PATH_AT && *len < PATH_AT + sizeof(key) && !sa->sun_path[0]) { /* net.c, bind_abstract() */
+		(void)snprintf(key, sizeof(key), "@%.*s", (int)(*len - PATH_AT - 1), sa->sun_path + 1);
+		n = kp_names_get_address(c->engine, key, sa->sun_path, sizeof(sa->sun_path));
+		*len = n ? (socklen_t)(PATH_AT + n) : *len;
+		return;
+	}
 	if (sa->sun_family != AF_UNIX || *len <= PATH_AT || !sa->sun_path[0])
 		return;
 	n = kp_names_get_address(c->engine, sa->sun_path, guest, sizeof(guest));

@@ -44,6 +44,8 @@ struct kp_vfs {
 	atomic_bool guest_makes_names; /* a bind was let go: its name comes into the upper when the guest runs on, without the lock */
 	atomic_ulong temp_count;
 	struct kp_dirlists *lists;
+	kp_net_text_fn *net_text; /* or NULL */
+	void *net_text_ctx;
 };
 
 /* What memfds are called that are copies of a file of the upper; its guest path follows. */

@@ -52,5 +52,8 @@ struct kp_vfs_options {
 
 int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct kp_err *err);
 struct kp_vfs *kp_vfs_free(struct kp_vfs *vfs);
+/* Makes the texts of /proc/PID/net, of the host's file: 0; -ENOSYS: as the host has it; -errno. Set before guests run. */
+typedef int kp_net_text_fn(void *ctx, const char *host_path, struct kp_buf *out);
+void kp_vfs_set_net_text(struct kp_vfs *vfs, kp_net_text_fn *make, void *ctx);
 
 #endif
