@@ -40,6 +40,10 @@ UNIT_OBJ := $(UNIT_SRC:%.c=$(O)/%.o)
 LAUNCHER_LIBS := -lseccomp -lsquashfs -llz4 -lz -llzma -lzstd -lyaml -lsodium -pthread
 PACK_LIBS := $(LAUNCHER_LIBS) -larchive -lelf
 
+# Each image carries the launcher: what only debuggers read stands beside it, where they look.
+SPLIT_DEBUG = $(if $(SANITIZE)$(COVERAGE),mv $@.full $@,objcopy --only-keep-debug $@.full $@.debug && \
+	strip -o $@ $@.full && objcopy --add-gnu-debuglink=$@.debug $@ && rm $@.full)
+
 all: $(O)/kapsel $(O)/kapsel-pack ## build the launcher and the packager
 
 $(O)/libkapsel.a: $(LIB_OBJ)
@@ -48,7 +52,8 @@ $(O)/libkapsel.a: $(LIB_OBJ)
 
 $(O)/kapsel: $(LAUNCHER_OBJ) $(O)/libkapsel.a
 	@echo "  LINK $@"
-	$(Q)$(CC) $(CFLAGS_ALL) $(LINK_LAUNCHER) -o $@ $^ $(LAUNCHER_LIBS)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LINK_LAUNCHER) -o $@.full $^ $(LAUNCHER_LIBS)
+	$(Q)$(SPLIT_DEBUG)
 
 $(O)/kapsel-pack: $(PACK_OBJ) $(O)/libkapsel.a
 	@echo "  LINK $@"

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/types.h>
 #include <errno.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "kapsel/error.h"
 #include "base/banned.h"
@@ -127,6 +129,18 @@ char *kp_strings_pop(struct kp_strings *list); /* the last one, now the caller's
 bool kp_strings_have(const struct kp_strings *list, const char *text);
 void kp_strings_free(struct kp_strings *list);
 #define kp_autostrings __attribute__((cleanup(kp_strings_free)))
+
+/* rt_sigaction as the kernel has it (SA_RESTORER is the caller's matter): the library's knows nothing of signals 32 and 33. */
+struct kp_sigaction {
+	void (*handler)(int);
+	unsigned long flags;
+	void (*restorer)(void);
+	uint64_t mask;
+};
+static inline int kp_sigaction(int signo, const struct kp_sigaction *act, struct kp_sigaction *ret_old)
+{
+	return (int)syscall(SYS_rt_sigaction, signo, act, ret_old, sizeof(act->mask));
+}
 
 /* --- debug: KAPSEL_DEBUG=help|all|image,vfs,...; to standard error (or the descriptor set) --- */
 enum kp_debug_mask {

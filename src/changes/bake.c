@@ -153,14 +153,17 @@ static int fill_from_file(int fd, void *ctx)
 static int add_link(struct bake *m, const struct kp_change *c)
 {
 	char target[PATH_MAX];
+	struct stat st = {.st_mtim = c->times[1]};
 	const char *name;
-	kp_autoclose int fd = kp_upper_parent(m->g->upper_fd, c->path, &name);
-	ssize_t len = fd < 0 ? -1 : readlinkat(fd, name, target, sizeof(target) - 1);
-	struct stat st;
+	int r = kp_changes_readlink(m->g->upper_fd, m->lower, c, target);
 
-	if (len < 0 || fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return kp_fail_errno(m->err, errno, "%s: cannot be read", c->path);
-	target[len] = '\0';
+	if (!r && !c->source) {
+		kp_autoclose int fd = kp_upper_parent(m->g->upper_fd, c->path, &name);
+
+		r = fd < 0 || fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+	}
+	if (r < 0)
+		return kp_fail_errno(m->err, -r, "%s: cannot be read", c->path);
 	return kp_tree_add_symlink(m->tree, c->path, target, st.st_mtim.tv_sec, m->err);
 }
 
@@ -191,9 +194,11 @@ static int add_change(struct bake *m, const struct kp_change *c)
 	first = c->links > 1 ? seen(&m->upper_firsts, c->number, c->path) : NULL;
 	if (first)
 		return kp_tree_add_link(m->tree, c->path, first, m->err);
-	r = kp_changes_open_upper(m->g->upper_fd, c->path, &fd);
+	r = kp_changes_open(m->g->upper_fd, m->lower, c, &fd);
 	if (!r && fstat(fd, &st) < 0)
 		r = -errno;
+	if (c->source)
+		st.st_mtim = c->times[1];
 	if (r < 0)
 		return kp_fail_errno(m->err, -r, "%s: cannot be read", c->path);
 	return add_content(m, c->path, (uint64_t)st.st_size, c->mode, st.st_mtim.tv_sec, fill_from_file, &fd);

@@ -6,6 +6,9 @@
 #ifndef KAPSEL_CHANGES_CHANGES_H
 #define KAPSEL_CHANGES_CHANGES_H
 
+#include <limits.h>
+#include <time.h>
+
 #include "base/base.h"
 #include "vfs/explain.h"
 
@@ -36,6 +39,8 @@ struct kp_change {
 	bool copied; /* it is a copy of a file of the host, under that file's number, and its only name */
 	bool chosen; /* see kp_changes_choose */
 	bool moved;  /* DELETED: what a RENAMED one was */
+	char *source; /* it is in a renamed directory, and its content still in the layers below, there; NULL: in the upper */
+	struct timespec times[2]; /* with source */
 };
 
 struct kp_changes {
@@ -84,6 +89,10 @@ int kp_changes_commit(struct kp_changing *g, struct kp_vfs *lower, struct kp_cha
 
 /* The regular file at a canonical guest path, opened for reading. -errno; -EINVAL: not a regular file. */
 int kp_changes_open_upper(int upper_fd, const char *guest, int *ret_fd);
+/* The file of a change that is not DELETED, wherever its content is. */
+int kp_changes_open(int upper_fd, struct kp_vfs *lower, const struct kp_change *c, int *ret_fd);
+/* Its link's target. */
+int kp_changes_readlink(int upper_fd, struct kp_vfs *lower, const struct kp_change *c, char target[PATH_MAX]);
 /* The same of the lower layers; what an image has comes as a memfd copy (-EFBIG above max bytes). */
 int kp_changes_open_lower(struct kp_vfs *lower, const char *guest, uint64_t max, int *ret_fd);
 /* Since when the entry name of the upper directory is as it is to the host: a change of the host's at or after this instant is one

@@ -149,23 +149,6 @@ static int make_parents(const struct commit *m, const char *host)
 	return r;
 }
 
-/* user.* attributes that a guest gave it. */
-static void copy_attributes(int from, int to)
-{
-	kp_autofree char *names = kp_calloc(1, XATTR_LIST_MAX), *value = kp_calloc(1, XATTR_SIZE_MAX);
-	ssize_t len = flistxattr(from, names, XATTR_LIST_MAX);
-
-	for (ssize_t at = 0; at < len; at += (ssize_t)strlen(names + at) + 1) {
-		ssize_t size;
-
-		if (strncmp(names + at, "user.", 5) != 0 || kp_is_own_xattr(names + at))
-			continue;
-		size = fgetxattr(from, names + at, value, XATTR_SIZE_MAX);
-		if (size >= 0)
-			(void)fsetxattr(to, names + at, value, (size_t)size, 0);
-	}
-}
-
 static int write_file(struct commit *m, const struct kp_change *c, int dirfd)
 {
 	kp_autoclose int in_fd = -1, out_fd = -1;
@@ -179,7 +162,7 @@ static int write_file(struct commit *m, const struct kp_change *c, int dirfd)
 	if (out_fd < 0 || fstat(in_fd, &st) < 0)
 		return -errno;
 	r = kp_copy_data(in_fd, out_fd, UINT64_MAX);
-	copy_attributes(in_fd, out_fd);
+	kp_copy_attributes(in_fd, out_fd);
 	ts[0] = st.st_atim;
 	ts[1] = st.st_mtim;
 	if (!r && geteuid() == 0 && fchown(out_fd, c->uid, c->gid) < 0)
@@ -339,6 +322,8 @@ static int apply_all(struct commit *m)
 	for (size_t i = 0; i < m->c->count && !any; i++)
 		any = m->c->items[i].chosen;
 	r = any && m->g->before ? m->g->before(m->g->ctx, m->err) : 0;
+	if (!r)
+		r = kp_changes_bring_up(m->g, m->lower, m->c, m->err);
 	if (!r)
 		r = by_host_dir(m, &s);
 	for (size_t i = 0; i < m->c->count && !r; i++) {

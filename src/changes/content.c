@@ -80,6 +80,35 @@ int kp_changes_open_lower(struct kp_vfs *lower, const char *guest, uint64_t max,
 	return n->origin == KP_IMAGE ? from_image(lower, n, max, ret_fd) : open_node(lower, n, ret_fd);
 }
 
+int kp_changes_open(int upper_fd, struct kp_vfs *lower, const struct kp_change *c, int *ret_fd)
+{
+	return c->source ? kp_changes_open_lower(lower, c->source, UINT64_MAX, ret_fd) : kp_changes_open_upper(upper_fd, c->path, ret_fd);
+}
+
+int kp_changes_readlink(int upper_fd, struct kp_vfs *lower, const struct kp_change *c, char target[PATH_MAX])
+{
+	kp_autofree struct kp_node *n = c->source ? kp_calloc(1, sizeof(*n)) : NULL;
+	kp_autoclose int fd = -1;
+	const char *name;
+	ssize_t len;
+	int r;
+
+	if (c->source) {
+		kp_vfs_read_lock(lower);
+		r = kp_resolve_exact(lower, c->source, getpid(), n);
+		if (!r)
+			r = kp_node_readlink(lower, n, target, PATH_MAX);
+		kp_vfs_unlock(lower);
+		return r;
+	}
+	fd = kp_upper_parent(upper_fd, c->path, &name);
+	len = fd < 0 ? -1 : readlinkat(fd, name, target, PATH_MAX - 1);
+	if (len < 0)
+		return fd < 0 ? fd : -errno;
+	target[len] = '\0';
+	return 0;
+}
+
 static bool same_digest(int fd, const uint8_t *digest)
 {
 	kp_autofree uint8_t *buf = kp_calloc(1, PIECE);
@@ -146,12 +175,25 @@ int kp_changes_since(int dirfd, const char *name, struct timespec *ret)
 	return 0;
 }
 
+void kp_moved_from(int dirfd, const char *name, char from[PATH_MAX])
+{
+	char proc[NAME_MAX + 64];
+	ssize_t len;
+
+	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d/%s", dirfd, name);
+	len = lgetxattr(proc, KP_MOVED_XATTR, from, PATH_MAX - 1);
+	from[len < 0 ? 0 : len] = '\0';
+	if (len < 0 || kp_moved_check(from, len))
+		from[0] = '\0';
+}
+
 void kp_changes_free(struct kp_changes *c)
 {
 	for (size_t i = 0; i < c->count; i++) {
 		free(c->items[i].path);
 		free(c->items[i].from);
 		free(c->items[i].host);
+		free(c->items[i].source);
 	}
 	free(c->items);
 	*c = (struct kp_changes){0};

@@ -53,7 +53,8 @@ size_t kp_below_opaque(int upper_fd, const char *guest)
 		fd = kp_open_beneath(upper_fd, path + 1, O_RDONLY | O_DIRECTORY, 0);
 		if (fd < 0)
 			return 0;
-		if (kp_record_check(&rec, fgetxattr(fd, KP_RECORD_XATTR, &rec, sizeof(rec))) && rec.flags & KP_REC_OPAQUE)
+		if (kp_record_check(&rec, fgetxattr(fd, KP_RECORD_XATTR, &rec, sizeof(rec))) &&
+		    rec.flags & (KP_REC_OPAQUE | KP_REC_MOVED))
 			return strlen(path);
 		*slash = '/';
 	}

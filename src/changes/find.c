@@ -25,9 +25,11 @@ struct walk {
 	struct kp_node *node; /* what lies below */
 	struct kp_changes *out;
 	size_t room, todo_room, todo_count;
-	struct {
+	struct todo {
 		char *path;
-		bool hides; /* it, or one above it, is in the place of an old one */
+		char *lower;   /* what it has of the layers below lies there: it, or one above it, was renamed. NULL: at path */
+		bool hides;    /* it, or one above it, is in the place of an old one */
+		bool no_upper; /* all of it still lies below */
 	} *todo; /* directories still to read */
 	struct gone *gone, *numbers;
 	struct {
@@ -35,6 +37,10 @@ struct walk {
 		uint64_t ino;
 	} *numbered; /* added files that carry a lower number: perhaps renamed */
 	size_t numbered_count;
+	struct replaced {
+		uint64_t ino;
+		UT_hash_handle hh;
+	} *replaced; /* what lies below at a path where the instance has another file: its old one may be elsewhere */
 	struct kp_err *err;
 };
 
@@ -51,14 +57,13 @@ static struct kp_change *put(struct walk *w, const char *path, enum kp_change_ki
 	return c;
 }
 
-static void todo(struct walk *w, const char *path, bool hides)
+static void todo(struct walk *w, const char *path, const char *lower, bool hides, bool no_upper)
 {
 	if (w->todo_count == w->todo_room) {
 		w->todo_room = w->todo_room ? 2 * w->todo_room : 64;
 		w->todo = kp_realloc(w->todo, w->todo_room * sizeof(*w->todo));
 	}
-	w->todo[w->todo_count].path = kp_strdup(path);
-	w->todo[w->todo_count++].hides = hides;
+	w->todo[w->todo_count++] = (struct todo){kp_strdup(path), lower ? kp_strdup(lower) : NULL, hides, no_upper};
 }
 
 /* What the layers below have at path, in w->node; KP_ABSENT where they have nothing. */
@@ -149,40 +154,103 @@ static void put_deleted(struct walk *w, const char *path, bool hidden)
 		remember_tree(w, path);
 }
 
-struct hidden {
-	int upper_dir;
-	struct kp_strings names;
-};
-
-static bool is_hidden(const struct kp_dirent *e, void *ctx)
+/* The names that the layers below have in a directory of theirs; none where it is not one. */
+static int names_below(struct walk *w, const char *dir, struct kp_strings *ret)
 {
-	struct hidden *h = ctx;
-
-	return faccessat(h->upper_dir, e->name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || kp_take_name(e, &h->names);
-}
-
-/* A new directory in the place of an old one: what the old one had, and the new one has not, is deleted. */
-static int hidden_by(struct walk *w, int upper_dir, const char *dir)
-{
-	struct hidden h = {.upper_dir = upper_dir};
-	char path[PATH_MAX];
 	int r = look_below(w, dir);
 
 	if (r < 0 || w->node->origin == KP_ABSENT || !S_ISDIR(w->node->mode))
 		return r;
 	kp_vfs_read_lock(w->lower);
-	r = kp_list(w->lower, w->node, 0, is_hidden, &h);
+	r = kp_list(w->lower, w->node, 0, kp_take_name, ret);
 	kp_vfs_unlock(w->lower);
-	if (r < 0)
-		(void)kp_fail_errno(w->err, -r, "%s: the layers below cannot be listed", dir);
-	for (size_t i = 0; i < h.names.count; i++) {
-		if (r >= 0 && !kp_path_join(path, sizeof(path), dir, h.names.items[i])) {
+	return r < 0 ? kp_fail_errno(w->err, -r, "%s: the layers below cannot be listed", dir) : 0;
+}
+
+static bool upper_has(int upper_dir, const char *name)
+{
+	return upper_dir >= 0 && faccessat(upper_dir, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* A new directory in the place of an old one: what the old one had, and the new one has not, is deleted. */
+static int hidden_by(struct walk *w, int upper_dir, const char *dir, const char *lower)
+{
+	struct kp_strings kp_autostrings names = {0};
+	char path[PATH_MAX];
+	int r = names_below(w, dir, &names);
+
+	for (size_t i = 0; i < names.count && r >= 0; i++) {
+		if (upper_has(upper_dir, names.items[i]))
+			continue;
+		if (lower && !kp_path_join(path, sizeof(path), lower, names.items[i])) {
 			r = look_below(w, path);
-			if (r >= 0 && w->node->origin != KP_ABSENT)
-				put_deleted(w, path, true);
+			if (r < 0 || w->node->origin != KP_ABSENT)
+				continue;
 		}
+		if (!kp_path_join(path, sizeof(path), dir, names.items[i]))
+			r = look_below(w, path);
+		if (r >= 0 && w->node->origin != KP_ABSENT)
+			put_deleted(w, path, true);
 	}
-	kp_strings_free(&h.names);
+	return r;
+}
+
+static void put_numbered(struct walk *w, uint64_t ino)
+{
+	w->numbered = kp_realloc(w->numbered, (w->numbered_count + 1) * sizeof(*w->numbered));
+	w->numbered[w->numbered_count].item = w->out->count - 1;
+	w->numbered[w->numbered_count++].ino = ino;
+}
+
+/* What a renamed directory shows of the layers below: it is at path, and lies at lower. */
+static int put_source(struct walk *w, const char *path, const char *lower)
+{
+	struct kp_change *c;
+	uint64_t number;
+	struct statx x;
+	mode_t mode;
+	int r = look_below(w, lower);
+
+	mode = w->node->mode;
+	number = w->node->ino;
+	if (r < 0 || w->node->origin == KP_ABSENT || kp_node_statx(w->lower, w->node, &x) < 0)
+		return r;
+	r = look_below(w, path);
+	if (S_ISDIR(mode))
+		todo(w, path, lower, true, true);
+	if (r < 0 || (S_ISDIR(mode) && w->node->mode == mode))
+		return r;
+	c = put(w, path, w->node->origin == KP_ABSENT ? KP_CHANGE_ADDED : KP_CHANGE_CHANGED);
+	if (w->node->origin != KP_ABSENT)
+		c->differs = (w->node->mode & S_IFMT) != (mode & S_IFMT) ? KP_DIFFERS_KIND
+			     : S_ISDIR(mode) ? KP_DIFFERS_MODE : KP_DIFFERS_CONTENT;
+	take_old(w, c);
+	c->mode = mode;
+	c->size = S_ISDIR(mode) ? 0 : x.stx_size;
+	c->number = number;
+	c->links = S_ISDIR(mode) ? 1 : x.stx_nlink;
+	c->uid = x.stx_uid;
+	c->gid = x.stx_gid;
+	c->hidden = true;
+	c->source = kp_strdup(lower);
+	c->times[0] = (struct timespec){x.stx_atime.tv_sec, x.stx_atime.tv_nsec};
+	c->times[1] = (struct timespec){x.stx_mtime.tv_sec, x.stx_mtime.tv_nsec};
+	if (w->node->origin == KP_ABSENT)
+		put_numbered(w, number);
+	return 0;
+}
+
+/* The rest of a renamed directory: what the upper has not of it. */
+static int put_sources(struct walk *w, int upper_dir, const char *dir, const char *lower)
+{
+	struct kp_strings kp_autostrings names = {0};
+	char path[PATH_MAX], from[PATH_MAX];
+	int r = names_below(w, lower, &names);
+
+	for (size_t i = 0; i < names.count && r >= 0; i++)
+		if (!upper_has(upper_dir, names.items[i]) && !kp_path_join(path, sizeof(path), dir, names.items[i]) &&
+		    !kp_path_join(from, sizeof(from), lower, names.items[i]))
+			r = put_source(w, path, from);
 	return r;
 }
 
@@ -192,6 +260,7 @@ struct entry {
 	struct stat st; /* as the guest sees mode and owner */
 	struct kp_record rec;
 	bool hidden; /* what lies below is not seen anyhow */
+	char lower[PATH_MAX]; /* a directory's parts in the layers below are there, and not at path; "": they are at path */
 };
 
 /* The record, by path below the directory's descriptor: a name of the upper may be a FIFO, which is not opened. */
@@ -245,6 +314,42 @@ static unsigned differs(struct walk *w, const struct entry *e)
 	return d;
 }
 
+/* A directory that was renamed, or is in one: its number is that of what lies below. */
+static int number_dir(struct walk *w, struct entry *e)
+{
+	int r;
+
+	if (!S_ISDIR(e->st.st_mode))
+		return 0;
+	if (e->rec.flags & KP_REC_MOVED)
+		kp_moved_from(e->dirfd, e->name, e->lower);
+	else if (e->rec.flags & KP_REC_OPAQUE)
+		e->lower[0] = '\0';
+	if (!e->lower[0])
+		return 0;
+	r = look_below(w, e->lower);
+	if (!r && S_ISDIR(w->node->mode) && !(e->rec.flags & KP_REC_INO)) {
+		e->rec.flags |= KP_REC_INO;
+		e->rec.ino = w->node->ino;
+	}
+	return r;
+}
+
+static void note_replaced(struct walk *w, const struct entry *e)
+{
+	uint64_t ino = w->node->ino;
+	struct replaced *r;
+
+	if (w->node->origin != KP_HOST || (e->rec.flags & KP_REC_INO && e->rec.ino == ino))
+		return;
+	HASH_FIND(hh, w->replaced, &ino, sizeof(ino), r);
+	if (r)
+		return;
+	r = kp_calloc(1, sizeof(*r));
+	r->ino = ino;
+	HASH_ADD(hh, w->replaced, ino, sizeof(r->ino), r);
+}
+
 static int compare(struct walk *w, const struct entry *e)
 {
 	bool dir = S_ISDIR(e->st.st_mode), absent;
@@ -261,7 +366,9 @@ static int compare(struct walk *w, const struct entry *e)
 		return 0;
 	}
 	if (dir)
-		todo(w, e->path, e->hidden);
+		todo(w, e->path, e->lower[0] ? e->lower : NULL, e->hidden || e->rec.flags & KP_REC_MOVED, false);
+	if (!absent && (!dir || e->hidden || e->rec.flags & (KP_REC_OPAQUE | KP_REC_MOVED)))
+		note_replaced(w, e);
 	d = absent ? 0 : differs(w, e);
 	if (!absent && !d)
 		return 0;
@@ -276,15 +383,12 @@ static int compare(struct walk *w, const struct entry *e)
 	c->gid = e->st.st_gid;
 	c->hidden = e->hidden;
 	c->copied = e->rec.flags & KP_REC_INO && kp_vfs_is_host_number(e->rec.ino) && (dir || e->st.st_nlink == 1);
-	if (absent && e->rec.flags & KP_REC_INO) {
-		w->numbered = kp_realloc(w->numbered, (w->numbered_count + 1) * sizeof(*w->numbered));
-		w->numbered[w->numbered_count].item = w->out->count - 1;
-		w->numbered[w->numbered_count++].ino = e->rec.ino;
-	}
+	if (absent && e->rec.flags & KP_REC_INO)
+		put_numbered(w, e->rec.ino);
 	return 0;
 }
 
-static int read_dir(struct walk *w, const char *path, bool hides)
+static int read_dir(struct walk *w, const char *path, const char *lower, bool hides)
 {
 	kp_autoclose int fd = kp_open_beneath(w->upper_fd, path[1] ? path + 1 : ".", O_RDONLY | O_DIRECTORY, 0);
 	struct kp_record rec = {0};
@@ -297,7 +401,9 @@ static int read_dir(struct walk *w, const char *path, bool hides)
 			       ? 0 : kp_fail_errno(w->err, errno, "%s: the instance's directory cannot be opened", path);
 	hides |= kp_record_check(&rec, fgetxattr(fd, KP_RECORD_XATTR, &rec, sizeof(rec))) && rec.flags & KP_REC_OPAQUE;
 	if (hides)
-		r = hidden_by(w, fd, path);
+		r = hidden_by(w, fd, path, lower);
+	if (lower && r >= 0)
+		r = put_sources(w, fd, path, lower);
 	count = scandirat(fd, ".", &names, NULL, NULL);
 	if (count < 0)
 		return r < 0 ? r : kp_fail_errno(w->err, errno, "%s: the instance's directory cannot be read", path);
@@ -305,11 +411,14 @@ static int read_dir(struct walk *w, const char *path, bool hides)
 		struct entry e = {.dirfd = fd, .name = names[i]->d_name, .path = child, .hidden = hides};
 
 		if (r >= 0 && strcmp(e.name, ".") && strcmp(e.name, "..")) {
-			if (kp_path_join(child, sizeof(child), path, e.name)) {
+			if (kp_path_join(child, sizeof(child), path, e.name) ||
+			    (lower && kp_path_join(e.lower, sizeof(e.lower), lower, e.name))) {
 				r = kp_fail_errno(w->err, ENAMETOOLONG, "%s", path);
 			} else if (fstatat(fd, e.name, &e.st, AT_SYMLINK_NOFOLLOW) == 0) {
 				read_record(&e);
-				r = compare(w, &e);
+				r = number_dir(w, &e);
+				if (!r)
+					r = compare(w, &e);
 			}
 		}
 		free(names[i]);
@@ -344,8 +453,13 @@ static void find_renames(struct walk *w)
 			if (g)
 				(void)snprintf(from.s, sizeof(from.s), "%s", g->path);
 		}
-		if (!g)
+		if (!g) {
+			struct replaced *r;
+
+			HASH_FIND(hh, w->replaced, &w->numbered[i].ino, sizeof(w->numbered[i].ino), r);
+			c->copied &= !r;
 			continue;
+		}
 		old = &w->out->items[g->item];
 		if (!strcmp(old->path, from.s)) {
 			old->moved = true;
@@ -364,6 +478,7 @@ int kp_change_by_path(const void *a, const void *b)
 
 static void drop_walk(struct walk *w)
 {
+	struct replaced *r, *next_replaced;
 	struct gone *g, *next;
 
 	HASH_ITER (by_ino, w->numbers, g, next)
@@ -373,8 +488,14 @@ static void drop_walk(struct walk *w)
 		free(g->path);
 		free(g);
 	}
-	while (w->todo_count)
+	HASH_ITER (hh, w->replaced, r, next_replaced) {
+		HASH_DEL(w->replaced, r);
+		free(r);
+	}
+	while (w->todo_count) {
 		free(w->todo[--w->todo_count].path);
+		free(w->todo[w->todo_count].lower);
+	}
 	free(w->todo);
 	free(w->numbered);
 	free(w->node);
@@ -386,11 +507,18 @@ int kp_changes_find(int upper_fd, struct kp_vfs *lower, struct kp_changes *ret, 
 	int r = 0;
 
 	*ret = (struct kp_changes){0};
-	todo(&w, "/", false);
+	todo(&w, "/", NULL, false, false);
 	while (r >= 0 && w.todo_count) {
-		kp_autofree char *path = w.todo[--w.todo_count].path;
+		const struct todo t = w.todo[--w.todo_count];
+		kp_autofree char *path = t.path, *from = t.lower;
 
-		r = read_dir(&w, path, w.todo[w.todo_count].hides);
+		if (!t.no_upper) {
+			r = read_dir(&w, path, from, t.hides);
+		} else {
+			r = hidden_by(&w, -1, path, from);
+			if (r >= 0)
+				r = put_sources(&w, -1, path, from);
+		}
 	}
 	if (r >= 0) {
 		find_renames(&w);

@@ -9,6 +9,14 @@
 /* Is the upper's regular file at path equal to the lower node's, which has the same size? False also where one cannot be read. */
 bool kp_same_content(int upper_fd, struct kp_vfs *lower, const struct kp_node *n, const char *path);
 
+/* From where the upper's directory dirfd/name was renamed, in the terms of the layers below; "": it does not say. */
+void kp_moved_from(int dirfd, const char *name, char from[PATH_MAX]);
+
+/* What is chosen, and lies below in a renamed directory still, comes into the upper, with all of that directory. */
+int kp_changes_bring_up(struct kp_changing *g, struct kp_vfs *lower, struct kp_changes *c, struct kp_err *err);
+/* user.* attributes that a guest gave it. */
+void kp_copy_attributes(int from, int to);
+
 /* What a user wrote, as a canonical guest path; allocated, or NULL. */
 char *kp_change_path(const char *path);
 /* For qsort and bsearch. */

@@ -107,7 +107,7 @@ static void print_unified(struct kp_view *w, const struct kp_change *c)
 	if (!r && S_ISREG(c->old_mode))
 		r = side(fd, &old, &old_len);
 	if (!r && S_ISREG(c->mode))
-		r = kp_changes_open_upper(w->upper_fd, c->path, &fd);
+		r = kp_changes_open(w->upper_fd, w->vfs, c, &fd);
 	if (!r && S_ISREG(c->mode))
 		r = side(fd, &new, &new_len);
 	if (r || (old && old_len && memchr(old, 0, old_len)) || (new && new_len && memchr(new, 0, new_len))) {

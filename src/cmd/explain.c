@@ -82,7 +82,7 @@ static void print_rule(const struct kp_explained *x)
 
 static void print_said(const struct kp_view *w, const struct kp_said *s)
 {
-	kp_autofree char *host = kp_shown(s->host.s);
+	kp_autofree char *host = kp_shown(s->host.s), *from = kp_shown(s->from.s);
 	const char *name = s->layer == KP_UPPER ? "instance" : s->layer == KP_HOST ? "host" : "generated";
 	char hex[2 * KP_DIGEST_LEN + 1] = "";
 	struct kp_entry e;
@@ -107,6 +107,8 @@ static void print_said(const struct kp_view *w, const struct kp_said *s)
 	} else if (s->mode && host[0]) {
 		printf("  %s", host);
 	}
+	if (from[0])
+		printf("  renamed in the instance: here it is %s", from);
 	putchar('\n');
 }
 

@@ -7,6 +7,11 @@ void kp_ctl_put_u32(struct kp_buf *b, uint32_t value)
 	kp_buf_add(b, &value, sizeof(value));
 }
 
+void kp_ctl_put_u64(struct kp_buf *b, uint64_t value)
+{
+	kp_buf_add(b, &value, sizeof(value));
+}
+
 void kp_ctl_put_string(struct kp_buf *b, const char *s)
 {
 	size_t len = strlen(s);
@@ -15,17 +20,30 @@ void kp_ctl_put_string(struct kp_buf *b, const char *s)
 	kp_buf_add(b, s, len + 1);
 }
 
+static void get(struct kp_ctl_reader *r, void *ret, size_t len)
+{
+	if (r->bad || r->left < len) {
+		r->bad = true;
+		return;
+	}
+	memcpy(ret, r->at, len);
+	r->at += len;
+	r->left -= len;
+}
+
 uint32_t kp_ctl_get_u32(struct kp_ctl_reader *r)
 {
-	uint32_t value;
+	uint32_t value = 0;
 
-	if (r->bad || r->left < sizeof(value)) {
-		r->bad = true;
-		return 0;
-	}
-	memcpy(&value, r->at, sizeof(value));
-	r->at += sizeof(value);
-	r->left -= sizeof(value);
+	get(r, &value, sizeof(value));
+	return value;
+}
+
+uint64_t kp_ctl_get_u64(struct kp_ctl_reader *r)
+{
+	uint64_t value = 0;
+
+	get(r, &value, sizeof(value));
 	return value;
 }
 
@@ -70,6 +88,8 @@ void kp_ctl_run_encode(const struct kp_ctl_run *run, struct kp_buf *out)
 {
 	kp_ctl_put_u32(out, run->flags);
 	kp_ctl_put_u32(out, run->umask);
+	kp_ctl_put_u64(out, run->ignored);
+	kp_ctl_put_u64(out, run->blocked);
 	kp_ctl_put_string(out, run->cwd);
 	kp_ctl_put_string(out, run->settled);
 	put_list(out, run->argv, run->argc);
@@ -86,6 +106,8 @@ int kp_ctl_run_decode(const char *payload, size_t len, struct kp_ctl_run *ret_ru
 
 	run.flags = kp_ctl_get_u32(&r);
 	run.umask = kp_ctl_get_u32(&r) & 0777;
+	run.ignored = kp_ctl_get_u64(&r);
+	run.blocked = kp_ctl_get_u64(&r);
 	run.cwd = kp_ctl_get_string(&r);
 	run.settled = kp_ctl_get_string(&r);
 	run.argv = get_list(&r, &run.argc);

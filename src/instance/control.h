@@ -9,14 +9,14 @@
 #include "base/base.h"
 
 #define KP_CTL_MAGIC 0x6c74436bU
-#define KP_CTL_VERSION 2U
+#define KP_CTL_VERSION 3U
 #define KP_CTL_MAX (8U << 20) /* largest payload: argv and envp of 2 MiB each fit */
 #define KP_CTL_FDS_MAX 64U
 
 enum kp_ctl_type {
 	/* client to supervisor */
 	KP_CTL_RUN = 1,    /* struct kp_ctl_run, with descriptors */
-	KP_CTL_SIGNAL = 2, /* u32 signal for the guest of this client */
+	KP_CTL_SIGNAL = 2, /* u32 signal for the guest of this client, u32 pid of its sender */
 	KP_CTL_INFO = 3,   /* empty */
 	KP_CTL_STOP = 4,   /* u32 seconds between TERM and KILL */
 	/* supervisor to client */
@@ -40,6 +40,7 @@ enum kp_ctl_run_flags {
 
 struct kp_ctl_run {
 	uint32_t flags, umask;
+	uint64_t ignored, blocked; /* signals, bit N - 1: an execve would keep both */
 	const char *cwd;
 	const char *settled; /* options that only a start can follow, as kp_args_settled() has them */
 	const char **argv, **envp; /* NULL-terminated */
@@ -50,6 +51,7 @@ struct kp_ctl_run {
 
 /* Payload writers and a reader that turns bad at the first thing out of bounds. */
 void kp_ctl_put_u32(struct kp_buf *b, uint32_t value);
+void kp_ctl_put_u64(struct kp_buf *b, uint64_t value);
 void kp_ctl_put_string(struct kp_buf *b, const char *s);
 struct kp_ctl_reader {
 	const char *at;
@@ -57,6 +59,7 @@ struct kp_ctl_reader {
 	bool bad;
 };
 uint32_t kp_ctl_get_u32(struct kp_ctl_reader *r);
+uint64_t kp_ctl_get_u64(struct kp_ctl_reader *r);
 const char *kp_ctl_get_string(struct kp_ctl_reader *r); /* points into the payload; NULL when bad */
 
 void kp_ctl_run_encode(const struct kp_ctl_run *run, struct kp_buf *out);

@@ -90,6 +90,7 @@ static int spawn(struct kp_supervisor *s, struct kp_client *c, const struct kp_c
 		.cwd = run->cwd, .fds = {c->conn.fds[0], c->conn.fds[1], c->conn.fds[2]},
 		.pass_fds = c->conn.fds + 3, .pass_numbers = numbers, .pass_fd_count = run->pass_count,
 		.new_session = run->flags & KP_CTL_NEW_SESSION, .cwd_asked = run->flags & KP_CTL_CWD_ASKED, .umask = (mode_t)run->umask,
+		.ignored = run->ignored, .blocked = run->blocked,
 	};
 	int r;
 
@@ -157,14 +158,16 @@ static int on_run(struct kp_supervisor *s, struct kp_client *c, const char *payl
 	return r;
 }
 
-static int on_signal(struct kp_client *c, struct kp_ctl_reader *in)
+static int on_signal(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_reader *in)
 {
 	uint32_t signo = kp_ctl_get_u32(in);
+	uint32_t sender = kp_ctl_get_u32(in);
 
 	if (in->bad || !signo || signo > 64)
 		return -EPROTO;
-	if (c->guest)
-		(void)kill(c->guest, (int)signo);
+	if (!c->guest || (c->front && kp_supervisor_saw(s, signo, sender) && getpgid(c->guest) == getpgrp()))
+		return 0;
+	(void)kill(c->guest, (int)signo);
 	return 0;
 }
 
@@ -201,7 +204,7 @@ static int on_message(struct kp_supervisor *s, struct kp_client *c, unsigned typ
 	case KP_CTL_RUN:
 		return on_run(s, c, payload, len);
 	case KP_CTL_SIGNAL:
-		return on_signal(c, &in);
+		return on_signal(s, c, &in);
 	case KP_CTL_INFO:
 		return on_info(s, c);
 	case KP_CTL_STOP:

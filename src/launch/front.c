@@ -23,6 +23,7 @@ struct front {
 	int signal_fd;
 	pid_t supervisor; /* our child, 0: joined */
 	char *run_dir;
+	uint64_t ignored, blocked; /* signals, as they were at the start */
 	bool started, ended;
 	bool last; /* nothing else runs: the supervisor is on its way out */
 	int status;
@@ -36,16 +37,37 @@ static void pause_ms(long ms)
 	(void)nanosleep(&t, NULL);
 }
 
-static int block_signals(struct front *f, sigset_t *ret_old, struct kp_err *err)
+void kp_user_signals(sigset_t *ret)
 {
 	static const int taken[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH, SIGALRM, SIGVTALRM,
-				    SIGPROF, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGPIPE, SIGPWR, SIGIO, SIGURG, SIGCHLD};
+				    SIGPROF, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGPWR, SIGIO, SIGURG, SIGCHLD};
+
+	(void)sigemptyset(ret);
+	for (size_t i = 0; i < KP_ARRAY_LEN(taken); i++)
+		(void)sigaddset(ret, taken[i]);
+}
+
+/* What nohup, or a shell that starts it in the background, has the program ignore. */
+static void note_signals(struct front *f, const sigset_t *blocked)
+{
+	for (int signo = 1; signo < 65; signo++) {
+		struct kp_sigaction now;
+
+		if (kp_sigaction(signo, NULL, &now) == 0 && now.handler == SIG_IGN)
+			f->ignored |= 1ULL << (signo - 1);
+		if (sigismember(blocked, signo) == 1)
+			f->blocked |= 1ULL << (signo - 1);
+	}
+}
+
+static int block_signals(struct front *f, sigset_t *ret_old, struct kp_err *err)
+{
 	sigset_t set;
 
-	(void)sigemptyset(&set);
-	for (size_t i = 0; i < KP_ARRAY_LEN(taken); i++)
-		(void)sigaddset(&set, taken[i]);
+	kp_user_signals(&set);
+	(void)sigaddset(&set, SIGPIPE);
 	(void)sigprocmask(SIG_BLOCK, &set, ret_old);
+	note_signals(f, ret_old);
 	f->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return f->signal_fd < 0 ? kp_fail_errno(err, errno, "signalfd") : 0;
 }
@@ -56,6 +78,7 @@ static int send_run(struct front *f, struct kp_err *err)
 	struct kp_buf kp_autobuf payload = {0};
 	struct kp_ctl_run run = {
 		.flags = (f->supervisor ? 0 : KP_CTL_NEW_SESSION) | (plan->cwd_asked ? KP_CTL_CWD_ASKED : 0), .umask = umask(0), .cwd = plan->cwd,
+		.ignored = f->ignored, .blocked = f->blocked,
 		.settled = plan->settled ? plan->settled : "",
 		.argv = (const char **)plan->argv, .envp = (const char **)plan->envp,
 		.pass_count = plan->pass_fd_count,
@@ -119,15 +142,21 @@ int kp_front_connect(const struct kp_instance *instance)
 	return fd == -ENOENT || fd == -ECONNREFUSED || fd == -ENOTDIR ? -ENOTCONN : fd;
 }
 
-static void forward(struct front *f, int signo)
+static void forward(struct front *f, int signo, pid_t sender)
 {
 	struct kp_buf kp_autobuf payload = {0};
 
 	kp_ctl_put_u32(&payload, (uint32_t)signo);
+	kp_ctl_put_u32(&payload, (uint32_t)sender);
 	(void)kp_ctl_send(f->conn.fd, KP_CTL_SIGNAL, &payload, NULL, 0, 0);
 }
 
-static void on_signals(struct front *f)
+struct asked {
+	bool any, is[65];
+	pid_t by[65];
+};
+
+static void take_signals(struct front *f, struct asked *a)
 {
 	struct signalfd_siginfo info;
 
@@ -139,9 +168,30 @@ static void on_signals(struct front *f)
 			kp_relay_resize(&f->relay);
 		else if (signo == SIGCHLD || signo == SIGPIPE || signo == SIGTTIN || signo == SIGTTOU)
 			continue;
-		else if (f->supervisor ? sent : f->relay.master < 0 || sent || signo == SIGHUP)
-			forward(f, signo == SIGTSTP && !f->supervisor ? SIGSTOP : signo);
+		else if (f->supervisor ? sent : f->relay.master < 0 || sent || signo == SIGHUP) {
+			signo = signo == SIGTSTP && !f->supervisor ? SIGSTOP : signo;
+			a->any = a->is[signo] = true;
+			a->by[signo] = (pid_t)info.ssi_pid;
+		}
 	}
+}
+
+/*
+ * What is sent to us and then to our group (timeout(1) does) is one signal for the guest: in a moment the second has come, and the
+ * supervisor, which is of the group, knows whether the guest got it by itself.
+ */
+static void on_signals(struct front *f)
+{
+	struct asked a = {0};
+
+	take_signals(f, &a);
+	if (!a.any)
+		return;
+	pause_ms(1);
+	take_signals(f, &a);
+	for (int signo = 1; signo < 65; signo++)
+		if (a.is[signo])
+			forward(f, signo, a.by[signo]);
 }
 
 static void on_status(struct front *f, int status)
@@ -151,7 +201,7 @@ static void on_status(struct front *f, int status)
 		f->status = status;
 	} else if (WIFSTOPPED(status) && f->relay.master < 0) {
 		(void)kill(getpid(), SIGSTOP);
-		forward(f, SIGCONT);
+		forward(f, SIGCONT, getpid());
 	}
 }
 

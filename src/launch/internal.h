@@ -33,9 +33,14 @@ struct kp_supervisor {
 	bool stopping;     /* TERM has been sent to all */
 	int64_t kill_at;   /* when KILL follows, in milliseconds of CLOCK_MONOTONIC */
 	int64_t started;   /* CLOCK_REALTIME seconds */
+	uint32_t group_by[32]; /* by signal: who last sent it to our process group, which is the front's; 0: nobody */
 };
 
 int64_t kp_now_ms(void);
+/* front.c: those that it hands on, and SIGCHLD. */
+void kp_user_signals(sigset_t *ret);
+/* supervisor.c: was that signal sent to our process group as well? Asked once. */
+bool kp_supervisor_saw(struct kp_supervisor *s, uint32_t signo, uint32_t sender);
 
 /* clients.c */
 struct kp_client *kp_client_add(struct kp_supervisor *s, int fd, bool front);

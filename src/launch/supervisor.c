@@ -12,24 +12,20 @@
 
 static int setup_signals(struct kp_supervisor *s, struct kp_err *err)
 {
-	static const int kept[] = {SIGKILL, SIGSTOP, SIGCHLD, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
-	sigset_t set, none;
+	static const int kept[] = {SIGKILL, SIGSTOP, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+	sigset_t set;
 
-	/* It shares the terminal's process group with the front: what is sent to the group is not for it. */
+	/* It shares the terminal's process group with the front: what is sent to the group is not for it, but noted. */
+	kp_user_signals(&set);
 	for (int signo = 1; signo < 32; signo++) {
 		bool keep = false;
 
 		for (size_t i = 0; i < KP_ARRAY_LEN(kept); i++)
 			keep |= kept[i] == signo;
 		if (!keep)
-			(void)signal(signo, SIG_IGN);
+			(void)signal(signo, sigismember(&set, signo) ? SIG_DFL : SIG_IGN);
 	}
-	(void)signal(SIGCHLD, SIG_DFL);
-	(void)sigemptyset(&none);
-	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGCHLD);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	(void)sigprocmask(SIG_BLOCK, &set, NULL); /* before there are threads: they inherit it */
+	(void)sigprocmask(SIG_SETMASK, &set, NULL); /* before there are threads: they inherit it */
 	s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	return s->signal_fd < 0 ? kp_fail_errno(err, errno, "signalfd") : 0;
 }
@@ -135,6 +131,27 @@ static int wait_time(const struct kp_supervisor *s)
 	return left <= 0 ? 20 : (int)KP_MIN(left, 50);
 }
 
+/* What SIGCHLD is about is asked for at each turn of the loop. */
+static void take_signals(struct kp_supervisor *s)
+{
+	struct signalfd_siginfo info;
+
+	while (read(s->signal_fd, &info, sizeof(info)) == sizeof(info))
+		if (info.ssi_signo < KP_ARRAY_LEN(s->group_by) && info.ssi_code <= 0)
+			s->group_by[info.ssi_signo] = info.ssi_pid;
+}
+
+bool kp_supervisor_saw(struct kp_supervisor *s, uint32_t signo, uint32_t sender)
+{
+	bool saw;
+
+	take_signals(s);
+	saw = signo < KP_ARRAY_LEN(s->group_by) && sender && s->group_by[signo] == sender;
+	if (saw)
+		s->group_by[signo] = 0;
+	return saw;
+}
+
 static void loop(struct kp_supervisor *s)
 {
 	while (!finished(s)) {
@@ -142,10 +159,7 @@ static void loop(struct kp_supervisor *s)
 		int n = epoll_wait(s->epoll_fd, &ev, 1, wait_time(s));
 
 		if (n > 0 && ev.data.ptr == &s->signal_fd) {
-			struct signalfd_siginfo info;
-
-			while (read(s->signal_fd, &info, sizeof(info)) > 0)
-				;
+			take_signals(s);
 		} else if (n > 0 && ev.data.ptr == &s->listen_fd) {
 			kp_client_accept(s);
 		} else if (n > 0) {

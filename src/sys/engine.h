@@ -47,11 +47,11 @@ struct kp_spawn {
 	size_t pass_fd_count;
 	bool new_session;     /* setsid, and fds[0] becomes the controlling terminal */
 	mode_t umask;
+	uint64_t ignored, blocked; /* signals, bit N - 1; the others have default dispositions */
 };
 
 /* Starts a guest process. It is a child of this process: wait for it with kp_engine_reap only.
- * 0, or -errno with err when it could not be started: -ENOENT (127), -EACCES, -ENOEXEC (126), others (125).
- * All signals have default dispositions and none is blocked in the new process. */
+ * 0, or -errno with err when it could not be started: -ENOENT (127), -EACCES, -ENOEXEC (126), others (125). */
 int kp_engine_spawn(struct kp_engine *engine, const struct kp_spawn *s, pid_t *ret_pid, struct kp_err *err);
 
 /* Next change of a child of this process: exits are reaped, stops and continues of job control are reported. pid 0: any child (orphans

@@ -90,16 +90,19 @@ static int set_up_fds(const struct kp_spawn *s, int *status_fd)
 	return 0;
 }
 
-static void reset_signals(void)
+static void set_signals(const struct kp_spawn *s)
 {
-	struct sigaction dfl = {.sa_handler = SIG_DFL};
-	sigset_t none;
+	sigset_t blocked;
 
-	for (int sig = 1; sig < 65; sig++)
-		if (sig != SIGKILL && sig != SIGSTOP)
-			(void)sigaction(sig, &dfl, NULL);
-	sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	sigemptyset(&blocked);
+	for (int sig = 1; sig < 65; sig++) {
+		struct kp_sigaction act = {.handler = s->ignored >> (sig - 1) & 1 ? SIG_IGN : SIG_DFL};
+
+		(void)kp_sigaction(sig, &act, NULL); /* not KILL and STOP: the kernel says so */
+		if (s->blocked >> (sig - 1) & 1)
+			(void)sigaddset(&blocked, sig);
+	}
+	(void)sigprocmask(SIG_SETMASK, &blocked, NULL);
 }
 
 /* Root keeps its name and loses its powers; they do not come back at an exec either. */
@@ -165,7 +168,7 @@ static void child(const struct kp_spawn *s, const struct kp_limits *limits, int 
 		(void)setsid();
 		(void)ioctl(0, TIOCSCTTY, 0);
 	}
-	reset_signals();
+	set_signals(s);
 	drop_capabilities();
 	kp_limits_apply(limits);
 	(void)umask(s->umask);

@@ -105,7 +105,7 @@ int kp_node_statx(struct kp_vfs *v, const struct kp_node *n, struct statx *x)
 		x->stx_gid = v->gid;
 	}
 	/* As overlayfs: the links of a merged directory cannot be counted cheaply. */
-	if (S_ISDIR(n->mode) && n->lower && (n->origin != KP_IMAGE || n->self.base))
+	if (S_ISDIR(n->mode) && (n->origin == KP_UPPER ? kp_has_lower(&n->self) : n->lower) && (n->origin != KP_IMAGE || n->self.base))
 		x->stx_nlink = 1;
 	return 0;
 }
@@ -119,6 +119,8 @@ int kp_node_statfs(struct kp_vfs *v, const struct kp_node *n, struct statfs *ret
 
 int kp_node_host_path(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *ret)
 {
+	struct kp_gpath buf;
+
 	switch (n->origin) {
 	case KP_UPPER:
 		if (S_ISDIR(n->mode))
@@ -127,7 +129,7 @@ int kp_node_host_path(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath
 	case KP_BASE:
 		if (S_ISDIR(n->mode))
 			return kp_standin(v, n, ret);
-		return kp_path_join(ret->s, sizeof(ret->s), v->base.s, n->guest.s);
+		return kp_path_join(ret->s, sizeof(ret->s), v->base.s, kp_lower_path(&n->self, n->guest.s, &buf));
 	case KP_IMAGE:
 		if (S_ISDIR(n->mode))
 			return kp_standin(v, n, ret);

@@ -9,7 +9,7 @@
 #include "vfs/check.h"
 #include "vfs/internal.h"
 
-#define ALL_FLAGS (KP_REC_OPAQUE | KP_REC_MODE | KP_REC_INO | KP_REC_NUMBERED | KP_REC_OWNER)
+#define ALL_FLAGS (KP_REC_OPAQUE | KP_REC_MODE | KP_REC_INO | KP_REC_NUMBERED | KP_REC_OWNER | KP_REC_MOVED | KP_REC_HOLDS)
 
 struct number { /* a guest number and the file that has it */
 	uint64_t guest;
@@ -48,6 +48,24 @@ static void check_number(struct check *c, const FTSENT *e, uint64_t guest)
 	HASH_ADD(hh, c->numbers, guest, sizeof(guest), n);
 }
 
+static void check_moved(struct check *c, const FTSENT *e, uint8_t flags)
+{
+	char from[PATH_MAX];
+	ssize_t len;
+
+	if (!(flags & KP_REC_MOVED) && !(flags & KP_REC_HOLDS))
+		return;
+	if (e->fts_level > 0 && !(e->fts_parent->fts_number & KP_REC_HOLDS))
+		wrong(c, e, "its directory does not know that it holds a renamed one");
+	if (!(flags & KP_REC_MOVED))
+		return;
+	len = S_ISDIR(e->fts_statp->st_mode) ? lgetxattr(e->fts_path, KP_MOVED_XATTR, from, sizeof(from) - 1) : -1;
+	if (len >= 0)
+		from[len] = '\0';
+	if (len < 0 || kp_moved_check(from, len))
+		wrong(c, e, "was renamed and does not say from where");
+}
+
 /* The record's flags, 0 for none. */
 static uint8_t check_record(struct check *c, const FTSENT *e)
 {
@@ -68,6 +86,7 @@ static uint8_t check_record(struct check *c, const FTSENT *e)
 		wrong(c, e, "has a record that nothing points to");
 	if (rec.flags & KP_REC_INO)
 		check_number(c, e, rec.ino);
+	check_moved(c, e, rec.flags);
 	return rec.flags;
 }
 

@@ -32,6 +32,15 @@ static void ask_upper(struct kp_vfs *v, struct kp_explained *x)
 	s->opaque = S_ISDIR(st.st_mode) && !kp_record_read(v, rel, &rec) && rec.flags & KP_REC_OPAQUE;
 }
 
+static void tell_from(struct kp_said *s, const struct kp_explained *x)
+{
+	struct kp_gpath buf;
+	const char *lower = kp_lower_path(&x->node.self, x->node.guest.s, &buf);
+
+	if (strcmp(lower, x->node.guest.s) != 0)
+		(void)snprintf(s->from.s, sizeof(s->from.s), "%s", lower);
+}
+
 static void ask_image(struct kp_vfs *v, struct kp_explained *x, size_t i)
 {
 	const char *name = kp_gpath_name(&x->node.guest);
@@ -40,12 +49,15 @@ static void ask_image(struct kp_vfs *v, struct kp_explained *x, size_t i)
 	struct kp_entry e;
 
 	s->image = i;
-	if (dir != KP_NO_ENTRY && *name)
+	if (x->node.self.entry[i] != KP_NO_ENTRY)
+		id = x->node.self.entry[i]; /* one that was renamed is not below its parent's */
+	else if (dir != KP_NO_ENTRY && *name)
 		id = kp_image_child(v->layers[i].image, dir, name, strlen(name));
 	if (id == KP_NO_ENTRY || kp_image_entry(v->layers[i].image, id, &e))
 		return;
 	s->entry = id;
 	s->mode = e.mode;
+	tell_from(s, x);
 }
 
 static void ask_host(struct kp_explained *x)
@@ -57,17 +69,21 @@ static void ask_host(struct kp_explained *x)
 	if (!r || r->mode == KP_MODE_FULL)
 		return;
 	s = next(x, KP_HOST);
-	if (kp_shown_path(r, x->node.guest.s, &s->host) || fstatat(AT_FDCWD, s->host.s, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (kp_shown_of(&x->node.self, x->node.guest.s, &s->host) || fstatat(AT_FDCWD, s->host.s, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
 	s->mode = st.st_mode;
+	if (r->mode != KP_MODE_MERGED)
+		tell_from(s, x);
 }
 
 static void ask_base(struct kp_vfs *v, struct kp_explained *x)
 {
+	struct kp_gpath buf;
+	const char *lower = kp_lower_path(&x->node.self, x->node.guest.s, &buf);
 	struct kp_said *s = next(x, KP_BASE);
 	struct stat st;
 
-	if (!x->node.parent.base || fstatat(v->base_fd, kp_gpath_rel(&x->node.guest), &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (!x->node.parent.base || fstatat(v->base_fd, lower[1] ? lower + 1 : ".", &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return;
 	s->mode = st.st_mode;
 }

@@ -13,6 +13,7 @@ struct kp_said {
 	bool answers;          /* the guest sees this one */
 	bool merges;           /* a directory: its names are seen besides those of the layer that answers */
 	bool whiteout, opaque; /* KP_UPPER */
+	struct kp_gpath from;  /* where the layer has it, because a directory was renamed; "": at its own path */
 	mode_t mode;           /* 0: the layer has nothing there */
 	struct kp_hpath host;  /* file of the host that holds it; "" for an image */
 };

@@ -11,6 +11,7 @@
 #include "vfs/record.h"
 
 struct kp_dirlists;
+struct kp_moves;
 
 struct kp_vfs {
 	pthread_rwlock_t lock; /* readers resolve and read; writers change names. See kp_vfs_lock */
@@ -46,6 +47,7 @@ struct kp_vfs {
 	struct kp_dirlists *lists;
 	kp_net_text_fn *net_text; /* or NULL */
 	void *net_text_ctx;
+	struct kp_moves *moves;
 };
 
 /* What memfds are called that are copies of a file of the upper; its guest path follows. */
@@ -84,6 +86,8 @@ const struct kp_rule *kp_rule_at(const struct kp_vfs *v, const char *guest, cons
 bool kp_rule_dots(const struct kp_rule *r, const char *guest);
 /* Where the host has what a rule shows at guest. */
 int kp_shown_path(const struct kp_rule *r, const char *guest, struct kp_hpath *ret);
+/* The same for what was renamed in the instance: in merged it is there under its new name, else under its old one. */
+int kp_shown_of(const struct kp_dir *d, const char *guest, struct kp_hpath *ret);
 /* After the images, before the generated layer; child->self.rule is set. hidden: the upper hides what lies below. */
 int kp_shown_lookup(struct kp_vfs *v, const struct kp_dir *dir, bool hidden, struct kp_node *child);
 bool kp_shown_is_private(const struct kp_vfs *v, const char *host_dir, int dirfd, const char *name);
@@ -105,6 +109,27 @@ bool kp_upper_lacks(const struct kp_vfs *v, const char *guest);
 void kp_upper_note_lack(const struct kp_vfs *v, const char *guest);
 /* Does this thread hold the read lock? */
 bool kp_vfs_is_reading(const struct kp_vfs *v);
+
+/* --- moved.c: renamed directories --- */
+struct kp_moves *kp_moves_new(void);
+struct kp_moves *kp_moves_free(struct kp_moves *t);
+void kp_moves_load(struct kp_vfs *v);
+/* A directory has another name now; to NULL: it is gone. */
+void kp_moves_rename(struct kp_vfs *v, const char *from, const char *to);
+/* A path in the terms of the lower layers becomes the guest's. */
+void kp_moves_find(const struct kp_vfs *v, struct kp_gpath *path);
+/* Any layer below the upper has a part of the directory. */
+bool kp_has_lower(const struct kp_dir *d);
+/* Path in the layers below of what is in (or is) d and has this guest path: guest itself, or in buf. */
+const char *kp_lower_path(const struct kp_dir *d, const char *guest, struct kp_gpath *buf);
+/* child is a renamed directory of the upper: it gets its images' parts. The rest of what lies below (allocated, or NULL) is for
+ * kp_moved_take, when its own name has been looked up. */
+struct kp_node *kp_moved_lower(struct kp_vfs *v, struct kp_node *child, pid_t tid);
+void kp_moved_take(struct kp_node *child, const struct kp_node *low);
+/* The upper's directory n says from now on where its lower parts are, so that it can be renamed. */
+int kp_moved_set(struct kp_vfs *v, const struct kp_node *n);
+/* The directories above guest know that they hold a moved one: before they do. */
+int kp_moved_mark(struct kp_vfs *v, const struct kp_gpath *guest);
 
 /* --- base.c --- */
 int kp_base_make(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp_err *err);

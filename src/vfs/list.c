@@ -131,6 +131,7 @@ static int read_upper(struct reading *r, struct item **hidden)
 {
 	const char *rel = kp_gpath_rel(&r->n->guest);
 	kp_autoclose int fd = openat(r->v->upper_fd, rel, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	kp_autofree struct kp_node *child = kp_calloc(1, sizeof(*child));
 	struct kp_record own;
 	char path[PATH_MAX];
 	struct dirent *e;
@@ -144,6 +145,7 @@ static int read_upper(struct reading *r, struct item **hidden)
 	while ((e = readdir(d))) {
 		struct kp_record rec = {0};
 		uint64_t ino = KP_INO_UPPER | e->d_ino;
+		bool look = (e->d_type == DT_REG && own.flags & KP_REC_NUMBERED) || e->d_type == DT_DIR;
 
 		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
 			continue;
@@ -154,10 +156,12 @@ static int read_upper(struct reading *r, struct item **hidden)
 			HASH_ADD_KEYPTR(hh, *hidden, i->name, strlen(i->name), i);
 			continue;
 		}
-		if (((e->d_type == DT_REG && own.flags & KP_REC_NUMBERED) || e->d_type == DT_DIR) &&
-		    !kp_path_join(path, sizeof(path), rel[0] == '.' ? "" : rel, e->d_name) &&
-		    !kp_record_read(r->v, path[0] == '/' ? path + 1 : path, &rec) && rec.flags & KP_REC_INO)
+		if (look && kp_path_join(path, sizeof(path), r->n->guest.s, e->d_name))
+			look = false;
+		if (look && !kp_record_read(r->v, path + 1, &rec) && rec.flags & KP_REC_INO)
 			ino = rec.ino;
+		else if (look && rec.flags & KP_REC_MOVED && !kp_resolve_exact(r->v, path, 0, child))
+			ino = child->ino;
 		else if (e->d_type == DT_DIR && !(rec.flags & KP_REC_OPAQUE))
 			ino = 0; /* merged: the lower part's number, if there is one */
 		(void)put(r->l, e->d_name, e->d_type, ino);
@@ -244,7 +248,8 @@ static int read_directory(struct reading *r)
 {
 	struct item *hidden = NULL, *i, *next;
 	struct kp_hpath host;
-	struct kp_gpath up;
+	struct kp_gpath up, buf;
+	const char *generated = kp_lower_path(&r->n->self, r->n->guest.s, &buf);
 	struct kp_node *parent = kp_calloc(1, sizeof(*parent));
 	int rc = 0;
 
@@ -262,11 +267,11 @@ static int read_directory(struct reading *r)
 		if (!rc)
 			rc = read_images(r, hidden);
 		if (!rc && r->n->self.host)
-			rc = kp_shown_path(r->n->self.rule, r->n->guest.s, &host);
+			rc = kp_shown_of(&r->n->self, r->n->guest.s, &host);
 		if (!rc && r->n->self.host)
 			rc = read_real(r, AT_FDCWD, host.s, SHOWN, hidden);
 		if (!rc && r->n->self.base)
-			rc = read_real(r, r->v->base_fd, kp_gpath_rel(&r->n->guest), GENERATED, hidden);
+			rc = read_real(r, r->v->base_fd, generated[1] ? generated + 1 : ".", GENERATED, hidden);
 	}
 	HASH_ITER (hh, hidden, i, next) {
 		HASH_DEL(hidden, i);

@@ -59,13 +59,13 @@ static int lookup_host(const struct kp_bind *bind, struct kp_node *child)
 	return 0;
 }
 
-/* True when the search is over: the upper decides alone. */
-static int lookup_upper(struct kp_vfs *v, const struct kp_dir *dir, struct kp_node *child, bool *ret_done)
+/* *ret_done: the search is over, the upper decides alone. *ret_moved: a directory whose lower parts lie elsewhere. */
+static int lookup_upper(struct kp_vfs *v, const struct kp_dir *dir, struct kp_node *child, bool *ret_done, bool *ret_moved)
 {
 	struct kp_record rec = {0};
 	int rc;
 
-	*ret_done = false;
+	*ret_done = *ret_moved = false;
 	if (!dir->upper || kp_upper_lacks(v, child->guest.s))
 		return 0;
 	if (fstatat(v->upper_fd, child->guest.s + 1, &child->st, AT_SYMLINK_NOFOLLOW) < 0) {
@@ -93,6 +93,7 @@ static int lookup_upper(struct kp_vfs *v, const struct kp_dir *dir, struct kp_no
 		child->self.upper = true;
 		child->opaque = rec.flags & KP_REC_OPAQUE;
 		*ret_done = child->opaque;
+		*ret_moved = rec.flags & KP_REC_MOVED;
 	}
 	return 0;
 }
@@ -146,11 +147,12 @@ static int lookup_images(struct kp_vfs *v, const struct kp_dir *dir, const char 
 
 static int lookup_base(struct kp_vfs *v, const struct kp_dir *dir, bool hidden, struct kp_node *child)
 {
+	struct kp_gpath buf;
 	struct stat st;
 
 	if (!dir->base)
 		return 0;
-	if (fstatat(v->base_fd, child->guest.s + 1, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fstatat(v->base_fd, kp_lower_path(dir, child->guest.s, &buf) + 1, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT ? 0 : -errno;
 	if (!take_lower(child, st.st_mode, hidden))
 		return 0;
@@ -166,10 +168,32 @@ static int lookup_base(struct kp_vfs *v, const struct kp_dir *dir, bool hidden, 
 	return 0;
 }
 
+/* The layers of the tree, top down. hidden: what lies below still tells whether a whiteout is needed. */
+static int lookup_layers(struct kp_vfs *v, const struct kp_dir *dir, const char *name, size_t len, pid_t tid, struct kp_node *child)
+{
+	kp_autofree struct kp_node *low = NULL;
+	bool done, hidden, moved, host_hidden;
+	int rc = lookup_upper(v, dir, child, &done, &moved);
+
+	if (rc)
+		return rc;
+	if (moved)
+		low = kp_moved_lower(v, child, tid);
+	hidden = done || moved;
+	host_hidden = done || (moved && child->self.rule && child->self.rule->mode != KP_MODE_MERGED);
+	rc = lookup_images(v, dir, name, len, hidden, child, &done);
+	if (!rc && (!done || moved))
+		rc = kp_shown_lookup(v, dir, host_hidden, child);
+	if (!rc && !done)
+		rc = lookup_base(v, dir, hidden, child);
+	if (!rc && low)
+		kp_moved_take(child, low);
+	return rc;
+}
+
 int kp_lookup_child(struct kp_vfs *v, const struct kp_dir *dir, const char *name, size_t len, pid_t tid,
 		    struct kp_node *child)
 {
-	bool done, hidden;
 	int rc;
 
 	child->origin = KP_ABSENT;
@@ -180,6 +204,8 @@ int kp_lookup_child(struct kp_vfs *v, const struct kp_dir *dir, const char *name
 	child->parent = *dir;
 	dir_clear(&child->self);
 	child->self.rule = kp_rule_at(v, child->guest.s, dir->rule);
+	child->self.moved = dir->moved;
+	child->self.moved_len = dir->moved_len;
 	if (len > NAME_MAX)
 		return -ENAMETOOLONG;
 	if (dir->proc)
@@ -189,15 +215,7 @@ int kp_lookup_child(struct kp_vfs *v, const struct kp_dir *dir, const char *name
 			return lookup_host(&v->binds[i], child);
 	if (dir->bind)
 		return lookup_host(dir->bind, child);
-	rc = lookup_upper(v, dir, child, &done);
-	if (rc)
-		return rc;
-	hidden = done; /* what lies below still tells whether a whiteout is needed */
-	rc = lookup_images(v, dir, name, len, hidden, child, &done);
-	if (!rc && !done)
-		rc = kp_shown_lookup(v, dir, hidden, child);
-	if (!rc && !done)
-		rc = lookup_base(v, dir, hidden, child);
+	rc = lookup_layers(v, dir, name, len, tid, child);
 	if (rc)
 		return rc;
 	/* A merged directory keeps the number of its topmost lower part: copy-up does not change it. */

@@ -126,5 +126,7 @@ void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret
 	if (!map_text(v, text, ret)) {
 		ret->kind = KP_MAP_FOREIGN;
 		ret->rule = NULL;
+	} else if (ret->kind == KP_MAP_IMAGE || (ret->rule && ret->rule->mode == KP_MODE_WRITECOPY) || kp_path_below(text, v->base.s)) {
+		kp_moves_find(v, &ret->guest);
 	}
 }

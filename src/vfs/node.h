@@ -55,6 +55,8 @@ struct kp_dir {
 	const struct kp_rule *rule;    /* its isolation mode; NULL: full */
 	bool host;                     /* shown by the rule: the host has it */
 	bool host_open;                /* nothing above hides the host's part, if there is one */
+	const char *moved;             /* it, or a directory above it, was renamed: its path in the layers below is this ... */
+	size_t moved_len;              /* ... and what follows so many bytes of its own path. NULL: the same path */
 	uint32_t entry[KP_MAX_LAYERS]; /* per image, KP_NO_ENTRY where it has none */
 	mode_t mode;                   /* guest-visible */
 	uid_t uid;

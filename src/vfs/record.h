@@ -19,6 +19,8 @@ enum {
 	KP_REC_INO = 4,    /* guest inode number, kept over copy-up */
 	KP_REC_OWNER = 16, /* owner and group that the inode could not get */
 	KP_REC_NUMBERED = 8, /* directory: a file in it has (or had) KP_REC_INO, so a listing must look */
+	KP_REC_MOVED = 32,   /* directory: it was renamed; what the layers below have of it lies at KP_MOVED_XATTR */
+	KP_REC_HOLDS = 64,   /* directory: below it is (or was) one with KP_REC_MOVED */
 };
 struct kp_record {
 	uint8_t version, flags;
@@ -60,6 +62,9 @@ static inline mode_t kp_real_mode(mode_t guest_mode)
 }
 
 /* Attributes of Kapsel's own: no guest sees, sets or removes one. */
+#define KP_MOVED_XATTR "user.kapsel.from"    /* canonical path in the terms of the layers below */
+/* len bytes (path has room for one more) as the attribute gave them: 0, or -EINVAL. */
+int kp_moved_check(const char *path, ssize_t len);
 #define KP_SINCE_XATTR "user.kapsel.since"   /* struct kp_since: in a copy of an upper, when the original was made */
 #define KP_SOURCE_XATTR "user.kapsel.source" /* struct kp_source: in a snapshot, from which file of the upper it is equal to */
 static inline bool kp_is_own_xattr(const char *name)

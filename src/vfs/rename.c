@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rename(2) across layers: what moves is brought into the upper whole first, so nothing is ever EXDEV inside the tree. */
+/* rename(2) across layers: what moves comes into the upper first, of a directory only itself (vfs/moved.c), so nothing is ever EXDEV inside the tree. */
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <stdio.h>
@@ -32,7 +32,7 @@ static int enter(struct kp_vfs *v, struct kp_node *n, struct level **l)
 	int rc = kp_copy_up(v, n, KP_COPY_DATA);
 	struct level *down;
 
-	if (rc || !S_ISDIR(n->mode) || n->opaque || !n->lower)
+	if (rc || !S_ISDIR(n->mode) || !kp_has_lower(&n->self))
 		return rc;
 	down = kp_calloc(1, sizeof(*down));
 	down->guest = n->guest;
@@ -50,6 +50,7 @@ static int hide_lower(struct kp_vfs *v, const struct level *l)
 	int rc = kp_record_read(v, rel, &rec);
 
 	rec.flags |= KP_REC_OPAQUE | KP_REC_INO;
+	rec.flags &= (uint8_t)~KP_REC_MOVED;
 	rec.ino = l->ino;
 	if (!rc)
 		rc = kp_record_write(v, rel, &rec);
@@ -82,6 +83,35 @@ int kp_copy_up_tree(struct kp_vfs *v, struct kp_node *n)
 	}
 	free(child);
 	return rc ? rc : kp_refresh(v, n);
+}
+
+/* Brings what is to be renamed into the upper, in a state in which it can have any name. */
+static int make_movable(struct kp_vfs *v, struct kp_node *n, const struct kp_node *to)
+{
+	int rc = kp_copy_up(v, n, KP_COPY_DATA);
+
+	if (rc || !S_ISDIR(n->mode))
+		return rc;
+	if (kp_has_lower(&n->self)) {
+		rc = kp_moved_set(v, n);
+		if (rc == -E2BIG || rc == -ENOSPC || rc == -ERANGE) /* attributes have little room: a path may be too long */
+			return kp_copy_up_tree(v, n);
+	} else if (n->lower || to->lower) {
+		rc = kp_upper_add_flags(v, n->guest.s + 1, KP_REC_OPAQUE);
+	}
+	return rc;
+}
+
+/* What the upper's directory holds is going to be at to: the directories above that know. */
+static int note_place(struct kp_vfs *v, const struct kp_node *n, const struct kp_gpath *to)
+{
+	struct kp_record rec;
+	int rc;
+
+	if (!S_ISDIR(n->mode))
+		return kp_may_have_record(n->st.st_mode) ? kp_upper_note_number(v, to) : 0;
+	rc = kp_record_read(v, n->guest.s + 1, &rec);
+	return !rc && rec.flags & (KP_REC_MOVED | KP_REC_HOLDS) ? kp_moved_mark(v, to) : rc;
 }
 
 /* More than the host's own part of a directory is there. */
@@ -187,18 +217,14 @@ static void exchange_standins(struct kp_vfs *v, const struct kp_node *from, cons
 
 static int exchange(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
 {
-	int rc = kp_copy_up_tree(v, from);
+	int rc = make_movable(v, from, to);
 
 	if (!rc)
-		rc = kp_copy_up_tree(v, to);
-	if (!rc && S_ISDIR(from->mode))
-		rc = kp_upper_add_flags(v, from->guest.s + 1, KP_REC_OPAQUE);
-	if (!rc && S_ISDIR(to->mode))
-		rc = kp_upper_add_flags(v, to->guest.s + 1, KP_REC_OPAQUE);
+		rc = make_movable(v, to, from);
 	if (!rc)
-		rc = kp_upper_note_number(v, &from->guest);
+		rc = note_place(v, from, &to->guest);
 	if (!rc)
-		rc = kp_upper_note_number(v, &to->guest);
+		rc = note_place(v, to, &from->guest);
 	if (rc)
 		return rc;
 	if (renameat2(v->upper_fd, from->guest.s + 1, v->upper_fd, to->guest.s + 1, RENAME_EXCHANGE) < 0)
@@ -208,48 +234,68 @@ static int exchange(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
 	return 0;
 }
 
-/* The old directory at the new name may still hold whiteouts, so the kernel would not replace it: change places,
- * then drop it at the old name. */
-static int over_directory(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
+/* An empty directory of the upper may still hold whiteouts, and the kernel would not replace it: one that holds nothing takes its place. */
+static int clear_directory(struct kp_vfs *v, const struct kp_node *n)
 {
-	struct kp_node *old;
+	const char *rel = n->guest.s + 1;
+	struct kp_temp t = kp_temp_name(v);
+	struct timespec ts[2] = {n->st.st_atim, n->st.st_mtim};
+	struct kp_record rec;
+	int rc = kp_record_read(v, rel, &rec);
+
+	if (!rc && mkdirat(v->work_fd, t.name, 0700) < 0)
+		rc = -errno;
+	if (rc)
+		return rc;
+	kp_autoclose int fd = openat(v->work_fd, t.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	rec.flags = (uint8_t)((rec.flags | KP_REC_OPAQUE) & ~(KP_REC_MOVED | KP_REC_HOLDS));
+	if (fd < 0 || fchmod(fd, kp_real_mode(n->mode)) < 0)
+		rc = -errno;
+	if (!rc)
+		rc = kp_record_write_fd(fd, &rec);
+	if (!rc)
+		(void)futimens(fd, ts);
+	if (!rc && renameat2(v->work_fd, t.name, v->upper_fd, rel, RENAME_EXCHANGE) < 0)
+		rc = -errno;
+	(void)kp_remove_tree(v->work_fd, t.name);
+	return rc;
+}
+
+/* In one step: who is killed leaves it done or not done. */
+static int change_name(struct kp_vfs *v, const struct kp_node *from, const struct kp_node *to)
+{
+	const char *old = from->guest.s + 1, *new = to->guest.s + 1;
+	bool dir = S_ISDIR(from->mode);
 	int rc;
 
-	if (renameat2(v->upper_fd, from->guest.s + 1, v->upper_fd, to->guest.s + 1, RENAME_EXCHANGE) < 0)
-		return -errno;
-	old = kp_calloc(1, sizeof(*old));
-	rc = kp_refresh(v, from);
-	*old = *from;
-	if (!rc)
-		rc = kp_upper_remove(v, old);
-	free(old);
-	return rc;
+	if (dir && to->whiteout) { /* no directory replaces one, but they can change places */
+		rc = renameat2(v->upper_fd, old, v->upper_fd, new, RENAME_EXCHANGE) < 0 ? -errno : 0;
+		if (!rc && !from->lower && unlinkat(v->upper_fd, old, 0) < 0)
+			rc = -errno;
+		return rc;
+	}
+	if (to->origin == KP_UPPER && S_ISDIR(to->mode)) {
+		rc = clear_directory(v, to);
+		if (rc)
+			return rc;
+	}
+	return renameat2(v->upper_fd, old, v->upper_fd, new, from->lower ? RENAME_WHITEOUT : 0) < 0 ? -errno : 0;
 }
 
 static int move(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
 {
 	bool dir = S_ISDIR(from->mode);
-	bool from_lower = from->lower;
-	int rc;
+	int rc = make_movable(v, from, to);
 
-	if (dir && (to->lower || from->lower))
-		rc = kp_upper_add_flags(v, from->guest.s + 1, KP_REC_OPAQUE);
-	else
-		rc = 0;
-	if (!rc && !dir && kp_may_have_record(from->st.st_mode))
-		rc = kp_upper_note_number(v, &to->guest);
-	if (rc)
-		return rc;
-	if (to->origin == KP_UPPER && S_ISDIR(to->mode)) {
-		rc = over_directory(v, from, to);
-	} else if (dir && to->whiteout) {
-		rc = renameat2(v->upper_fd, from->guest.s + 1, v->upper_fd, to->guest.s + 1, RENAME_EXCHANGE) < 0 ? -errno : 0;
-		if (!rc && !from_lower && unlinkat(v->upper_fd, from->guest.s + 1, 0) < 0)
-			rc = -errno;
-	} else {
-		rc = renameat2(v->upper_fd, from->guest.s + 1, v->upper_fd, to->guest.s + 1,
-			       from_lower ? RENAME_WHITEOUT : 0) < 0 ? -errno : 0;
-	}
+	if (!rc)
+		rc = kp_upper_parents(v, &to->guest);
+	if (!rc && to->origin == KP_IMAGE)
+		rc = kp_keep_other_names(v, to);
+	if (!rc)
+		rc = note_place(v, from, &to->guest);
+	if (!rc)
+		rc = change_name(v, from, to);
 	if (!rc && dir && S_ISDIR(to->mode))
 		kp_standin_remove(v, to);
 	if (!rc && dir)
@@ -306,10 +352,5 @@ int kp_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const 
 		return into_instance(v, from, to);
 	if (flags & RENAME_EXCHANGE)
 		return exchange(v, from, to);
-	rc = kp_copy_up_tree(v, from);
-	if (!rc)
-		rc = kp_upper_parents(v, &to->guest);
-	if (!rc && to->origin == KP_IMAGE)
-		rc = kp_keep_other_names(v, to);
-	return rc ? rc : move(v, from, to);
+	return move(v, from, to);
 }

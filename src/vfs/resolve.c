@@ -516,6 +516,7 @@ int kp_resolve(struct kp_vfs *v, const struct kp_walk *in, struct kp_node *ret_n
 
 int kp_node_readlink(struct kp_vfs *v, const struct kp_node *n, char *buf, size_t size)
 {
+	struct kp_gpath lower;
 	struct kp_entry e;
 	ssize_t len;
 
@@ -526,7 +527,7 @@ int kp_node_readlink(struct kp_vfs *v, const struct kp_node *n, char *buf, size_
 		len = readlinkat(v->upper_fd, n->guest.s + 1, buf, size - 1);
 		break;
 	case KP_BASE:
-		len = readlinkat(v->base_fd, n->guest.s + 1, buf, size - 1);
+		len = readlinkat(v->base_fd, kp_lower_path(&n->self, n->guest.s, &lower) + 1, buf, size - 1);
 		break;
 	case KP_HOST:
 		len = readlink(n->host.s, buf, size - 1);

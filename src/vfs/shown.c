@@ -41,6 +41,13 @@ int kp_shown_path(const struct kp_rule *r, const char *guest, struct kp_hpath *r
 	return below ? kp_path_join(ret->s, sizeof(ret->s), r->host, below) : -EIO;
 }
 
+int kp_shown_of(const struct kp_dir *d, const char *guest, struct kp_hpath *ret)
+{
+	struct kp_gpath buf;
+
+	return kp_shown_path(d->rule, d->rule->mode == KP_MODE_MERGED ? guest : kp_lower_path(d, guest, &buf), ret);
+}
+
 /* Kapsel's own directories, and what is in them, are not there for a guest, whatever shows them. */
 static bool is_private_path(const struct kp_vfs *v, const char *host)
 {
@@ -79,7 +86,10 @@ bool kp_shown_is_held(const struct kp_vfs *v, const struct kp_node *n)
 	for (size_t i = 0; i < v->rule_count; i++)
 		if (kp_path_below(v->rules[i].guest, n->guest.s))
 			return true;
-	if (!n->self.host || kp_shown_path(n->self.rule, n->guest.s, &host))
+	for (size_t i = 0; i < v->bind_count; i++)
+		if (kp_path_below(v->binds[i].guest, n->guest.s))
+			return true;
+	if (!n->self.host || kp_shown_of(&n->self, n->guest.s, &host))
 		return false;
 	for (size_t i = 0; i < v->private_count; i++)
 		if (kp_path_below(v->private[i].path, host.s))
@@ -153,7 +163,9 @@ int kp_shown_lookup(struct kp_vfs *v, const struct kp_dir *dir, bool hidden, str
 	child->self.host_open = (begins || dir->host_open) && !hidden;
 	if (!begins && !dir->host_open)
 		return 0;
-	if (kp_shown_path(r, child->guest.s, &host))
+	if (begins)
+		child->self.moved = NULL;
+	if (kp_shown_of(&child->self, child->guest.s, &host))
 		return -ENAMETOOLONG;
 	if (is_private_path(v, host.s)) {
 		child->self.host_open = false;

@@ -325,12 +325,15 @@ static int copy_up_names(struct kp_vfs *v, const struct kp_node *n, uint32_t ino
 	for (uint32_t id = 0, count = kp_image_count(image); !rc && id < count; id++) {
 		struct kp_temp t;
 		struct times_kept kept;
+		struct kp_gpath now;
 		char path[PATH_MAX];
 
 		if (id == n->entry || kp_image_entry(image, id, &e) || e.ino != ino || !S_ISREG(e.mode) ||
 		    kp_image_path(image, id, path, sizeof(path)))
 			continue;
-		if (kp_resolve_exact(v, path, 0, other) || other->origin != KP_IMAGE || other->layer != n->layer ||
+		(void)snprintf(now.s, sizeof(now.s), "%s", path);
+		kp_moves_find(v, &now);
+		if (kp_resolve_exact(v, now.s, 0, other) || other->origin != KP_IMAGE || other->layer != n->layer ||
 		    other->entry != id)
 			continue; /* no longer that file */
 		rc = kp_upper_parents(v, &other->guest);
@@ -521,6 +524,7 @@ void kp_standin_remove(struct kp_vfs *v, const struct kp_node *n)
 	const char *rel = n->guest.s + 1;
 
 	kp_dircache_void(v);
+	kp_moves_rename(v, n->guest.s, NULL);
 	/* Who is still in it sees the mode it had. */
 	if (n->mode && fchmodat(v->dirs_fd, rel, n->mode & 07777, 0) == 0 &&
 	    (unlinkat(v->dirs_fd, rel, AT_REMOVEDIR) == 0 || fchmodat(v->dirs_fd, rel, 0700, 0) < 0))
@@ -533,6 +537,8 @@ void kp_standin_rename(struct kp_vfs *v, const struct kp_gpath *from, const stru
 	struct kp_gpath up;
 
 	kp_dircache_void(v); /* where callers are changes its name, too */
+	kp_moves_rename(v, to->s, NULL);
+	kp_moves_rename(v, from->s, to->s);
 	(void)kp_remove_tree(v->dirs_fd, to->s + 1);
 	kp_gpath_parent(to, &up);
 	(void)kp_mkdir_all(v->dirs_fd, kp_gpath_rel(&up), 0700);

@@ -138,6 +138,7 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 	v->dev = makedev(0, 0x6b70);
 	pthread_rwlock_init(&v->lock, NULL);
 	v->lists = kp_dirlists_new();
+	v->moves = kp_moves_new();
 	v->layer_count = o->layer_count;
 	for (size_t i = 0; i < o->layer_count; i++) {
 		struct stat st;
@@ -156,6 +157,7 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 		for (size_t i = 0; i < o->bind_count; i++)
 			add_bind(v, o->binds[i].host, o->binds[i].guest, o->binds[i].read_only);
 		rc = kp_base_make(v, o, err);
+		kp_moves_load(v);
 	}
 	if (rc) {
 		kp_vfs_free(v);
@@ -187,6 +189,7 @@ struct kp_vfs *kp_vfs_free(struct kp_vfs *v)
 	kp_close(v->base_fd);
 	kp_close(v->dirs_fd);
 	kp_dirlists_free(v->lists);
+	kp_moves_free(v->moves);
 	pthread_rwlock_destroy(&v->lock);
 	free(v);
 	return NULL;

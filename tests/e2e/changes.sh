@@ -94,7 +94,7 @@ if ls -A "$host" | grep -q kapsel; then not_ok "nothing else is left on the host
 in_k "cd $host; mv d dd; ln kept again"
 try "$KAPSEL" diff k "$host"
 sed -E "s#$host#H#g; s/ +/ /g" "$T/out" >"$T/seen"
-printf '%s\n' "A file 5 H/again" "R directory - H/d -> H/dd" "R directory - H/d/e -> H/dd/e" "R file 5 H/d/e/f -> H/dd/e/f" "A link - H/dd/e/l" >"$T/wanted"
+printf '%s\n' "A file 5 H/again" "R directory - H/d -> H/dd" "R directory - H/d/e -> H/dd/e" "R file 5 H/d/e/f -> H/dd/e/f" "R link - H/d/e/l -> H/dd/e/l" >"$T/wanted"
 if cmp -s "$T/wanted" "$T/seen"; then ok "diff of a renamed directory"; else not_ok "diff of a renamed directory" "$T/wanted" "$T/seen"; fi
 try "$KAPSEL" commit k "$host/dd/e/f"
 expect_status 0 "commit of a renamed directory by one of its files"

@@ -12,14 +12,14 @@ name: deep
 version: "1"
 entry: {command: [/bin/sh], cwd: /}
 contents:
-  - elf: [/bin/sh, /bin/cat, /bin/mv, /bin/rm, /usr/bin/find, /usr/bin/tail, /bin/grep]
+  - elf: [/bin/sh, /bin/cat, /bin/mv, /bin/rm, /usr/bin/find, /usr/bin/tail, /usr/bin/sort, /bin/grep]
   - copy: {from: tree/, to: /tree}
 M
 try "$KAPSEL" pack --quiet deep.yaml -o deep.kapsel
 expect_status 0 "packed"
 img=$T/deep.kapsel
 
-try "$KAPSEL" run --instance moved "$img" -- /bin/sh -c 'mv /tree /moved && find /moved -name f | while read -r f; do cat "$f"; done | tail -1'
+try "$KAPSEL" run --instance moved "$img" -- /bin/sh -c 'mv /tree /moved && find /moved -name f | while read -r f; do cat "$f"; done | sort -n | tail -1'
 expect_out $((levels - 1)) "a directory of the image moves, with all below it"
 try "$KAPSEL" run --instance moved "$img" -- /usr/bin/find /tree /moved -name f
 [ "$(wc -l <"$T/out")" = $levels ] && ok "all of it is there in the next run" || not_ok "in the next run" "$T/out" "$T/err"

@@ -3,7 +3,7 @@
 # The first things a user does: pack, run, look at what came of it.
 . "$STAGE/e2e/lib.sh"
 
-small_image small
+small_image small /bin/sleep
 img=$T/small.kapsel
 
 try "$KAPSEL" run --rm "$img" -- /bin/cat /etc/greeting
@@ -52,6 +52,19 @@ status=$?
 expect_out line "standard input"
 try sh -c '"$0" run --rm "$1" -- /bin/sh -c "exit 0" | cat; echo done' "$KAPSEL" "$img"
 expect_out done "in a pipe"
+
+# nohup, and a shell's &, have a program ignore signals; an execve keeps that.
+show='while read -r key value; do case $key in SigIgn: | SigBlk:) echo "$key $value" ;; esac; done </proc/self/status'
+sh -c 'trap "" HUP INT; exec /bin/sh -c "$1"' sh "$show" >"$T/native"
+try sh -c 'trap "" HUP INT; exec "$0" run --rm "$1" -- /bin/sh -c "$2"' "$KAPSEL" "$img" "$show"
+expect_out "$(cat "$T/native")" "signals that were ignored stay so"
+# To the process, then to its group: for the program that is one signal.
+n=0
+while [ $n -lt 5 ]; do
+  timeout 1 "$KAPSEL" run --rm "$img" -- /bin/sh -c 'trap "echo ended" TERM; i=0; while [ $i -lt 14 ]; do sleep 0.1; i=$((i + 1)); done'
+  n=$((n + 1))
+done >"$T/out" 2>&1
+if [ "$(grep -c ended "$T/out")" = 5 ]; then ok "timeout(1) sends one signal"; else not_ok "timeout(1) sends one signal" "$T/out"; fi
 
 # A write lease holds up all who open the object: on one that instances share it must not be had; on a file of one's own it may.
 small_image leases /usr/bin/perl
