@@ -295,7 +295,7 @@ static const struct kp_policy permissive = {.net = {.mode = KP_NETWORK_HOST}};
 int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_engine, struct kp_err *err)
 {
 	struct kp_engine *e = kp_calloc(1, sizeof(*e));
-	char sockets[PATH_MAX];
+	char sockets[PATH_MAX], shared[PATH_MAX + 8];
 	int listener = -1, rc;
 
 	e->vfs = o->vfs;
@@ -313,6 +313,8 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	pthread_mutex_init(&e->trace_lock, NULL);
 	give_up_powers();
 	kp_vfs_set_net_text(e->vfs, kp_sockets_text, e);
+	(void)snprintf(shared, sizeof(shared), "%.*s/.ports", (int)(strrchr(e->run_dir, '/') - e->run_dir), e->run_dir);
+	kp_ports_share(e->ports, shared);
 	for (size_t i = 0; i < e->policy->publish_count; i++)
 		kp_ports_publish(e->ports, e->policy->publish[i].udp, e->policy->publish[i].host, e->policy->publish[i].guest);
 	kp_lent_init(&e->lent);

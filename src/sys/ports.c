@@ -2,6 +2,7 @@
 /* Ports of guests and of the host. A number that was once given stands for its port as long as the instance runs. */
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "sys/net.h"
@@ -14,7 +15,70 @@ struct kp_ports {
 	/* [udp][port]; 0: none. Pages that nobody has touched cost nothing. */
 	uint16_t host[2][65536], guest[2][65536];
 	bool published[2][65536];
+	char *dir; /* udp-PORT there is a link: which instance has that port of the host */
+	char self[48];
 };
+
+/* What no two processes have in common: number and start. */
+static void process_text(pid_t pid, char buf[48])
+{
+	unsigned long long start = 0;
+	kp_autofree char *text = NULL;
+	const char *at = NULL;
+	char path[48];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	if (!kp_read_file(AT_FDCWD, path, 65536, &text, NULL))
+		at = strrchr(text, ')');
+	if (at)
+		(void)sscanf(at + 1, " %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu", &start);
+	(void)snprintf(buf, 48, "%d.%llu", pid, start);
+}
+
+static bool mark_path(const struct kp_ports *p, bool udp, uint16_t host, char *buf)
+{
+	return p->dir && snprintf(buf, PATH_MAX, "%s/%s-%u", p->dir, udp ? "udp" : "tcp", host) < PATH_MAX;
+}
+
+void kp_ports_share(struct kp_ports *p, const char *dir)
+{
+	if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+		return;
+	p->dir = kp_strdup(dir);
+	process_text(getpid(), p->self);
+}
+
+static void mark(const struct kp_ports *p, bool udp, uint16_t host)
+{
+	char path[PATH_MAX];
+
+	if (!mark_path(p, udp, host, path))
+		return;
+	(void)unlink(path); /* the port is ours, so what is there is of one that is over */
+	(void)!symlink(p->self, path);
+}
+
+static void unmark(const struct kp_ports *p, bool udp, uint16_t host)
+{
+	char path[PATH_MAX], text[48];
+	ssize_t n = mark_path(p, udp, host, path) ? readlink(path, text, sizeof(text) - 1) : -1;
+
+	text[KP_MAX(n, 0)] = '\0';
+	if (n > 0 && !strcmp(text, p->self))
+		(void)unlink(path);
+}
+
+static bool is_of_another(const struct kp_ports *p, bool udp, uint16_t host)
+{
+	char path[PATH_MAX], text[48], now[48];
+	ssize_t n = mark_path(p, udp, host, path) ? readlink(path, text, sizeof(text) - 1) : -1;
+
+	if (n <= 0)
+		return false;
+	text[n] = '\0';
+	process_text((pid_t)strtol(text, NULL, 10), now);
+	return strcmp(text, now) == 0 && strcmp(text, p->self) != 0;
+}
 
 struct kp_ports *kp_ports_new(void)
 {
@@ -28,22 +92,31 @@ void kp_ports_free(struct kp_ports *p)
 {
 	if (!p)
 		return;
+	for (unsigned udp = 0; udp < 2 && p->dir; udp++)
+		for (unsigned port = 1; port < 65536; port++)
+			if (p->host[udp][port] && !p->published[udp][port])
+				unmark(p, udp, p->host[udp][port]);
+	free(p->dir);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
 }
 
 static void put(struct kp_ports *p, bool udp, uint16_t host, uint16_t guest)
 {
-	if (p->host[udp][guest])
+	if (p->host[udp][guest]) {
 		p->guest[udp][p->host[udp][guest]] = 0;
+		unmark(p, udp, p->host[udp][guest]);
+	}
 	p->host[udp][guest] = host;
 	p->guest[udp][host] = guest;
+	if (!p->published[udp][guest])
+		mark(p, udp, host);
 }
 
 void kp_ports_publish(struct kp_ports *p, bool udp, uint16_t host, uint16_t guest)
 {
-	put(p, udp, host, guest);
 	p->published[udp][guest] = true;
+	put(p, udp, host, guest);
 }
 
 uint16_t kp_ports_of(const struct sockaddr *sa)
@@ -232,16 +305,18 @@ static uint16_t translated(struct kp_engine *e, uint16_t table[2][65536], bool u
 	return other ? other : port;
 }
 
-void kp_ports_reach(struct kp_engine *e, int fd, struct sockaddr *sa, socklen_t len)
+int kp_ports_reach(struct kp_engine *e, int fd, struct sockaddr *sa, socklen_t len)
 {
+	uint16_t port, host;
 	bool udp;
 
-	if (has_ports(fd, sa, len, &udp)) {
-		uint16_t port = kp_ports_of(sa), host = translated(e, e->ports->host, udp, port);
-
-		if (host != port && is_here(sa, len))
-			set_port(sa, host);
-	}
+	if (!has_ports(fd, sa, len, &udp))
+		return 0;
+	port = kp_ports_of(sa);
+	host = translated(e, e->ports->host, udp, port);
+	if (host != port && is_here(sa, len))
+		set_port(sa, host);
+	return host == port && is_of_another(e->ports, udp, port) && is_here(sa, len) ? -ECONNREFUSED : 0;
 }
 
 void kp_ports_tell(struct kp_engine *e, int fd, bool own, struct sockaddr *sa, socklen_t len)

@@ -195,9 +195,7 @@ static int aim(struct kp_call *c, int fd, const struct address *a, struct kp_tar
 	if (kp_net_own_abstract(c->engine, &t->sa, &t->len))
 		return 0;
 	rc = kp_net_may_reach(c, &a->any, a->len);
-	if (!rc)
-		kp_ports_reach(c->engine, fd, (struct sockaddr *)&t->sa, t->len);
-	return rc;
+	return rc ? rc : kp_ports_reach(c->engine, fd, (struct sockaddr *)&t->sa, t->len);
 }
 
 /* The directory where a new socket's name comes; it is made where it is missing. */

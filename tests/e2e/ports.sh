@@ -84,6 +84,10 @@ for name in share-a share-b; do
   if [ "$(grep -c "^tcp $name at $((port + 2))" "$T/out")" = 8 ]; then ok "$name: SO_REUSEPORT"; else not_ok "$name: SO_REUSEPORT" "$T/out"; fi
 done
 
+answers two 127.0.0.1 $((port + 2)) "$(refused)"
+"$ports" ask 127.0.0.1 $((port + 2)) >"$T/out" 2>&1
+if grep -q '^tcp share-a' "$T/out"; then ok 'what is not published is the host'"'"'s to reach, where the number was free'; else not_ok 'the host' "$T/out"; fi
+
 # --- where users may not bind ---
 start low -- 127.0.0.1 $low
 answers low 127.0.0.1 $low "$(own low $low)"
