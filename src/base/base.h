@@ -69,13 +69,19 @@ int kp_write_full(int fd, const void *buf, size_t len);
 int kp_read_file(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_len);
 /* A new file appears whole or not at all: temporary name, write, fsync, rename. 0 or -errno. */
 int kp_write_file_atomic(int dirfd, const char *path, const void *data, size_t len, mode_t mode);
+/* The same for what need not outlive the machine: no fsync. */
+int kp_write_file_passing(int dirfd, const char *path, const void *data, size_t len, mode_t mode);
 /* mkdir -p below dirfd (AT_FDCWD for absolute paths). 0 or -errno. */
 int kp_mkdir_all(int dirfd, const char *path, mode_t mode);
+/* rm -rf of what is in the directory dirfd/path. 0 or -errno. */
+int kp_empty_tree(int dirfd, const char *path);
 /* rm -rf of dirfd/path; never follows a symlink; a missing path is success. 0 or -errno. */
 int kp_remove_tree(int dirfd, const char *path);
 /* Copies len bytes (or to the end, when len is UINT64_MAX) at both file positions: FICLONE where
  * whole, copy_file_range, else read/write; holes stay holes. 0 or -errno. */
 int kp_copy_data(int in_fd, int out_fd, uint64_t len);
+/* realpath(3), allocated, NULL with errno. What leads to several paths is looked at once. */
+char *kp_real_path(const char *path);
 /* A memfd of that name with the file's content, sealed, that may be executed: for files on file systems where that is not
  * allowed. A descriptor or -errno. */
 int kp_sealed_copy(const char *name, int from);

@@ -190,7 +190,7 @@ int kp_read_file(int dirfd, const char *path, size_t max, char **ret_data, size_
 	return 0;
 }
 
-int kp_write_file_atomic(int dirfd, const char *path, const void *data, size_t len, mode_t mode)
+static int write_file(int dirfd, const char *path, const void *data, size_t len, mode_t mode, bool lasting)
 {
 	kp_autofree char *tmp = kp_asprintf("%s.tmp.%d", path, getpid());
 	kp_autoclose int fd = openat(dirfd, tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode);
@@ -199,7 +199,7 @@ int kp_write_file_atomic(int dirfd, const char *path, const void *data, size_t l
 	if (fd < 0)
 		return -errno;
 	rc = kp_write_full(fd, data, len);
-	if (!rc && fsync(fd) < 0)
+	if (!rc && lasting && fsync(fd) < 0)
 		rc = -errno;
 	if (!rc && renameat(dirfd, tmp, dirfd, path) < 0)
 		rc = -errno;
@@ -208,10 +208,24 @@ int kp_write_file_atomic(int dirfd, const char *path, const void *data, size_t l
 	return rc;
 }
 
+int kp_write_file_atomic(int dirfd, const char *path, const void *data, size_t len, mode_t mode)
+{
+	return write_file(dirfd, path, data, len, mode, true);
+}
+
+int kp_write_file_passing(int dirfd, const char *path, const void *data, size_t len, mode_t mode)
+{
+	return write_file(dirfd, path, data, len, mode, false);
+}
+
 int kp_mkdir_all(int dirfd, const char *path, mode_t mode)
 {
-	kp_autofree char *copy = kp_strdup(path);
+	kp_autofree char *copy = NULL;
 
+	/* Most are there, or their parent is. */
+	if (!*path || mkdirat(dirfd, path, mode) == 0 || errno == EEXIST)
+		return 0;
+	copy = kp_strdup(path);
 	for (char *p = copy + 1; *copy; p++) {
 		char was = *p;
 
@@ -269,7 +283,7 @@ static int open_to_empty(int dirfd, const char *path)
 }
 
 /* Down by name and up by "..", one descriptor at a time: a tree may be deeper than there are descriptors or stack. */
-static int empty_tree(int dirfd, const char *path)
+int kp_empty_tree(int dirfd, const char *path)
 {
 	kp_autofree struct stat *above = NULL; /* what each ".." must be: somebody may move a directory meanwhile */
 	kp_autoclose int fd = open_to_empty(dirfd, path);
@@ -309,7 +323,7 @@ int kp_remove_tree(int dirfd, const char *path)
 		return 0;
 	if (errno != EISDIR && errno != EPERM)
 		return -errno;
-	rc = empty_tree(dirfd, path);
+	rc = kp_empty_tree(dirfd, path);
 	if (rc)
 		return rc;
 	return unlinkat(dirfd, path, AT_REMOVEDIR) < 0 && errno != ENOENT ? -errno : 0;

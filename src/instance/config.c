@@ -208,6 +208,7 @@ int kp_instance_config_write(const struct kp_instance *i, struct kp_err *err)
 	kp_buf_printf(&text, "\ndigests: [%s]\ncreated: %lld\n", i->digest, i->created);
 	put_words(&text, "modes", &i->modes);
 	put_words(&text, "layers", &i->layers);
-	r = kp_write_file_atomic(AT_FDCWD, path, text.data, text.len, 0600);
+	r = i->throw_away ? kp_write_file_passing(AT_FDCWD, path, text.data, text.len, 0600)
+			  : kp_write_file_atomic(AT_FDCWD, path, text.data, text.len, 0600);
 	return r < 0 ? kp_fail_errno(err, -r, "%s: cannot be written", path) : 0;
 }

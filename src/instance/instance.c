@@ -13,6 +13,8 @@
 #include "instance/instance.h"
 #include "instance/settle.h"
 
+#define THROW_AWAY ".rm-" /* in the names of throw-away instances */
+
 bool kp_instance_name_ok(const char *name)
 {
 	size_t len = strlen(name);
@@ -70,7 +72,7 @@ int kp_instance_base(char **ret_path, struct kp_err *err)
 		r = kp_dir_private(path, err);
 	if (r < 0)
 		return r;
-	real = realpath(path, NULL);
+	real = kp_real_path(path);
 	if (!real)
 		return kp_fail_errno(err, errno, "%s", path);
 	*ret_path = real;
@@ -203,7 +205,7 @@ int kp_instance_create_throw_away(const char *prefix, const char *host_image, co
 
 	if (r < 0)
 		return r;
-	dir = kp_asprintf("%s/%.100s.rm-XXXXXX", base, prefix);
+	dir = kp_asprintf("%s/%.100s" THROW_AWAY "XXXXXX", base, prefix);
 	if (!mkdtemp(dir)) {
 		r = kp_fail_errno(err, errno, "%s: cannot be made", dir);
 		free(dir);
@@ -290,19 +292,18 @@ int kp_instance_remove(struct kp_instance *i, struct kp_err *err)
 	return 0;
 }
 
-static int sweep_one(const char *name, void *ctx)
+static void sweep_one(const char *base, const char *name)
 {
 	struct kp_instance *i;
-	kp_autofree char *dir = kp_asprintf("%s/%s", (const char *)ctx, name);
+	kp_autofree char *dir = kp_asprintf("%s/%s", base, name);
 	kp_autofree char *marker = kp_asprintf("%s/throw-away", dir);
 
 	if (access(marker, F_OK) < 0)
-		return 0;
+		return;
 	i = new_instance(name, kp_take_ptr(dir));
 	if (!kp_instance_lock(i))
 		(void)kp_instance_remove(i, NULL);
 	(void)kp_instance_free(i);
-	return 0;
 }
 
 /* Who makes one locks it at once; without a lock file it is younger than that, or has been left alone for long. */
@@ -327,11 +328,12 @@ void kp_instance_sweep(void)
 
 	if (kp_instance_base(&base, NULL))
 		return;
-	(void)kp_instance_each(sweep_one, base, NULL);
 	count = scandir(base, &names, NULL, NULL);
 	for (int i = 0; i < count; i++) {
 		if (!strncmp(names[i]->d_name, KP_INSTANCE_UNBORN, sizeof(KP_INSTANCE_UNBORN) - 1))
 			sweep_unborn(base, names[i]->d_name);
+		else if (strstr(names[i]->d_name, THROW_AWAY) && kp_instance_name_ok(names[i]->d_name))
+			sweep_one(base, names[i]->d_name);
 		free(names[i]);
 	}
 	free(names);

@@ -57,7 +57,7 @@ void kp_instance_sweep(void);
 /* Calls fn for each instance name, sorted, until it returns nonzero. */
 int kp_instance_each(int (*fn)(const char *name, void *ctx), void *ctx, struct kp_err *err);
 
-/* Lock held: makes the run directory (tmpfs and exec where possible, 0700) and links it as instances/NAME/run. */
+/* Lock held: makes the run directory (tmpfs and exec where possible, 0700) and notes it in instances/NAME/lock. */
 int kp_run_dir_create(const struct kp_instance *instance, char **ret_dir, struct kp_err *err);
 /* Where the running instance has its run directory: -ENOENT when it has none. */
 int kp_run_dir_find(const struct kp_instance *instance, char **ret_dir);

@@ -58,7 +58,7 @@ int kp_plan_profile(struct kp_plan *plan, const char *name, const char *net, con
 /* Where the host has it, and nothing else is bound there. */
 static void bind_if_there(struct kp_plan *plan, const char *path, bool read_only)
 {
-	kp_autofree char *real = realpath(path, NULL), *guest = NULL;
+	kp_autofree char *real = kp_real_path(path), *guest = NULL;
 
 	if (!real || kp_path_normalise(path, &guest) < 0)
 		return;

@@ -118,7 +118,7 @@ void kp_guests_stop(struct kp_supervisor *s, unsigned seconds)
 {
 	int64_t at = kp_now_ms() + (int64_t)seconds * 1000;
 
-	if (!s->stopping) {
+	if (!s->stopping && kp_guests_alive(s)) {
 		kp_guests_signal_all(s, SIGTERM);
 		kp_guests_signal_all(s, SIGCONT);
 	}

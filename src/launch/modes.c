@@ -11,7 +11,7 @@ char *kp_host_of(const char *guest)
 	kp_autofree char *head = kp_strdup(guest), *real = NULL;
 	size_t len = strlen(head);
 
-	while (len > 1 && !(real = realpath(head, NULL))) {
+	while (len > 1 && !(real = kp_real_path(head))) {
 		while (head[len - 1] != '/')
 			len--;
 		if (len > 1)

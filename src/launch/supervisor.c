@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -188,6 +189,8 @@ static void tear_down(struct kp_supervisor *s)
 		(void)kp_instance_remove(instance, NULL);
 	/* The lock goes before the connections: who sees their end can start anew at once. */
 	instance->lock_fd = kp_close(instance->lock_fd);
+	for (const struct kp_client *c = s->clients; c; c = c->next)
+		(void)shutdown(c->conn.fd, SHUT_RDWR); /* now, not when the kernel has taken our memory apart */
 }
 
 _Noreturn void kp_supervisor_main(struct kp_plan *plan, int first)

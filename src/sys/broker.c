@@ -237,26 +237,6 @@ static int64_t told(struct job *j, int64_t value)
 	return kp_mem_write((pid_t)j->n.pid, j->len_at, &bytes, sizeof(bytes)) ? -EFAULT : 1;
 }
 
-/* A signal that the caller neither blocks nor ignores waits for it. */
-static bool interrupted(pid_t tid)
-{
-	static const char *const names[] = {"SigPnd:", "ShdPnd:", "SigBlk:", "SigIgn:"};
-	uint64_t sets[4] = {0};
-	kp_autofree char *text = NULL;
-	char path[48];
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/status", tid);
-	if (kp_read_file(AT_FDCWD, path, 65536, &text, NULL))
-		return true;
-	for (size_t i = 0; i < KP_ARRAY_LEN(names); i++) {
-		const char *at = strstr(text, names[i]);
-
-		if (at)
-			sets[i] = strtoull(at + strlen(names[i]), NULL, 16);
-	}
-	return (sets[0] | sets[1]) & ~sets[2] & ~sets[3];
-}
-
 static void job_free(struct job *j)
 {
 	(void)kp_close(j->fd);
@@ -315,7 +295,7 @@ static void *waiter(void *arg)
 			(void)kp_trap_answer(e->trap, j->n.id, value < 0 ? 0 : value, value < 0 ? (int)value : 0);
 			break;
 		}
-		if (interrupted((pid_t)j->n.pid) && give_way(j))
+		if (kp_task_signalled((pid_t)j->n.pid) && give_way(j))
 			break;
 	}
 	job_free(j);

@@ -93,6 +93,7 @@ static void serve(struct kp_call *c)
 	c->value = 0;
 	c->fd = -1;
 	c->cloexec = false;
+	c->noted = false;
 	kp_traced_settle(c);
 	kp_where_called(c->engine, c->tid, c->n.data.nr == KP_NR_START);
 	if (c->n.data.nr == KP_NR_START) {
@@ -116,6 +117,8 @@ static void serve(struct kp_call *c)
 		rc = c->row->handler(c);
 	if (!rc && changes_dir(c))
 		kp_where_moves(c->engine, c->tid);
+	if (c->noted)
+		kp_fast_patch(c);
 	carry_out(c, rc);
 	c->fd = kp_close(c->fd);
 	if (c->engine->trace)
@@ -334,6 +337,8 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	}
 	if (!rc)
 		rc = kp_limits_start(e, o->limits, err);
+	if (!rc && kp_fast_start(e))
+		rc = kp_fail(err, EIO, "fast path: no memory for its cache");
 	if (!rc)
 		rc = kp_spawner_start(e, &listener, err);
 	if (!rc) {
@@ -359,18 +364,22 @@ static void on_wake(int sig)
 static void stop_workers(struct kp_engine *e)
 {
 	struct sigaction wake = {.sa_handler = on_wake};
-	struct timespec pause = {.tv_nsec = 1000000};
 
-	atomic_store(&e->stopping, true);
 	(void)sigaction(SIGRTMIN + 8, &wake, NULL);
-	for (size_t i = 0; i < e->worker_count; i++)
-		while (pthread_tryjoin_np(e->workers[i], NULL) == EBUSY) {
+	for (size_t i = 0; i < e->worker_count; i++) {
+		struct timespec until;
+
+		do {
 			pthread_mutex_lock(&e->turn_lock);
 			pthread_cond_broadcast(&e->turn);
 			pthread_mutex_unlock(&e->turn_lock);
 			(void)pthread_kill(e->workers[i], SIGRTMIN + 8);
-			(void)nanosleep(&pause, NULL);
-		}
+			(void)clock_gettime(CLOCK_MONOTONIC, &until);
+			until.tv_nsec += 1000000;
+			until.tv_sec += until.tv_nsec / 1000000000;
+			until.tv_nsec %= 1000000000;
+		} while (pthread_clockjoin_np(e->workers[i], NULL, CLOCK_MONOTONIC, &until) == ETIMEDOUT);
+	}
 }
 
 struct kp_engine *kp_engine_free(struct kp_engine *e)
@@ -379,6 +388,8 @@ struct kp_engine *kp_engine_free(struct kp_engine *e)
 		return NULL;
 	kp_vfs_set_net_text(e->vfs, NULL, NULL);
 	kp_limits_stop(e);
+	/* First: when the spawner goes, the listener has nothing more to wait for. */
+	atomic_store(&e->stopping, true);
 	kp_spawner_stop(e);
 	stop_workers(e);
 	while (atomic_load(&e->waits)) /* their callers are gone, as they see within moments */

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The static seccomp filter, from the table: what passes, what is refused, what comes to the supervisor. */
 #include <fcntl.h>
+#include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/fs.h>
 #include <linux/fsverity.h>
 #include <linux/msdos_fs.h>
 #include <linux/netlink.h>
 #include <linux/prctl.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
@@ -112,8 +114,8 @@ static int add_row(scmp_filter_ctx ctx, const struct kp_row *row)
 	return rc;
 }
 
-/* Numbers without a row, as far as the kernel could ever give them out; beyond, the kernel itself says ENOSYS. */
-#define NUMBERS 1024
+/* Numbers without a row below that. Those above need one look together (put_front); beyond x32's bit the rules say what of others. */
+#define NUMBERS 512
 
 /* It would tell the ports and names of the host; without it tools read /proc/net, which has the guest's. */
 static int refuse_diagnosis(scmp_filter_ctx ctx)
@@ -159,6 +161,18 @@ static int build(scmp_filter_ctx *ret_ctx, struct kp_err *err)
 	return 0;
 }
 
+/* Before the rules: what the kernel may give out one day is refused without a rule each. The kernel runs over the filter once for
+ * each number when it is installed. */
+static const struct sock_filter front[] = {
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 5),
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, NUMBERS, 0, 3),
+	BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40000000 /* x32 */, 2, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, KP_NR_START, 1, 0),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+};
+
 int kp_filter_build(struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err)
 {
 	kp_autoclose int fd = memfd_create("filter", MFD_CLOEXEC);
@@ -173,9 +187,10 @@ int kp_filter_build(struct sock_filter **ret_code, unsigned short *ret_len, stru
 	size = rc ? 0 : lseek(fd, 0, SEEK_END);
 	if (rc || size <= 0 || size / (off_t)sizeof(struct sock_filter) > UINT16_MAX)
 		return kp_fail(err, EIO, "filter: cannot be exported");
-	*ret_len = (unsigned short)(size / (off_t)sizeof(struct sock_filter));
-	*ret_code = kp_calloc(1, (size_t)size);
-	rc = kp_pread_full(fd, *ret_code, (size_t)size, 0);
+	*ret_len = (unsigned short)(KP_ARRAY_LEN(front) + (size_t)size / sizeof(struct sock_filter));
+	*ret_code = kp_calloc(*ret_len, sizeof(struct sock_filter));
+	memcpy(*ret_code, front, sizeof(front));
+	rc = kp_pread_full(fd, *ret_code + KP_ARRAY_LEN(front), (size_t)size, 0);
 	if (rc)
 		free(*ret_code);
 	return rc ? kp_fail_errno(err, -rc, "filter: cannot be read back") : 0;

@@ -116,7 +116,9 @@ static void allow_shown(const struct domain *d, const char *host, uint64_t right
 	while (dir && (e = readdir(dir))) {
 		kp_autofree char *child = NULL;
 
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || (dots && e->d_name[0] != '.') || e->d_type == DT_LNK)
+		/* Files and sockets are opened by the supervisor alone: what guests open themselves is terminals and FIFOs. */
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, "..") || (dots && e->d_name[0] != '.') || e->d_type == DT_LNK ||
+		    e->d_type == DT_REG || e->d_type == DT_SOCK)
 			continue;
 		child = kp_asprintf("%s/%s", host[1] ? host : "", e->d_name);
 		if (dots ? !hides_something(d->vfs, child) : !is_anothers(d->vfs, child))
@@ -133,22 +135,25 @@ static void allow_host(const struct domain *d, enum kp_level level)
 	for (size_t i = 0; i < v->rule_count; i++) {
 		const struct kp_rule *r = &v->rules[i];
 		bool merged = r->mode == KP_MODE_MERGED;
+		uint64_t rights = level == KP_LEVEL_PORTABLE ? FS_READ_FILE | (merged ? FS_WRITE_FILE | FS_TRUNCATE : 0) : 0;
 
 		if (r->mode == KP_MODE_FULL)
 			continue;
+		if (rights && (r->dots || hides_something(v, r->host))) {
+			allow_shown(d, r->host, rights, r->dots);
+			rights = 0;
+		}
 		/* A socket is bound by the guest itself; to make one in a hidden place opens nothing. */
 		if (merged && !r->dots)
-			allow(d, r->host, FS_MAKE_SOCK);
-		if (level == KP_LEVEL_PORTABLE)
-			allow_shown(d, r->host, FS_READ_FILE | (merged ? FS_WRITE_FILE | FS_TRUNCATE : 0), r->dots);
+			rights |= FS_MAKE_SOCK;
+		if (rights)
+			allow(d, r->host, rights);
 	}
 	for (size_t i = 0; i < v->bind_count; i++) {
 		const struct kp_bind *b = &v->binds[i];
 
-		if (!b->read_only)
-			allow(d, b->host, FS_MAKE_SOCK);
-		if (level == KP_LEVEL_PORTABLE)
-			allow(d, b->host, FS_READ_FILE | (b->read_only ? 0 : FS_WRITE_FILE | FS_TRUNCATE));
+		allow(d, b->host, (b->read_only ? 0 : FS_MAKE_SOCK) |
+		      (level == KP_LEVEL_PORTABLE ? FS_READ_FILE | (b->read_only ? 0 : FS_WRITE_FILE | FS_TRUNCATE) : 0));
 	}
 }
 

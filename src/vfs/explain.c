@@ -83,7 +83,7 @@ static void ask_base(struct kp_vfs *v, struct kp_explained *x)
 	struct kp_said *s = next(x, KP_BASE);
 	struct stat st;
 
-	if (!x->node.parent.base || fstatat(v->base_fd, lower[1] ? lower + 1 : ".", &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (!x->node.parent.base || kp_base_stat(v, lower, &st))
 		return;
 	s->mode = st.st_mode;
 }

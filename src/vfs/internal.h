@@ -7,10 +7,12 @@
 #include <stdatomic.h>
 
 #include "base/base.h"
+#include "vfs/fast.h"
 #include "vfs/node.h"
 #include "vfs/record.h"
 
 struct kp_dirlists;
+struct kp_fast_cache;
 struct kp_moves;
 
 struct kp_vfs {
@@ -33,9 +35,11 @@ struct kp_vfs {
 		ino_t ino;
 	} *private;
 	size_t private_count;
-	int upper_fd, work_fd, base_fd, dirs_fd;
+	int upper_fd, work_fd, dirs_fd;
 	bool upper_noexec; /* its file system does not allow exec */
-	struct kp_hpath upper, base, dirs; /* host paths of the same */
+	struct kp_hpath upper, dirs; /* host paths of the same */
+	struct kp_hpath base_dir;    /* what of the generated layer has been opened */
+	struct kp_base *base;
 	struct kp_hpath store_dir[KP_MAX_LAYERS];
 	pid_t supervisor; /* guests are its descendants */
 	uid_t uid;        /* owns image files in the guest's eyes */
@@ -47,6 +51,8 @@ struct kp_vfs {
 	struct kp_dirlists *lists;
 	kp_net_text_fn *net_text; /* or NULL */
 	void *net_text_ctx;
+	struct kp_fast_cache *fast; /* what guests read themselves; NULL: none */
+	bool declared;              /* the writer has said which names it changes */
 	struct kp_moves *moves;
 };
 
@@ -102,6 +108,7 @@ void kp_dircache_put(struct kp_vfs *v, const char *guest, const struct kp_dir *d
 static inline void kp_dircache_void(struct kp_vfs *v)
 {
 	atomic_fetch_add(&v->generation, 1);
+	kp_fast_void(v);
 }
 
 /* Names that the upper was asked for and does not have. Only known to who holds the read lock: a writer's own changes count for it. */
@@ -132,7 +139,15 @@ int kp_moved_set(struct kp_vfs *v, const struct kp_node *n);
 int kp_moved_mark(struct kp_vfs *v, const struct kp_gpath *guest);
 
 /* --- base.c --- */
-int kp_base_make(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp_err *err);
+void kp_base_make(struct kp_vfs *v, const struct kp_vfs_options *o);
+struct kp_base *kp_base_free(struct kp_base *b);
+/* 0 or -ENOENT. st_ino is the file's number in the layer. */
+int kp_base_stat(const struct kp_vfs *v, const char *guest, struct stat *ret);
+/* Where a symlink leads to, or NULL. */
+const char *kp_base_link(const struct kp_vfs *v, const char *guest);
+void kp_base_each(const struct kp_vfs *v, const char *guest_dir, void (*fn)(const char *name, mode_t mode, ino_t ino, void *ctx), void *ctx);
+/* Makes it a file, if it is none yet: its host path. */
+int kp_base_place(struct kp_vfs *v, const char *guest, struct kp_hpath *ret);
 
 struct kp_dirlists *kp_dirlists_new(void);
 struct kp_dirlists *kp_dirlists_free(struct kp_dirlists *l);

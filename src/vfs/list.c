@@ -197,7 +197,25 @@ static int read_images(struct reading *r, struct item *hidden)
 	return 0;
 }
 
-enum real { ALONE, SHOWN, GENERATED }; /* a bind or /proc; the host's part of a layered directory; ours */
+struct generated {
+	struct reading *r;
+	struct item *hidden;
+};
+
+static void put_generated(const char *name, mode_t mode, ino_t number, void *ctx)
+{
+	struct generated *g = ctx;
+	struct item *i;
+
+	HASH_FIND_STR(g->hidden, name, i);
+	if (i)
+		return;
+	i = put(g->r->l, name, (unsigned char)IFTODT(mode), KP_INO_BASE | number);
+	if (!i->ino)
+		i->ino = KP_INO_BASE | number;
+}
+
+enum real { ALONE, SHOWN }; /* a bind or /proc; the host's part of a layered directory */
 
 /* Does another mode begin there that shows nothing of the host? */
 static bool is_cut_off(const struct reading *r, const char *name)
@@ -214,7 +232,7 @@ static int read_real(struct reading *r, int dirfd, const char *path, enum real h
 {
 	kp_autoclose int fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	bool proc = r->n->origin == KP_PROC, shown = how == SHOWN;
-	uint64_t ino, ino_bits = how == GENERATED ? KP_INO_BASE : 0;
+	uint64_t ino;
 	int fd_of = fd;
 	struct dirent *e;
 	struct stat st;
@@ -234,7 +252,7 @@ static int read_real(struct reading *r, int dirfd, const char *path, enum real h
 		HASH_FIND_STR(hidden, e->d_name, i);
 		if (i || (shown && (is_cut_off(r, e->d_name) || kp_shown_is_private(r->v, path, fd_of, e->d_name))))
 			continue;
-		ino = shown ? kp_ino_host(st.st_dev, e->d_ino) : ino_bits | e->d_ino;
+		ino = shown ? kp_ino_host(st.st_dev, e->d_ino) : e->d_ino;
 		i = put(r->l, e->d_name, e->d_type, ino);
 		if (!i->ino)
 			i->ino = ino;
@@ -271,7 +289,7 @@ static int read_directory(struct reading *r)
 		if (!rc && r->n->self.host)
 			rc = read_real(r, AT_FDCWD, host.s, SHOWN, hidden);
 		if (!rc && r->n->self.base)
-			rc = read_real(r, r->v->base_fd, generated[1] ? generated + 1 : ".", GENERATED, hidden);
+			kp_base_each(r->v, generated, put_generated, &(struct generated){r, hidden});
 	}
 	HASH_ITER (hh, hidden, i, next) {
 		HASH_DEL(hidden, i);

@@ -65,7 +65,7 @@ static bool map_text(const struct kp_vfs *v, const char *host, struct kp_mapped 
 		return take_guest(m, KP_MAP_UPPER, "", rest);
 	if ((rest = kp_path_below(host, v->dirs.s)))
 		return take_guest(m, KP_MAP_GUEST, "", rest);
-	if ((rest = kp_path_below(host, v->base.s)))
+	if ((rest = kp_path_below(host, v->base_dir.s)))
 		return take_guest(m, KP_MAP_GUEST, "", rest);
 	if (!strncmp(host, "/memfd:kapsel:", 14))
 		return take_memfd(v, host, m);
@@ -126,7 +126,7 @@ void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret
 	if (!map_text(v, text, ret)) {
 		ret->kind = KP_MAP_FOREIGN;
 		ret->rule = NULL;
-	} else if (ret->kind == KP_MAP_IMAGE || (ret->rule && ret->rule->mode == KP_MODE_WRITECOPY) || kp_path_below(text, v->base.s)) {
+	} else if (ret->kind == KP_MAP_IMAGE || (ret->rule && ret->rule->mode == KP_MODE_WRITECOPY) || kp_path_below(text, v->base_dir.s)) {
 		kp_moves_find(v, &ret->guest);
 	}
 }

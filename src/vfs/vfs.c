@@ -22,18 +22,21 @@ static int open_dir(const char *parent, const char *name, mode_t mode, struct kp
 	return 0;
 }
 
-/* Records are extended attributes: a file system without them cannot hold an upper. */
+/* Records are extended attributes: a file system without them cannot hold an upper. A work directory with one has passed before. */
 static int check_upper(struct kp_vfs *v, struct kp_err *err)
 {
 	struct kp_record rec = {.version = 1};
 
+	if (fgetxattr(v->work_fd, KP_RECORD_XATTR, &rec, sizeof(rec)) == sizeof(rec))
+		return 0;
+	if (mknodat(v->work_fd, "probe", S_IFCHR, makedev(0, 0)) < 0)
+		return kp_fail_errno(err, errno, "%s: whiteouts cannot be made here", v->upper.s);
+	(void)unlinkat(v->work_fd, "probe", 0);
+	rec = (struct kp_record){.version = 1};
 	if (fsetxattr(v->work_fd, KP_RECORD_XATTR, &rec, sizeof(rec), 0) < 0) {
 		(void)kp_fail_errno(err, errno, "%s: the file system keeps no user.* extended attributes", v->upper.s);
 		return kp_hint(err, "set XDG_DATA_HOME to a directory on ext4, xfs, btrfs, or tmpfs of Linux 6.6 or newer");
 	}
-	if (mknodat(v->work_fd, "probe", S_IFCHR, makedev(0, 0)) < 0)
-		return kp_fail_errno(err, errno, "%s: whiteouts cannot be made here", v->upper.s);
-	(void)unlinkat(v->work_fd, "probe", 0);
 	return 0;
 }
 
@@ -41,7 +44,9 @@ static int open_run_dirs(struct kp_vfs *v, const struct kp_vfs_options *o, struc
 {
 	int rc = open_dir(o->run_dir, "dirs", 0700, &v->dirs, &v->dirs_fd, err);
 
-	return rc ? rc : open_dir(o->run_dir, "base", 0755, &v->base, &v->base_fd, err);
+	if (!rc && kp_path_join(v->base_dir.s, sizeof(v->base_dir.s), o->run_dir, "base"))
+		rc = kp_fail_errno(err, ENAMETOOLONG, "%s/base", o->run_dir);
+	return rc;
 }
 
 static int open_to_look(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp_err *err)
@@ -64,10 +69,11 @@ static int open_dirs(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp
 	rc = open_dir(o->instance_dir, "upper", 0755, &v->upper, &v->upper_fd, err);
 	if (rc)
 		return rc;
-	/* What a killed run left unfinished was never visible. */
-	if (!kp_path_join(work.s, sizeof(work.s), o->instance_dir, "work"))
-		(void)kp_remove_tree(AT_FDCWD, work.s);
+	kp_vfs_settle(o->instance_dir);
 	rc = open_dir(o->instance_dir, "work", 0700, &work, &v->work_fd, err);
+	/* What a killed run left unfinished was never visible. */
+	if (!rc)
+		(void)kp_empty_tree(v->work_fd, ".");
 	if (!rc)
 		rc = check_upper(v, err);
 	v->upper_noexec = fstatvfs(v->upper_fd, &fs) == 0 && fs.f_flag & ST_NOEXEC;
@@ -93,7 +99,7 @@ static void add_builtin_binds(struct kp_vfs *v, const struct kp_vfs_options *o)
 	struct kp_hpath shm;
 
 	for (size_t i = 0; i < KP_ARRAY_LEN(builtin); i++) {
-		kp_autofree char *real = realpath(builtin[i].path, NULL); /* /dev/ptmx is a link on some hosts */
+		kp_autofree char *real = kp_real_path(builtin[i].path); /* /dev/ptmx is a link on some hosts */
 
 		if (real)
 			add_bind(v, real, builtin[i].path, builtin[i].read_only);
@@ -131,7 +137,7 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 	if (o->layer_count > KP_MAX_LAYERS)
 		return kp_fail(err, E2BIG, "layers: more than %d", KP_MAX_LAYERS);
 	v = kp_calloc(1, sizeof(*v));
-	v->upper_fd = v->work_fd = v->base_fd = v->dirs_fd = -1;
+	v->upper_fd = v->work_fd = v->dirs_fd = -1;
 	v->uid = geteuid();
 	v->gid = getegid();
 	v->supervisor = getpid();
@@ -156,7 +162,7 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 		take_rules(v, o);
 		for (size_t i = 0; i < o->bind_count; i++)
 			add_bind(v, o->binds[i].host, o->binds[i].guest, o->binds[i].read_only);
-		rc = kp_base_make(v, o, err);
+		kp_base_make(v, o);
 		kp_moves_load(v);
 	}
 	if (rc) {
@@ -186,9 +192,10 @@ struct kp_vfs *kp_vfs_free(struct kp_vfs *v)
 	free(v->private);
 	kp_close(v->upper_fd);
 	kp_close(v->work_fd);
-	kp_close(v->base_fd);
+	v->base = kp_base_free(v->base);
 	kp_close(v->dirs_fd);
 	kp_dirlists_free(v->lists);
+	kp_fast_free(v->fast);
 	kp_moves_free(v->moves);
 	pthread_rwlock_destroy(&v->lock);
 	free(v);

@@ -14,7 +14,7 @@ static void setup(void)
 {
 	(void)snprintf(dir, sizeof(dir), "/var/tmp/kapsel-lookup-XXXXXX");
 	ck_assert_ptr_nonnull(mkdtemp(dir));
-	v = (struct kp_vfs){.base_fd = -1};
+	v = (struct kp_vfs){0};
 	v.upper_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	ck_assert_int_ge(v.upper_fd, 0);
 	ck_assert_int_eq(pthread_rwlock_init(&v.lock, NULL), 0);
