@@ -15,6 +15,7 @@ END
 try "$KAPSEL" pack --quiet "$T/p.yaml" -o "$T/p.kapsel"
 expect_status 0 'an image of what serves and asks'
 image=$T/p.kapsel
+reaches_sockets "$image" || skip_rest 'pidfd_getfd is refused here'
 # Ports that nobody has now, one of them where users may not bind.
 port=$((20000 + $$ % 5000 * 2))
 low=$((700 + $$ % 300))

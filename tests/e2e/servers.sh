@@ -58,6 +58,7 @@ contents:
 E
 TIMEOUT=200 try "$KAPSEL" pack --quiet --compression 1 servers.yaml -o servers.kapsel
 expect_status 0 'an image of three servers'
+reaches_sockets servers.kapsel || skip_rest 'pidfd_getfd is refused here'
 trap 'for name in one two; do "$KAPSEL" stop $name; done >/dev/null 2>&1' EXIT
 
 web=$((21000 + $$ % 4000 * 2))
