@@ -219,6 +219,7 @@ static bool fill(struct kp_vfs *v, const char *path, const char *start, const st
 	case KP_HOST:
 	case KP_PROC:
 	case KP_MAGIC:
+	case KP_REG:
 	default:
 		return false;
 	}
