@@ -15,6 +15,7 @@ struct kp_ports {
 	/* [udp][port]; 0: none. Pages that nobody has touched cost nothing. */
 	uint16_t host[2][65536], guest[2][65536];
 	bool published[2][65536];
+	char notice[160]; /* not told yet; the last one */
 	char *dir; /* udp-PORT there is a link: which instance has that port of the host */
 	char self[48];
 };
@@ -219,8 +220,11 @@ static int bind_elsewhere(struct kp_ports *p, int fd, bool udp, struct sockaddr 
 		if (!host || p->guest[udp][host])
 			continue;
 		rc = bind_to(fd, sa, len, host);
-		if (!rc)
-			put(p, udp, host, port);
+		if (rc)
+			continue;
+		put(p, udp, host, port);
+		(void)snprintf(p->notice, sizeof(p->notice), "port %u%s is not to be had: it is port %u of this host (--publish HOST:%u%s chooses)", port,
+			       udp ? "/udp" : "", host, port, udp ? "/udp" : "");
 	}
 	return rc;
 }
@@ -329,6 +333,19 @@ void kp_ports_tell(struct kp_engine *e, int fd, bool own, struct sockaddr *sa, s
 		if (guest != port && (own || is_here(sa, len)))
 			set_port(sa, guest);
 	}
+}
+
+bool kp_ports_notice(struct kp_ports *p, char *buf, size_t size)
+{
+	bool any;
+
+	pthread_mutex_lock(&p->lock);
+	any = p->notice[0];
+	if (any)
+		(void)snprintf(buf, size, "%s", p->notice);
+	p->notice[0] = '\0';
+	pthread_mutex_unlock(&p->lock);
+	return any;
 }
 
 uint16_t kp_ports_guest(struct kp_engine *e, bool udp, uint16_t port)

@@ -7,6 +7,7 @@
 #define KAPSEL_SYS_PORTS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -19,6 +20,9 @@ void kp_ports_free(struct kp_ports *p);
 void kp_ports_share(struct kp_ports *p, const char *dir);
 /* Guests that bind `guest` are at `host`, or fail. */
 void kp_ports_publish(struct kp_ports *p, bool udp, uint16_t host, uint16_t guest);
+
+/* Something that the user should be told: a port that became another one. */
+bool kp_ports_notice(struct kp_ports *p, char *buf, size_t size);
 
 uint16_t kp_ports_of(const struct sockaddr *sa);
 /* Binds fd to an inet address (not NULL, long enough for its port). 0 or -errno. */

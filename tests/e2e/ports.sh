@@ -33,7 +33,7 @@ start() { # NAME OPTIONS... -- SERVE...: an instance that serves; "ready" is in 
   # shellcheck disable=SC2086 # words
   "$KAPSEL" run --quiet --instance "$name" $options "$image" -- /ports serve "$name" "$@" >"$T/$name" 2>&1 </dev/null &
   started="$started $name"
-  for i in $(seq 300); do ! grep -qE 'ready|kapsel:|^(tcp|udp) ' "$T/$name" || break; sleep 0.02; done
+  for i in $(seq 300); do ! grep -qE 'ready|kapsel: --publish|^(tcp|udp) ' "$T/$name" || break; sleep 0.02; done
 }
 trap 'for name in $started; do "$KAPSEL" stop "$name"; done >/dev/null 2>&1' EXIT
 answers() { # NAME ADDRESS PORT WANTED: what is answered inside NAME
@@ -48,8 +48,10 @@ refused() { printf 'tcp ECONNREFUSED\nudp ECONNREFUSED'; }
 # --- two that bind the same ports ---
 start one -- 0.0.0.0 $port
 start two -- 0.0.0.0 $port again
-if [ "$(cat "$T/one")" = "ready $port" ] && [ "$(cat "$T/two")" = "tcp EADDRINUSE
+if [ "$(cat "$T/one")" = "ready $port" ] && [ "$(grep -v ^kapsel: "$T/two")" = "tcp EADDRINUSE
 ready $port" ]; then ok "both serve at $port, and neither twice"; else not_ok 'both start' "$T/one" "$T/two"; fi
+for i in $(seq 100); do ! grep -q ^kapsel: "$T/two" || break; sleep 0.02; done
+if grep -qE "^kapsel: two: port $port(/udp)? is not to be had: it is port [0-9]+ of this host" "$T/two"; then ok 'the user is told where it is'; else not_ok 'a notice' "$T/two"; fi
 for name in one two; do
   answers $name 127.0.0.1 $port "$(own $name $port)"
   answers $name 0.0.0.0 $port "$(own $name $port)"
