@@ -18,7 +18,7 @@ static const struct kp_option run_options[] = {
 	{"level",     0,  "portable|strict",   KP_OPT_START,   "confinement (docs/SECURITY.md): what the program may open itself of what it is shown (default: the profile's)"},
 	{"profile",  'p', "NAME|FILE",         KP_OPT_START,              "what the program is granted (docs/PROFILES.md): portable (default), isolated, untrusted, server, desktop, or yours"},
 	{"net",       0,  "MODE",              KP_OPT_START,              "network: none, loopback, host, or connect=PORT,... (the loopback, and these ports elsewhere)"},
-	{"publish",   0,  "HOST:GUEST",        KP_OPT_LATER | KP_OPT_REPEAT, "forward a port"},
+	{"publish",   0,  "HOST:GUEST[/udp]",  KP_OPT_START | KP_OPT_REPEAT, "what listens at port GUEST inside does so at port HOST of this host, or not at all"},
 	{"limit",     0,  "KEY=VALUE",         KP_OPT_REPEAT,  "at most so much: memory, processes, open-files, file-size, cpu-time, disk (memory=512M, cpu-time=2h)"},
 	{"record",    0,  NULL,                KP_OPT_LATER,   "record what the program does"},
 	{0}

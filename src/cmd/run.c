@@ -52,6 +52,7 @@ static int make_and_run(const struct kp_args *args, struct kp_request *q, struct
 	kp_autofree const char **env = kp_args_values(args, "env", &q->env_count);
 	kp_autofree const char **unset = kp_args_values(args, "unset", &q->unset_count);
 	kp_autofree const char **limits = kp_args_values(args, "limit", &q->limit_count);
+	kp_autofree const char **publish = kp_args_values(args, "publish", &q->publish_count);
 	int r;
 
 	if (kp_environ_get(environ, "KAPSEL_INSTANCE"))
@@ -62,6 +63,7 @@ static int make_and_run(const struct kp_args *args, struct kp_request *q, struct
 	q->env = env;
 	q->unset = unset;
 	q->limits = limits;
+	q->publish = publish;
 	q->profile = kp_args_get(args, "profile");
 	q->net = kp_args_get(args, "net");
 	q->level = kp_args_get(args, "level");

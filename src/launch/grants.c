@@ -177,12 +177,12 @@ static int check_sockets(const struct kp_plan *plan, struct kp_err *err)
 {
 	kp_autoclose int self = (int)syscall(SYS_pidfd_open, getpid(), 0), copy = -1;
 
-	if (plan->net.mode != KP_NETWORK_CONNECT)
+	if (plan->net.mode != KP_NETWORK_CONNECT && !plan->policy.publish_count)
 		return 0;
 	copy = self < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, self, self, 0);
 	if (copy >= 0)
 		return 0;
-	(void)kp_fail_errno(err, errno, "network: connect=PORT needs pidfd_getfd, which is refused here");
+	(void)kp_fail_errno(err, errno, "%s needs pidfd_getfd, which is refused here", plan->policy.publish_count ? "--publish" : "network: connect=PORT");
 	return kp_hint(err, "--net none, loopback and host work without it");
 }
 

@@ -54,8 +54,8 @@ struct kp_request {
 	const char *instance; /* name or NULL */
 	const char *cwd, *trace, *profile, *net, *level;
 	bool throw_away;
-	const char *const *binds, *const *modes, *const *layers, *const *env, *const *unset, *const *limits; /* option values */
-	size_t bind_count, mode_count, layer_count, env_count, unset_count, limit_count;
+	const char *const *binds, *const *modes, *const *layers, *const *env, *const *unset, *const *limits, *const *publish; /* option values */
+	size_t bind_count, mode_count, layer_count, env_count, unset_count, limit_count, publish_count;
 	const char *start_as; /* name of a manifest command, or NULL */
 	char *const *command; /* what follows `--`, or NULL: the entry point */
 	size_t command_count;
@@ -73,6 +73,10 @@ int kp_plan_make(struct kp_plan *plan, const struct kp_request *request, struct 
 int kp_plan_make_guest(struct kp_plan *plan, const struct kp_request *request, struct kp_err *err);
 void kp_plan_free(struct kp_plan *plan);
 #define kp_autoplan __attribute__((cleanup(kp_plan_free)))
+/* --publish HOST:GUEST[/tcp|/udp]. */
+int kp_publish_parse(const char *text, struct kp_publish *ret_publish, struct kp_err *err);
+/* The ports to publish; those of the host must be free now. The plan's network is known. */
+int kp_plan_publish(struct kp_plan *plan, const char *const *texts, size_t count, struct kp_err *err);
 /* HOST[:GUEST[:ro]] to a bind with allocated, absolute paths. 0 or -errno with err. */
 int kp_bind_parse(const char *text, struct kp_bind *ret_bind, struct kp_err *err);
 

@@ -234,6 +234,8 @@ int kp_plan_make(struct kp_plan *plan, const struct kp_request *q, struct kp_err
 	r = kp_plan_profile(plan, q->profile, q->net, q->limits, q->limit_count, err);
 	if (!r && q->level)
 		r = plan_level(plan, q->level, err);
+	if (!r)
+		r = kp_plan_publish(plan, q->publish, q->publish_count, err);
 	plan->binds = kp_calloc(q->bind_count + 1, sizeof(*plan->binds));
 	for (size_t i = 0; i < q->bind_count && !r; i++) {
 		r = kp_bind_parse(q->binds[i], &plan->binds[i], err);

@@ -14,6 +14,8 @@
 
 #include "loader/blob.h"
 #include "sys/internal.h"
+#include "sys/nettext.h"
+#include "sys/ports.h"
 #include "vfs/live.h"
 #include "vfs/proc.h"
 
@@ -298,14 +300,17 @@ static void read_cred(struct kp_cred *cred)
 	cred->group_count = n > 0 ? (size_t)n : 0;
 }
 
-/* What root changes for a guest loses its set-id bits, as it does for everybody whom the kernel does not know to have CAP_FSETID. */
-static void give_up_fsetid(void)
+/*
+ * What root changes for a guest loses its set-id bits, as it does for everybody whom the kernel does not know to have CAP_FSETID; and what
+ * is sent for a guest to the kernel itself (netlink) must not change the network.
+ */
+static void give_up_powers(void)
 {
 	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct caps[2] = {0};
 
 	if (syscall(SYS_capget, &header, caps) == 0) {
-		caps[0].effective &= ~(1U << CAP_FSETID);
+		caps[0].effective &= ~(1U << CAP_FSETID | 1U << CAP_NET_ADMIN | 1U << CAP_AUDIT_WRITE | 1U << CAP_AUDIT_CONTROL);
 		(void)syscall(SYS_capset, &header, caps);
 	}
 }
@@ -315,7 +320,7 @@ static const struct kp_policy permissive = {.net = {.mode = KP_NETWORK_HOST}};
 int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_engine, struct kp_err *err)
 {
 	struct kp_engine *e = kp_calloc(1, sizeof(*e));
-	char sockets[PATH_MAX];
+	char sockets[PATH_MAX], shared[PATH_MAX + 8];
 	int listener = -1, rc;
 
 	e->vfs = o->vfs;
@@ -324,12 +329,19 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	e->run_dir = kp_strdup(o->run_dir);
 	e->instance = kp_strdup(o->instance ? o->instance : "");
 	e->names = kp_names_new();
+	e->peers = kp_peers_new();
+	e->ports = kp_ports_new();
 	e->wanted = 1;
 	e->cores = (size_t)KP_MAX(1, KP_MIN(get_nprocs(), 8));
 	read_cred(&e->cred);
 	pthread_mutex_init(&e->exec_lock, NULL);
 	pthread_mutex_init(&e->trace_lock, NULL);
-	give_up_fsetid();
+	give_up_powers();
+	kp_vfs_set_net_text(e->vfs, kp_sockets_text, e);
+	(void)snprintf(shared, sizeof(shared), "%.*s/.ports", (int)(strrchr(e->run_dir, '/') - e->run_dir), e->run_dir);
+	kp_ports_share(e->ports, shared);
+	for (size_t i = 0; i < e->policy->publish_count; i++)
+		kp_ports_publish(e->ports, e->policy->publish[i].udp, e->policy->publish[i].host, e->policy->publish[i].guest);
 	kp_lent_init(&e->lent);
 	kp_where_init(&e->where);
 	pthread_mutex_init(&e->turn_lock, NULL);
@@ -396,6 +408,7 @@ struct kp_engine *kp_engine_free(struct kp_engine *e)
 {
 	if (!e)
 		return NULL;
+	kp_vfs_set_net_text(e->vfs, NULL, NULL);
 	kp_limits_stop(e);
 	/* First: when the spawner goes, the listener has nothing more to wait for. */
 	atomic_store(&e->stopping, true);
@@ -406,6 +419,8 @@ struct kp_engine *kp_engine_free(struct kp_engine *e)
 	kp_trap_free(e->trap);
 	kp_exec_free(e);
 	kp_names_free(e->names);
+	kp_peers_free(e->peers);
+	kp_ports_free(e->ports);
 	if (e->trace)
 		(void)fclose(e->trace);
 	(void)unlink(e->loader_path);

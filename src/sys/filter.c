@@ -6,6 +6,7 @@
 #include <linux/fs.h>
 #include <linux/fsverity.h>
 #include <linux/msdos_fs.h>
+#include <linux/netlink.h>
 #include <linux/prctl.h>
 #include <linux/seccomp.h>
 #include <sched.h>
@@ -13,6 +14,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -84,6 +86,9 @@ static const struct condition conditions[] = {
 	{"getpriority", 1, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
 	/* Without an address there is nothing to translate. */
 	{"sendto", 4, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	/* Who connected, where it was done for him. */
+	{"getsockopt", 2, SCMP_CMP_MASKED_EQ, 0xffffffff, SO_PEERCRED, SCMP_ACT_NOTIFY},
+	{"getsockopt", 2, SCMP_CMP_MASKED_EQ, 0xffffffff, 77 /* SO_PEERPIDFD */, SCMP_ACT_NOTIFY},
 	/* Notified where the profile restricts (policy.c); else for what no program asks. */
 	{"socket", 0, SCMP_CMP_EQ, UINT64_MAX, 0, SCMP_ACT_NOTIFY},
 	{"listen", 0, SCMP_CMP_EQ, UINT64_MAX, 0, SCMP_ACT_NOTIFY},
@@ -129,9 +134,17 @@ static int add_row(scmp_filter_ctx ctx, const struct kp_row *row)
 /* Numbers without a row below that. Those above need one look together (put_front); beyond x32's bit the rules say what of others. */
 #define NUMBERS 512
 
+/* It would tell the ports and names of the host; without it tools read /proc/net, which has the guest's. */
+static int refuse_diagnosis(scmp_filter_ctx ctx)
+{
+	struct scmp_arg_cmp which[] = {{0, SCMP_CMP_MASKED_EQ, 0xffffffff, AF_NETLINK}, {2, SCMP_CMP_MASKED_EQ, 0xffffffff, NETLINK_SOCK_DIAG}};
+
+	return seccomp_rule_add_array(ctx, SCMP_ACT_ERRNO(EPROTONOSUPPORT), SCMP_SYS(socket), KP_ARRAY_LEN(which), which);
+}
+
 static int add_rules(scmp_filter_ctx ctx, struct kp_err *err)
 {
-	int rc = 0;
+	int rc = refuse_diagnosis(ctx);
 
 	for (size_t i = 0; i < kp_row_count; i++) {
 		if (kp_rows[i].nr_x86_64 >= 0)

@@ -55,8 +55,10 @@ struct kp_engine {
 	pthread_mutex_t exec_lock;
 	struct kp_exec *execs;
 	struct kp_names *names;
+	struct kp_peers *peers;
+	struct kp_ports *ports;
 	const struct kp_policy *policy; /* never NULL */
-	atomic_uint waits;              /* calls that other threads wait for (net.c, lock.c) */
+	atomic_uint waits;              /* calls that other threads wait for (broker.c, lock.c) */
 	struct kp_limit_state {
 		struct kp_limits limits;
 		pthread_mutex_t lock; /* of all below */
@@ -127,6 +129,16 @@ void kp_names_drop_ipc(struct kp_engine *e, char kind, int id); /* about to be r
 /* The guest bound this host address under that name; and back. */
 void kp_names_put_address(struct kp_engine *e, const char *host, const void *guest, size_t len);
 size_t kp_names_get_address(struct kp_engine *e, const char *host, void *buf, size_t size);
+/* The file of a socket that a guest has bound; and was it one? */
+void kp_names_put_socket(struct kp_engine *e, dev_t dev, ino_t ino);
+bool kp_names_has_socket(struct kp_engine *e, dev_t dev, ino_t ino);
+
+/* peer.c: who connected through the supervisor. note: before it connects fd, a copy of the caller's socket, to the file that pin is (-1:
+ * none); forget: it did not. */
+struct kp_peers *kp_peers_new(void);
+void kp_peers_free(struct kp_peers *p);
+bool kp_peer_note(struct kp_call *c, int fd, int pin); /* true: it is new */
+void kp_peer_forget(struct kp_call *c, int fd);
 
 /* limits.c */
 int kp_limits_start(struct kp_engine *e, const struct kp_limits *limits, struct kp_err *err);

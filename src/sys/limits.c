@@ -13,6 +13,7 @@
 
 #include "sys/handlers.h"
 #include "sys/internal.h"
+#include "sys/ports.h"
 #include "vfs/internal.h"
 
 #define COUNT_AGAIN_MS 2 /* after a count that found no room */
@@ -72,7 +73,7 @@ bool kp_engine_notice(struct kp_engine *e, char *buf, size_t size)
 			any = true;
 		}
 	pthread_mutex_unlock(&s->lock);
-	return any;
+	return any || kp_ports_notice(e->ports, buf, size);
 }
 
 void kp_engine_signalled(struct kp_engine *e, int signo)

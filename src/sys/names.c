@@ -8,6 +8,8 @@
 
 #include "sys/internal.h"
 
+#define SOCKETS_MAX 1024 /* files remembered, the last ones */
+
 struct ipc_object {
 	uint64_t name; /* kind and number */
 	bool removed;
@@ -26,6 +28,11 @@ struct kp_names {
 	uint8_t secret[crypto_shorthash_KEYBYTES]; /* guests do not choose which key of the host theirs becomes */
 	struct ipc_object *objects;
 	struct address *addresses;
+	struct kp_bound {
+		dev_t dev;
+		ino_t ino;
+	} *sockets;
+	size_t socket_count;
 };
 
 struct kp_names *kp_names_new(void)
@@ -59,6 +66,7 @@ struct kp_names *kp_names_free(struct kp_names *n)
 
 	if (!n)
 		return NULL;
+	free(n->sockets);
 	HASH_ITER (hh, n->objects, o, next_object) {
 		HASH_DEL(n->objects, o);
 		remove_object(o);
@@ -179,4 +187,29 @@ size_t kp_names_get_address(struct kp_engine *e, const char *host, void *buf, si
 	}
 	pthread_mutex_unlock(&n->lock);
 	return len;
+}
+
+void kp_names_put_socket(struct kp_engine *e, dev_t dev, ino_t ino)
+{
+	struct kp_names *n = e->names;
+
+	if (kp_names_has_socket(e, dev, ino))
+		return;
+	pthread_mutex_lock(&n->lock);
+	if (!n->sockets)
+		n->sockets = kp_calloc(SOCKETS_MAX, sizeof(*n->sockets));
+	n->sockets[n->socket_count++ % SOCKETS_MAX] = (struct kp_bound){dev, ino};
+	pthread_mutex_unlock(&n->lock);
+}
+
+bool kp_names_has_socket(struct kp_engine *e, dev_t dev, ino_t ino)
+{
+	struct kp_names *n = e->names;
+	bool has = false;
+
+	pthread_mutex_lock(&n->lock);
+	for (size_t i = 0; i < KP_MIN(n->socket_count, (size_t)SOCKETS_MAX) && !has; i++)
+		has = n->sockets[i].dev == dev && n->sockets[i].ino == ino;
+	pthread_mutex_unlock(&n->lock);
+	return has;
 }

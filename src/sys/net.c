@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sockets where the profile restricts them. `none`: there are only AF_UNIX ones (the filter). `loopback`: each is made here and bound to
- * the loopback's device, so the kernel itself lets nothing out. `connect`: the supervisor itself connects, binds and sends, on the
- * address that it has copied and judged; nothing listens but on the loopback.
+ * What the profile grants of the network. The supervisor itself connects, binds and sends, on addresses that it has copied and judged.
+ * `none`: there are only AF_UNIX sockets (the filter). `loopback`: each socket is made here and bound to the loopback's device, so the
+ * kernel itself lets nothing out. `connect`: nothing listens but on the loopback.
  */
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -15,24 +15,17 @@
 
 #include "sys/handlers.h"
 #include "sys/net.h"
-
-#define DATAGRAM_MAX 65536U
-#define WAITS_MAX 1024 /* connects under way */
-
-static int go_on(struct kp_call *c)
-{
-	c->reply = KP_REPLY_KERNEL;
-	return 0;
-}
+#include "sys/ports.h"
+#include "vfs/proc.h"
 
 /* --- sockets without a file: those of guests, and what is granted --- */
 
-bool kp_net_guest_has(struct kp_engine *e, const char *inode)
+pid_t kp_net_holder(struct kp_engine *e, const char *inode)
 {
 	kp_autofree pid_t *pids = kp_calloc(4096, sizeof(*pids));
 	size_t count = KP_MIN(kp_engine_pids(e, pids, 4096), (size_t)4096);
 	char want[64], path[64], link[64];
-	bool found = false;
+	pid_t found = 0;
 
 	(void)snprintf(want, sizeof(want), "socket:[%s]", inode);
 	for (size_t i = 0; i < count && !found; i++) {
@@ -45,7 +38,8 @@ bool kp_net_guest_has(struct kp_engine *e, const char *inode)
 			ssize_t n = readlinkat(dirfd(d), entry->d_name, link, sizeof(link) - 1);
 
 			link[KP_MAX(n, 0)] = '\0';
-			found = !strcmp(link, want);
+			if (!strcmp(link, want))
+				found = pids[i];
 		}
 		if (d)
 			(void)closedir(d);
@@ -76,7 +70,7 @@ static bool is_own_abstract(struct kp_call *c, const struct sockaddr_un *sa, soc
 		if (next)
 			*next++ = '\0';
 		if (sscanf(line, "%*s %*s %*s %*s %*s %*s %23s%n", inode, &at) == 1 && line[at] == ' ' && !strcmp(line + at + 1, name) &&
-		    kp_net_guest_has(c->engine, inode))
+		    kp_net_holder(c->engine, inode))
 			return true;
 	}
 	return false;
@@ -121,225 +115,83 @@ int kp_net_may_reach(struct kp_call *c, const struct sockaddr *sa, socklen_t len
 	return rc;
 }
 
-/* --- connect --- */
-
-struct wait {
-	struct kp_engine *engine;
-	uint64_t id;
-	pid_t tid;
-	int fd;
-	int64_t ms; /* left; -1: for ever */
-};
-
-static void *waiter(void *arg)
+bool kp_net_is_abstract(const struct sockaddr *sa, socklen_t len)
 {
-	struct wait *w = arg;
-	struct kp_engine *e = w->engine;
-	int error = 0;
-
-	for (;;) {
-		struct pollfd p = {.fd = w->fd, .events = POLLOUT};
-		int r = poll(&p, 1, 50);
-		socklen_t len = sizeof(error);
-
-		if (r > 0) {
-			if (getsockopt(w->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-				error = errno;
-			break;
-		}
-		if (!kp_trap_valid(e->trap, w->id))
-			break;
-		if (w->ms >= 0 && (w->ms -= 50) <= 0) {
-			error = EINPROGRESS;
-			break;
-		}
-		if (kp_task_signalled(w->tid)) {
-			error = 512; /* ERESTARTSYS: made anew, or EINTR, as the handler was set up */
-			break;
-		}
-	}
-	(void)kp_trap_answer(e->trap, w->id, 0, -error);
-	(void)kp_close(w->fd);
-	free(w);
-	atomic_fetch_sub(&e->waits, 1);
-	return NULL;
+	return sa->sa_family == AF_UNIX && len > offsetof(struct sockaddr_un, sun_path) && !sa->sa_data[0];
 }
 
-/* The socket connects: answered from another thread, for it may take long. */
-static int wait_for(struct kp_call *c, int fd)
+/* The instance's own name in the place of that one, which others have; and how the names are known by each other. */
+static socklen_t private_abstract(struct kp_engine *e, const struct sockaddr *sa, socklen_t len, struct sockaddr_un *ret, char key[32])
 {
-	struct timeval limit = {0};
-	socklen_t len = sizeof(limit);
-	struct wait *w;
-	pthread_t thread;
+	uint64_t h = kp_hash_string(e->run_dir);
+
+	for (socklen_t i = offsetof(struct sockaddr_un, sun_path); i < len; i++)
+		h = kp_hash_add(h, ((const uint8_t *)sa)[i]);
+	(void)snprintf(key, 32, "@kapsel-%016llx", (unsigned long long)h);
+	memset(ret, 0, sizeof(*ret));
+	ret->sun_family = AF_UNIX;
+	memcpy(ret->sun_path + 1, key + 1, strlen(key) - 1);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(key));
+}
+
+bool kp_net_own_abstract(struct kp_engine *e, struct sockaddr_storage *sa, socklen_t *len)
+{
+	char key[32], guest[128];
+	struct sockaddr_un host;
+	socklen_t host_len;
+
+	if (!kp_net_is_abstract((struct sockaddr *)sa, *len))
+		return false;
+	host_len = private_abstract(e, (struct sockaddr *)sa, *len, &host, key);
+	if (!kp_names_get_address(e, key, guest, sizeof(guest)))
+		return false;
+	memcpy(sa, &host, sizeof(host));
+	*len = host_len;
+	return true;
+}
+
+/* As with ports: the name itself where it is free, else one of the instance's own, from then on. */
+static int bind_abstract(struct kp_call *c, int fd, const struct sockaddr *sa, socklen_t len)
+{
+	struct sockaddr_storage copy = {0};
+	struct sockaddr_un host;
+	char key[32];
+	socklen_t host_len = len;
 	int rc;
 
-	if (atomic_fetch_add(&c->engine->waits, 1) >= WAITS_MAX) {
-		atomic_fetch_sub(&c->engine->waits, 1);
-		return -EAGAIN;
-	}
-	(void)getsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, &len);
-	w = kp_calloc(1, sizeof(*w));
-	*w = (struct wait){c->engine, c->n.id, c->tid, fcntl(fd, F_DUPFD_CLOEXEC, 3), -1};
-	if (limit.tv_sec || limit.tv_usec)
-		w->ms = (int64_t)limit.tv_sec * 1000 + limit.tv_usec / 1000;
-	rc = w->fd < 0 ? errno : pthread_create(&thread, NULL, waiter, w);
-	if (rc) {
-		(void)kp_close(w->fd);
-		free(w);
-		atomic_fetch_sub(&c->engine->waits, 1);
-		return -rc;
-	}
-	(void)pthread_detach(thread);
-	c->reply = KP_REPLY_DONE;
-	return 0;
-}
-
-static int option(int fd, int which)
-{
-	int value = -1;
-	socklen_t len = sizeof(value);
-
-	return getsockopt(fd, SOL_SOCKET, which, &value, &len) < 0 ? -errno : value;
-}
-
-static int connect_here(struct kp_call *c, const struct sockaddr *sa, socklen_t len)
-{
-	kp_autoclose int fd = kp_task_dup_fd(c->tid, (int)c->raw[0]);
-	int flags = fd < 0 ? 0 : fcntl(fd, F_GETFL), rc;
-	bool blocks = !(flags & O_NONBLOCK) && option(fd, SO_TYPE) == SOCK_STREAM;
-
-	if (fd < 0)
-		return fd;
-	if (option(fd, SO_DOMAIN) < 0)
-		return -ENOTSOCK;
-	if (blocks)
-		(void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-	rc = connect(fd, sa, len) < 0 ? -errno : 0;
-	if (blocks)
-		(void)fcntl(fd, F_SETFL, flags);
-	if (blocks && (rc == -EINPROGRESS || rc == -EALREADY))
-		return wait_for(c, fd);
+	memcpy(&copy, sa, KP_MIN(len, sizeof(copy)));
+	if (len > sizeof(host))
+		return -EINVAL;
+	if (kp_net_own_abstract(c->engine, &copy, &host_len))
+		return bind(fd, (struct sockaddr *)&copy, host_len) < 0 ? -errno : 0;
+	rc = bind(fd, sa, len) < 0 ? -errno : 0;
+	if (rc != -EADDRINUSE || is_own_abstract(c, (const void *)sa, len))
+		return rc;
+	host_len = private_abstract(c->engine, sa, len, &host, key);
+	rc = bind(fd, (struct sockaddr *)&host, host_len) < 0 ? -errno : 0;
+	if (!rc)
+		kp_names_put_address(c->engine, key, (const char *)sa + offsetof(struct sockaddr_un, sun_path),
+				     len - offsetof(struct sockaddr_un, sun_path));
 	return rc;
 }
 
-/* Where it is to be done here, that is where nothing else binds the guest to the address that was judged. */
-static bool done_here(const struct kp_call *c, const struct sockaddr *sa)
+bool kp_net_restricted(const struct kp_call *c)
 {
-	return c->engine->policy->net.mode == KP_NETWORK_CONNECT && sa->sa_family != AF_UNIX;
+	enum kp_network mode = c->engine->policy->net.mode;
+
+	return mode == KP_NETWORK_LOOPBACK || mode == KP_NETWORK_CONNECT;
 }
 
-int kp_net_connect(struct kp_call *c, const struct sockaddr *sa, socklen_t len)
+int kp_net_may_choose(struct kp_call *c, const struct kp_message *m)
 {
-	int rc = kp_net_may_reach(c, sa, len);
+	struct msghdr copy = {.msg_control = m->control, .msg_controllen = m->control_len};
 
-	if (rc)
-		return rc;
-	return done_here(c, sa) ? connect_here(c, sa, len) : go_on(c);
-}
-
-/* --- send --- */
-
-int kp_net_sendto(struct kp_call *c, const struct sockaddr *sa, socklen_t len)
-{
-	int rc = kp_net_may_reach(c, sa, len), flags = (int)c->raw[3];
-	kp_autofree char *data = NULL;
-	kp_autoclose int fd = -1;
-	size_t size = c->raw[2];
-	ssize_t n;
-
-	if (rc || !done_here(c, sa))
-		return rc ? rc : go_on(c);
-	if (flags & MSG_FASTOPEN)
-		return -EOPNOTSUPP; /* as where it is switched off: who asks falls back to connect */
-	fd = kp_task_dup_fd(c->tid, (int)c->raw[0]);
-	if (fd < 0)
-		return fd;
-	rc = option(fd, SO_TYPE);
-	if (rc < 0)
-		return -ENOTSOCK;
-	if (rc != SOCK_DGRAM)
-		return go_on(c); /* the kernel does not look at the address */
-	if (size > DATAGRAM_MAX)
-		return -EMSGSIZE;
-	data = kp_calloc(1, size + 1);
-	rc = kp_call_get(c, c->raw[1], data, size);
-	if (rc)
-		return rc;
-	n = sendto(fd, data, size, flags | MSG_NOSIGNAL, sa, len);
-	c->value = n;
-	return n < 0 ? -errno : 0;
-}
-
-/* Would the message choose another device than the socket's? */
-static bool chooses_device(struct kp_call *c, const struct msghdr *m)
-{
-	uint8_t control[1024];
-	struct msghdr copy = {.msg_control = control, .msg_controllen = KP_MIN(m->msg_controllen, sizeof(control))};
-
-	if (!m->msg_control || !m->msg_controllen || kp_call_get(c, (uint64_t)(uintptr_t)m->msg_control, control, copy.msg_controllen))
-		return false;
+	if (c->engine->policy->net.mode != KP_NETWORK_LOOPBACK)
+		return 0;
 	for (struct cmsghdr *h = CMSG_FIRSTHDR(&copy); h; h = CMSG_NXTHDR(&copy, h))
 		if ((h->cmsg_level == IPPROTO_IP && h->cmsg_type == IP_PKTINFO) ||
 		    (h->cmsg_level == IPPROTO_IPV6 && h->cmsg_type == IPV6_PKTINFO))
-			return true;
-	return false;
-}
-
-/* The data of a message, in one piece. */
-static int gather(struct kp_call *c, const struct msghdr *m, char **ret_data, size_t *ret_size)
-{
-	kp_autofree char *data = kp_calloc(1, DATAGRAM_MAX + 1);
-	size_t size = 0;
-
-	if (m->msg_iovlen > 1024)
-		return -EMSGSIZE;
-	for (size_t i = 0; i < m->msg_iovlen; i++) {
-		struct iovec part;
-		int rc = kp_call_get(c, (uint64_t)(uintptr_t)(m->msg_iov + i), &part, sizeof(part));
-
-		if (!rc && part.iov_len > DATAGRAM_MAX - size)
-			rc = -EMSGSIZE;
-		if (!rc)
-			rc = kp_call_get(c, (uint64_t)(uintptr_t)part.iov_base, data + size, part.iov_len);
-		if (rc)
-			return rc;
-		size += part.iov_len;
-	}
-	*ret_data = kp_take_ptr(data);
-	*ret_size = size;
-	return 0;
-}
-
-int kp_net_send_message(struct kp_call *c, const struct msghdr *m, const struct sockaddr *sa, socklen_t len, int flags, bool *ret_sent)
-{
-	int rc = sa ? kp_net_may_reach(c, sa, len) : 0;
-	kp_autofree char *data = NULL;
-	kp_autoclose int fd = -1;
-	size_t size;
-	ssize_t n;
-
-	*ret_sent = false;
-	if (!rc && c->engine->policy->net.mode == KP_NETWORK_LOOPBACK && chooses_device(c, m))
-		rc = -EPERM;
-	if (rc || !sa || !done_here(c, sa))
-		return rc;
-	if (flags & MSG_FASTOPEN)
-		return -EOPNOTSUPP;
-	fd = kp_task_dup_fd(c->tid, (int)c->raw[0]);
-	if (fd < 0)
-		return fd;
-	rc = option(fd, SO_TYPE);
-	if (rc != SOCK_DGRAM)
-		return rc < 0 ? -ENOTSOCK : 0;
-	rc = gather(c, m, &data, &size);
-	if (rc)
-		return rc;
-	n = sendto(fd, data, size, flags | MSG_NOSIGNAL, sa, len);
-	if (n < 0)
-		return -errno;
-	*ret_sent = true;
-	c->value = n;
+			return -EPERM;
 	return 0;
 }
 
@@ -357,32 +209,44 @@ static void narrow(struct sockaddr_storage *sa)
 		in6->sin6_addr = (struct in6_addr)IN6ADDR_LOOPBACK_INIT;
 }
 
-int kp_net_bind(struct kp_call *c, const struct sockaddr *sa, socklen_t len)
+/* An address of netlink that is left to the kernel would be made of our process number. */
+static int bind_netlink(struct kp_call *c, int fd, const struct sockaddr *sa, socklen_t len)
 {
-	struct sockaddr_storage copy = {0};
-	kp_autoclose int fd = -1;
-	uint16_t port;
+	struct sockaddr_nl nl = {0};
 
-	if (len < sizeof(sa->sa_family) || sa->sa_family == AF_UNIX || c->engine->policy->net.mode == KP_NETWORK_HOST)
-		return go_on(c);
-	if ((sa->sa_family != AF_INET && sa->sa_family != AF_INET6) || c->engine->policy->net.mode == KP_NETWORK_NONE)
-		return sa->sa_family == AF_NETLINK ? go_on(c) : -EACCES;
+	memcpy(&nl, sa, KP_MIN(len, sizeof(nl)));
+	if (!nl.nl_pid && len >= sizeof(nl)) {
+		nl.nl_pid = (uint32_t)kp_proc_tgid(c->tid);
+		if (bind(fd, (struct sockaddr *)&nl, len) == 0)
+			return 0;
+		if (errno != EADDRINUSE)
+			return -errno;
+	}
+	return bind(fd, sa, len) < 0 ? -errno : 0;
+}
+
+int kp_net_bind(struct kp_call *c, int fd, const struct sockaddr *sa, socklen_t len)
+{
+	enum kp_network mode = c->engine->policy->net.mode;
+	bool inet = sa->sa_family == AF_INET || sa->sa_family == AF_INET6;
+	struct sockaddr_storage copy = {0};
+
+	if (sa->sa_family == AF_NETLINK)
+		return bind_netlink(c, fd, sa, len);
+	if (kp_net_is_abstract(sa, len))
+		return bind_abstract(c, fd, sa, len);
+	if (sa->sa_family == AF_UNIX || (mode == KP_NETWORK_HOST && !inet))
+		return bind(fd, sa, len) < 0 ? -errno : 0;
+	if (mode == KP_NETWORK_NONE || !inet)
+		return -EACCES;
 	if (len < sizeof(struct sockaddr_in))
 		return -EINVAL;
-	if (!kp_policy_is_any(sa) && !kp_policy_is_loopback(sa))
+	if (mode != KP_NETWORK_HOST && !kp_policy_is_any(sa) && !kp_policy_is_loopback(sa))
 		return -EADDRNOTAVAIL;
-	if (!done_here(c, sa))
-		return go_on(c);
-	fd = kp_task_dup_fd(c->tid, (int)c->raw[0]);
-	if (fd < 0)
-		return fd;
 	memcpy(&copy, sa, KP_MIN(len, sizeof(copy)));
-	port = ntohs(((struct sockaddr_in *)&copy)->sin_port);
-	if (port && port < 1024 && !c->engine->cred.uid)
-		return -EACCES; /* root's guests have no capabilities */
-	if (kp_policy_is_any(sa) && (port || option(fd, SO_TYPE) == SOCK_STREAM))
+	if (mode == KP_NETWORK_CONNECT && kp_policy_is_any(sa) && (kp_ports_of(sa) || kp_broker_option(fd, SO_TYPE) == SOCK_STREAM))
 		narrow(&copy);
-	return bind(fd, (struct sockaddr *)&copy, len) < 0 ? -errno : 0;
+	return kp_ports_bind(c->engine, fd, (struct sockaddr *)&copy, len);
 }
 
 int kp_sys_listen(struct kp_call *c)
@@ -391,17 +255,17 @@ int kp_sys_listen(struct kp_call *c)
 	socklen_t len = sizeof(own);
 	kp_autoclose int fd = -1;
 
-	if (!c->engine->policy || c->engine->policy->net.mode != KP_NETWORK_CONNECT)
-		return go_on(c);
+	if (c->engine->policy->net.mode != KP_NETWORK_CONNECT) {
+		c->reply = KP_REPLY_KERNEL;
+		return 0;
+	}
 	fd = kp_task_dup_fd(c->tid, (int)c->raw[0]);
 	if (fd < 0)
 		return fd;
 	if (getsockname(fd, (struct sockaddr *)&own, &len) < 0)
 		return -errno;
-	if (own.ss_family != AF_INET && own.ss_family != AF_INET6)
-		return go_on(c);
 	/* Not bound yet: it would be to every address. */
-	if (kp_policy_is_any((struct sockaddr *)&own)) {
+	if ((own.ss_family == AF_INET || own.ss_family == AF_INET6) && kp_policy_is_any((struct sockaddr *)&own)) {
 		narrow(&own);
 		if (bind(fd, (struct sockaddr *)&own, len) < 0)
 			return -errno;
@@ -413,8 +277,10 @@ int kp_sys_socket(struct kp_call *c)
 {
 	int type = (int)c->raw[1], fd;
 
-	if (!c->engine->policy || c->engine->policy->net.mode != KP_NETWORK_LOOPBACK)
-		return go_on(c);
+	if (c->engine->policy->net.mode != KP_NETWORK_LOOPBACK) {
+		c->reply = KP_REPLY_KERNEL;
+		return 0;
+	}
 	fd = socket((int)c->raw[0], type | SOCK_CLOEXEC, (int)c->raw[2]);
 	if (fd < 0)
 		return -errno;

@@ -13,6 +13,7 @@
 #include "kapsel/profile.h"
 
 #define KP_POLICY_RESOLVERS 3
+#define KP_POLICY_PUBLISH 64
 struct kp_policy {
 	struct kp_net net;
 	struct sockaddr_storage resolvers[KP_POLICY_RESOLVERS]; /* reached at port 53 in KP_NETWORK_CONNECT */
@@ -20,6 +21,11 @@ struct kp_policy {
 	char *abstract[2]; /* names of granted sockets of the host without a file, without the NUL; or NULL */
 	int *deny;         /* numbers of system calls, EPERM */
 	size_t deny_count;
+	struct kp_publish {
+		bool udp;
+		uint16_t host, guest;
+	} publish[KP_POLICY_PUBLISH]; /* ports of guests that are to be those of the host */
+	size_t publish_count;
 	bool count_tasks;  /* new processes and threads are counted */
 	bool keep_file_size; /* guests do not change RLIMIT_FSIZE: it stops them where the disk is full */
 };

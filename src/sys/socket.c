@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Socket addresses that are paths. The guest itself makes the call, with the host's address in its scratch area: so peers see its
- * own pid and ids (SO_PEERCRED), and it blocks and is interrupted as ever. A host path is often too long for sun_path:
- * run_dir/s/N is a symlink to it.
+ * Sockets by address. The supervisor connects, binds and sends on the guest's own socket (broker.c), so that nobody changes an address
+ * after it was judged; a path leads to the very file that was looked at. Where the host does not let us have a guest's descriptors
+ * (Docker's default filter refuses pidfd_getfd), the guest makes the call itself at level portable, with the host's address in
+ * its scratch area; a host path is often too long for sun_path: run_dir/s/N is a symlink to it. At level strict there is no such call.
  */
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "sys/bindpath.h"
+#include "sys/broker.h"
 #include "sys/handlers.h"
-#include "sys/internal.h"
 #include "sys/net.h"
+#include "sys/ports.h"
 #include "vfs/internal.h"
 #include "vfs/upper.h"
 
@@ -119,20 +123,20 @@ static bool is_own(struct kp_engine *e, const char *host)
 	char brief[sizeof(((struct sockaddr_un *)0)->sun_path)], path[PATH_MAX], guest[128];
 	kp_autofree char *dir = kp_strdup(host);
 	char *slash = strrchr(dir, '/');
+	struct stat st;
 	bool known;
 
 	*slash = '\0';
-	known = !shorten(e, dir[0] ? dir : "/", brief, sizeof(brief)) && !kp_path_join(path, sizeof(path), brief, slash + 1) &&
-		kp_names_get_address(e, path, guest, sizeof(guest)) > 0;
+	known = (lstat(host, &st) == 0 && kp_names_has_socket(e, st.st_dev, st.st_ino)) ||
+		(!shorten(e, dir[0] ? dir : "/", brief, sizeof(brief)) && !kp_path_join(path, sizeof(path), brief, slash + 1) &&
+		 kp_names_get_address(e, path, guest, sizeof(guest)) > 0);
 	return kp_net_guest_bound(e, host, known);
 }
 
-/* The address of an existing socket, for connect and send. */
-static int peer_address(struct kp_call *c, struct sockaddr_un *sa)
+/* The file of an existing socket, for connect and send. */
+static int peer_path(struct kp_call *c, struct kp_hpath *host, int *ret_pin)
 {
 	struct kp_node *n = kp_calloc(1, sizeof(*n));
-	char brief[sizeof(sa->sun_path)];
-	struct kp_hpath host;
 	int rc;
 
 	kp_vfs_read_lock(c->vfs);
@@ -144,11 +148,26 @@ static int peer_address(struct kp_call *c, struct sockaddr_un *sa)
 	if (!rc && !S_ISSOCK(n->mode))
 		rc = -ECONNREFUSED;
 	if (!rc)
-		rc = kp_node_host_path(c->vfs, n, &host);
-	if (!rc && n->origin == KP_HOST && !n->self.bind && !is_own(c->engine, host.s))
+		rc = kp_node_host_path(c->vfs, n, host);
+	if (!rc && n->origin == KP_HOST && !n->self.bind && !is_own(c->engine, host->s))
 		rc = -EACCES;
+	if (!rc) {
+		*ret_pin = open(host->s, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		rc = *ret_pin < 0 ? -errno : 0;
+	}
 	kp_vfs_unlock(c->vfs);
 	free(n);
+	return rc;
+}
+
+/* For a call that the guest makes itself. */
+static int peer_address(struct kp_call *c, struct sockaddr_un *sa)
+{
+	char brief[sizeof(sa->sun_path)];
+	kp_autoclose int pin = -1;
+	struct kp_hpath host;
+	int rc = peer_path(c, &host, &pin);
+
 	if (!rc && strlen(host.s) < sizeof(sa->sun_path))
 		return put_path(sa, host.s);
 	if (!rc)
@@ -156,54 +175,35 @@ static int peer_address(struct kp_call *c, struct sockaddr_un *sa)
 	return rc ? rc : put_path(sa, brief);
 }
 
-/*
- * A name that is too long even behind a short directory: the socket is bound here, by a short name, and renamed. Who listens or
- * sends is still the guest, so peers see its ids.
- */
-static int bind_here(struct kp_call *c, const char *dir, const char *brief, const char *name)
+/* Where the guest's address leads, and whether it may go there. */
+static int aim(struct kp_call *c, int fd, const struct address *a, struct kp_target *t)
 {
-	const struct kp_cred *cred = kp_call_cred(c);
-	kp_autoclose int fd = kp_task_dup_fd(c->tid, (int)c->raw[0]);
-	kp_autoclose int dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	char path[sizeof(sa.sun_path)], final[PATH_MAX], passing[32];
+	struct sockaddr_un *un = (void *)&t->sa;
+	struct kp_hpath host;
 	int rc;
 
-	if (fd < 0 || dir_fd < 0)
-		return fd == -EBADF ? -EBADF : -ENAMETOOLONG;
-	(void)snprintf(passing, sizeof(passing), ".k%x", (unsigned)c->tid);
-	rc = kp_path_join(path, sizeof(path), brief, passing);
-	if (!rc)
-		rc = put_path(&sa, path);
-	if (!rc && bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
-		rc = -errno;
-	if (rc)
-		return rc;
-	if (fchmodat(dir_fd, passing, kp_call_mode(c, 0777), 0) < 0 ||
-	    (c->vfs->uid == 0 && fchownat(dir_fd, passing, cred->uid, cred->gid, AT_SYMLINK_NOFOLLOW) < 0) ||
-	    renameat(dir_fd, passing, dir_fd, name) < 0) {
-		rc = -errno;
-		(void)unlinkat(dir_fd, passing, 0);
+	*t = (struct kp_target){.pin = -1};
+	if (a->path) {
+		rc = peer_path(c, &host, &t->pin);
+		un->sun_family = AF_UNIX;
+		(void)snprintf(un->sun_path, sizeof(un->sun_path), "/proc/self/fd/%d", t->pin);
+		t->len = (socklen_t)(PATH_AT + strlen(un->sun_path) + 1);
 		return rc;
 	}
-	kp_names_put_address(c->engine, path, c->path[0], strlen(c->path[0]) + 1);
-	if (!kp_path_join(final, sizeof(final), brief, name))
-		kp_names_put_address(c->engine, final, c->path[0], strlen(c->path[0]) + 1);
-	return 0;
+	memcpy(&t->sa, &a->storage, a->len);
+	t->len = a->len;
+	if (kp_net_own_abstract(c->engine, &t->sa, &t->len))
+		return 0;
+	rc = kp_net_may_reach(c, &a->any, a->len);
+	return rc ? rc : kp_ports_reach(c->engine, fd, (struct sockaddr *)&t->sa, t->len);
 }
 
-/* Where a new socket is made: the upper's directory, under its own name. *ret_bound: it was bound already. */
-static int new_address(struct kp_call *c, struct sockaddr_un *sa, bool *ret_bound)
+/* The directory where a new socket's name comes; it is made where it is missing. */
+static int new_place(struct kp_call *c, struct kp_node *n, struct kp_hpath *dir)
 {
-	struct kp_node *n = kp_calloc(1, sizeof(*n));
-	char brief[sizeof(sa->sun_path)], path[sizeof(sa->sun_path)];
 	struct kp_gpath up;
-	struct kp_hpath dir;
-	bool too_long;
-	int rc;
+	int rc = kp_call_resolve_name(c, 0, n);
 
-	kp_vfs_write_lock(c->vfs);
-	rc = kp_call_resolve_name(c, 0, n);
 	if (!rc && (n->origin != KP_ABSENT || n->last != KP_LAST_NORM))
 		rc = -EADDRINUSE;
 	if (!rc)
@@ -212,39 +212,58 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa, bool *ret_boun
 		rc = -ENOENT;
 	if (!rc)
 		rc = kp_node_permit_parent(c->vfs, n, kp_call_cred(c), false);
-	kp_gpath_parent(&n->guest, &up);
-	if (!rc && kp_node_on_host(n)) {
+	if (rc)
+		return rc;
+	if (kp_node_on_host(n)) {
 		rc = kp_shown_parents(c->vfs, n);
-		*strrchr(n->host.s, '/') = '\0';
-		dir = n->host;
-	} else if (!rc) {
-		rc = kp_upper_parents(c->vfs, &n->guest);
-		if (!rc)
-			rc = kp_path_join(dir.s, sizeof(dir.s), c->vfs->upper.s, up.s);
+		*dir = n->host;
+		strrchr(dir->s, '/')[dir->s[1] && strrchr(dir->s, '/') == dir->s] = '\0';
+		return rc;
 	}
-	if (!rc) {
+	kp_gpath_parent(&n->guest, &up);
+	rc = kp_upper_parents(c->vfs, &n->guest);
+	return rc ? rc : kp_path_join(dir->s, sizeof(dir->s), c->vfs->upper.s, up.s);
+}
+
+static int bind_path(struct kp_call *c, int fd, const struct address *a)
+{
+	struct kp_node *n = kp_calloc(1, sizeof(*n));
+	struct kp_hpath dir;
+	int rc;
+
+	kp_vfs_write_lock(c->vfs);
+	rc = new_place(c, n, &dir);
+	if (!rc)
+		rc = kp_bind_path(c, n, dir.s, fd, &a->un, a->len);
+	kp_vfs_unlock(c->vfs);
+	free(n);
+	return rc;
+}
+
+/* For a bind that the guest makes itself: under its own name, in the upper's directory. */
+static int new_address(struct kp_call *c, struct sockaddr_un *sa)
+{
+	struct kp_node *n = kp_calloc(1, sizeof(*n));
+	char brief[sizeof(sa->sun_path)], path[sizeof(sa->sun_path)];
+	struct kp_hpath dir;
+	int rc;
+
+	kp_vfs_write_lock(c->vfs);
+	rc = new_place(c, n, &dir);
+	if (!rc)
 		rc = shorten(c->engine, dir.s, brief, sizeof(brief));
-		if (!rc)
-			rc = kp_path_join(path, sizeof(path), brief, kp_gpath_name(&n->guest));
-		too_long = rc == -ENAMETOOLONG;
-		/* Over a whiteout too: it goes when the socket is there, and not when the bind fails. */
-		*ret_bound = too_long || (!rc && n->whiteout);
-		if (*ret_bound)
-			rc = bind_here(c, dir.s, brief, kp_gpath_name(&n->guest));
-		if (*ret_bound && !too_long && rc == -ENAMETOOLONG) { /* sockets cannot be copied on this host */
-			rc = unlinkat(c->vfs->upper_fd, n->guest.s + 1, 0) < 0 ? -errno : 0;
-			*ret_bound = false;
-		}
-	}
-	if (!rc && !*ret_bound)
+	if (!rc)
+		rc = kp_path_join(path, sizeof(path), brief, kp_gpath_name(&n->guest));
+	if (!rc && n->whiteout)
+		rc = unlinkat(c->vfs->upper_fd, n->guest.s + 1, 0) < 0 ? -errno : 0;
+	if (!rc)
 		atomic_store(&c->vfs->guest_makes_names, true);
 	kp_vfs_unlock(c->vfs);
 	free(n);
-	if (!rc && !*ret_bound) {
-		kp_names_put_address(c->engine, path, c->path[0], strlen(c->path[0]) + 1);
-		rc = put_path(sa, path);
-	}
-	return rc;
+	if (rc)
+		return rc;
+	kp_names_put_address(c->engine, path, c->path[0], strlen(c->path[0]) + 1);
+	return put_path(sa, path);
 }
 
 /* Puts the address in place of argument arg (its length is the next one). */
@@ -262,46 +281,118 @@ static int with_address(struct kp_call *c, int arg, const struct sockaddr_un *sa
 	return 0;
 }
 
-static int to_path(struct kp_call *c, int arg)
+static int go_on(struct kp_call *c)
 {
-	struct sockaddr_un sa = {.sun_family = AF_UNIX};
-	int rc = peer_address(c, &sa);
+	c->reply = KP_REPLY_KERNEL;
+	return 0;
+}
 
-	return rc ? rc : with_address(c, arg, &sa);
+/* The guest makes the call, where its descriptors are out of reach. */
+static int by_guest(struct kp_call *c, int arg, struct address *a, bool binds)
+{
+	int rc;
+
+	if (c->engine->level == KP_LEVEL_STRICT)
+		return -EACCES;
+	if (!a->path) {
+		rc = binds ? 0 : kp_net_may_reach(c, &a->any, a->len);
+		return rc ? rc : go_on(c);
+	}
+	rc = binds ? new_address(c, &a->un) : peer_address(c, &a->un);
+	return rc ? rc : with_address(c, arg, &a->un);
 }
 
 int kp_sys_connect(struct kp_call *c)
 {
+	kp_autotarget struct kp_target t = {.pin = -1};
+	kp_autoclose int fd = -1;
+	struct address a;
+	bool noted;
+	int rc = read_address(c, c->raw[1], c->raw[2], &a);
+
+	if (rc)
+		return rc;
+	if (!a.len)
+		return go_on(c); /* the numbers alone are wrong */
+	fd = kp_broker_socket(c, (int)c->raw[0]);
+	if (kp_broker_refused(fd))
+		return by_guest(c, 1, &a, false);
+	rc = fd < 0 ? fd : aim(c, fd, &a, &t);
+	if (rc)
+		return rc;
+	noted = a.any.sa_family == AF_UNIX && kp_broker_option(fd, SO_TYPE) != SOCK_DGRAM && kp_peer_note(c, fd, t.pin);
+	rc = kp_broker_connect(c, &fd, &t);
+	if (rc && noted)
+		kp_peer_forget(c, fd);
+	return rc;
+}
+
+int kp_sys_bind(struct kp_call *c)
+{
+	kp_autoclose int fd = -1;
 	struct address a;
 	int rc = read_address(c, c->raw[1], c->raw[2], &a);
 
 	if (rc)
 		return rc;
-	return a.path ? to_path(c, 1) : kp_net_connect(c, &a.any, a.len);
+	if (!a.len)
+		return go_on(c);
+	fd = kp_broker_socket(c, (int)c->raw[0]);
+	if (kp_broker_refused(fd))
+		return by_guest(c, 1, &a, true);
+	if (fd < 0)
+		return fd;
+	return a.path ? bind_path(c, fd, &a) : kp_net_bind(c, fd, &a.any, a.len);
+}
+
+/* Connected sockets of streams have no use for an address; what the kernel says to it is said by the kernel. */
+static bool ignores_address(int fd)
+{
+	int type = kp_broker_option(fd, SO_TYPE);
+
+	return (type == SOCK_STREAM && kp_broker_option(fd, SO_DOMAIN) != AF_UNIX) || type == SOCK_SEQPACKET;
+}
+
+/* One message with an address, or (a->len 0) without one. */
+static int send_here(struct kp_call *c, int *fd, const struct address *a, struct kp_message *m, int flags, uint64_t len_at)
+{
+	kp_autotarget struct kp_target t = {.pin = -1};
+	int rc = 0;
+
+	if (flags & MSG_FASTOPEN && kp_broker_option(*fd, SO_PROTOCOL) == IPPROTO_TCP)
+		return -EOPNOTSUPP; /* as where it is switched off: who asks falls back to connect */
+	if (a->len && !ignores_address(*fd))
+		rc = aim(c, *fd, a, &t);
+	if (!rc)
+		rc = kp_net_may_choose(c, m);
+	return rc ? rc : kp_broker_send(c, fd, &t, m, flags, len_at);
 }
 
 int kp_sys_sendto(struct kp_call *c)
 {
+	kp_automessage struct kp_message m = {0};
+	kp_autoclose int fd = -1;
 	struct address a;
 	int rc = read_address(c, c->raw[4], c->raw[5], &a);
 
 	if (rc)
 		return rc;
-	return a.path ? to_path(c, 4) : kp_net_sendto(c, &a.any, a.len);
+	if (!a.len)
+		return go_on(c);
+	fd = kp_broker_socket(c, (int)c->raw[0]);
+	if (kp_broker_refused(fd))
+		return by_guest(c, 4, &a, false);
+	rc = fd < 0 ? fd : kp_message_read(c, c->raw[1], c->raw[2], &m);
+	return rc ? rc : send_here(c, &fd, &a, &m, (int)c->raw[3], 0);
 }
 
-int kp_sys_bind(struct kp_call *c)
+/*
+ * A message without an address could be given one while the guest sends it. That is a datagram to a socket of the host by its path, and in
+ * a restricted network one to anywhere; at level portable the first is let be (docs/SECURITY.md).
+ */
+static bool nameless_is_ours(const struct kp_call *c)
 {
-	bool bound = false;
-	struct address a;
-	int rc = read_address(c, c->raw[1], c->raw[2], &a);
-
-	if (rc)
-		return rc;
-	if (!a.path)
-		return kp_net_bind(c, &a.any, a.len);
-	rc = new_address(c, &a.un, &bound);
-	return rc || bound ? rc : with_address(c, 1, &a.un);
+	return c->engine->level == KP_LEVEL_STRICT || kp_net_restricted(c);
 }
 
 /* Puts a copy of the message (which m is, or begins) in place of argument 1, with the address in it. */
@@ -322,215 +413,108 @@ static struct kp_rewrite *rewrite_message(struct kp_call *c, void *message, size
 	return rw;
 }
 
+static int message_by_guest(struct kp_call *c, struct msghdr *m, struct address *a)
+{
+	int rc;
+
+	if (a->len && c->engine->level == KP_LEVEL_STRICT)
+		return -EACCES;
+	if (!a->path) {
+		rc = a->len ? kp_net_may_reach(c, &a->any, a->len) : 0;
+		return rc ? rc : go_on(c);
+	}
+	rc = peer_address(c, &a->un);
+	if (!rc)
+		(void)rewrite_message(c, m, sizeof(*m), m, &a->un);
+	return rc;
+}
+
 int kp_sys_sendmsg(struct kp_call *c)
 {
+	kp_automessage struct kp_message copy = {0};
+	kp_autoclose int fd = -1;
 	struct address a = {0};
 	struct msghdr m;
-	bool sent = false;
 	int rc;
 
 	rc = kp_call_get(c, c->raw[1], &m, sizeof(m));
 	if (!rc)
 		rc = read_address(c, (uint64_t)(uintptr_t)m.msg_name, m.msg_namelen, &a);
-	if (!rc && !a.path)
-		rc = kp_net_send_message(c, &m, a.len ? &a.any : NULL, a.len, (int)c->raw[2], &sent);
-	if (rc || sent)
-		return rc;
-	if (!a.path) {
-		c->reply = KP_REPLY_KERNEL;
-		return 0;
-	}
-	rc = peer_address(c, &a.un);
 	if (rc)
 		return rc;
-	rewrite_message(c, &m, sizeof(m), &m, &a.un);
-	return 0;
+	if (!a.len && !nameless_is_ours(c))
+		return go_on(c);
+	fd = kp_broker_socket(c, (int)c->raw[0]);
+	if (kp_broker_refused(fd))
+		return message_by_guest(c, &m, &a);
+	rc = fd < 0 ? fd : kp_message_read_msghdr(c, &m, &copy);
+	return rc ? rc : send_here(c, &fd, &a, &copy, (int)c->raw[2], 0);
 }
 
-/* The length that the kernel would report: messages are sent whole or not at all where they carry an address. */
-static int total_length(struct kp_call *c, const struct msghdr *m, unsigned *ret_len)
+/* One of many messages: 1, sent; 0, the reply is on its way; or -errno. */
+static int send_one_of(struct kp_call *c, uint64_t at, const struct mmsghdr *m, const struct address *a, bool first)
 {
-	*ret_len = 0;
-	if (m->msg_iovlen > UIO_MAXIOV)
-		return -EMSGSIZE;
-	for (size_t i = 0; i < m->msg_iovlen; i++) {
-		struct iovec part;
-		int rc = kp_call_get(c, (uint64_t)(uintptr_t)(m->msg_iov + i), &part, sizeof(part));
+	kp_automessage struct kp_message copy = {0};
+	kp_autoclose int fd = kp_broker_socket(c, (int)c->raw[0]);
+	int flags = (int)c->raw[3] | (first ? 0 : MSG_DONTWAIT);
+	int rc = fd < 0 ? fd : kp_message_read_msghdr(c, &m->msg_hdr, &copy);
 
-		if (rc)
+	if (!rc)
+		rc = send_here(c, &fd, a, &copy, flags, at + offsetof(struct mmsghdr, msg_len));
+	return rc ? rc : c->reply != KP_REPLY_DONE;
+}
+
+/* Where descriptors are out of reach: the messages before the first that leads to a path, or (there was none) that one is an error. */
+static int messages_by_guest(struct kp_call *c, uint64_t count)
+{
+	struct mmsghdr m;
+	struct address a;
+	uint64_t i;
+
+	for (i = 0; i < count; i++) {
+		int rc = kp_call_get(c, c->raw[1] + i * sizeof(m), &m, sizeof(m));
+
+		if (!rc)
+			rc = read_address(c, (uint64_t)(uintptr_t)m.msg_hdr.msg_name, m.msg_hdr.msg_namelen, &a);
+		if (!rc && a.len)
+			rc = c->engine->level == KP_LEVEL_STRICT ? -EACCES : a.path ? -EOPNOTSUPP : kp_net_may_reach(c, &a.any, a.len);
+		if (rc && !i)
 			return rc;
-		*ret_len += (unsigned)part.iov_len;
+		if (rc)
+			break;
 	}
+	if (i == count)
+		return go_on(c);
+	kp_call_rewrite(c, c->n.data.nr)->args[2] = i;
 	return 0;
 }
 
-/* The first of many messages, which is not for the kernel as it is. */
-static int send_first(struct kp_call *c, struct mmsghdr *m, struct address *a)
-{
-	uint64_t len_at = c->raw[1] + offsetof(struct mmsghdr, msg_len);
-	int rc = peer_address(c, &a->un);
-
-	if (!rc)
-		rc = total_length(c, &m->msg_hdr, &m->msg_len);
-	if (!rc)
-		rc = kp_call_put(c, len_at, &m->msg_len, sizeof(m->msg_len));
-	if (rc)
-		return rc;
-	rewrite_message(c, m, sizeof(*m), &m->msg_hdr, &a->un)->args[2] = 1;
-	return 0;
-}
-
-/*
- * The call may send fewer messages than asked for: those before the first that is not for the kernel as they are, or that one alone.
- * What comes first is sent first; the next call tells of an error.
- */
+/* What comes before an error is sent, and the next call tells of it. */
 int kp_sys_sendmmsg(struct kp_call *c)
 {
 	uint64_t count = KP_MIN(c->raw[2], (uint64_t)UIO_MAXIOV), i;
+	kp_autoclose int fd = kp_broker_socket(c, (int)c->raw[0]);
 	struct mmsghdr m;
 	struct address a;
 
+	if (kp_broker_refused(fd))
+		return messages_by_guest(c, count);
 	for (i = 0; i < count; i++) {
 		uint64_t at = c->raw[1] + i * sizeof(m);
-		bool sent = false;
 		int rc = kp_call_get(c, at, &m, sizeof(m));
 
 		if (!rc)
 			rc = read_address(c, (uint64_t)(uintptr_t)m.msg_hdr.msg_name, m.msg_hdr.msg_namelen, &a);
-		if (!rc && !a.path && (!i || c->engine->policy->net.mode != KP_NETWORK_CONNECT))
-			rc = kp_net_send_message(c, &m.msg_hdr, a.len ? &a.any : NULL, a.len, (int)c->raw[3], &sent);
-		if (sent) { /* only the first one is tried */
-			m.msg_len = (unsigned)c->value;
-			c->value = 1;
-			return kp_call_put(c, at + offsetof(struct mmsghdr, msg_len), &m.msg_len, sizeof(m.msg_len));
-		}
-		if (rc && !i)
+		/* The addresses of the others may come later: none, or all are sent here. */
+		if (!rc)
+			rc = send_one_of(c, at, &m, &a, i == 0);
+		if (!rc)
+			return 0;
+		if (rc < 0 && !i)
 			return rc;
-		if (rc || a.path || (i && a.len && c->engine->policy->net.mode == KP_NETWORK_CONNECT))
+		if (rc < 0)
 			break;
 	}
-	if (i == count)
-		c->reply = KP_REPLY_KERNEL;
-	else if (i)
-		kp_call_rewrite(c, c->n.data.nr)->args[2] = i;
-	else
-		return send_first(c, &m, &a);
+	c->value = (int64_t)i;
 	return 0;
-}
-
-/* --- names of sockets, back in guest terms --- */
-
-static void to_guest(struct kp_call *c, struct sockaddr_un *sa, socklen_t *len)
-{
-	char guest[PATH_MAX];
-	size_t n;
-
-	if (sa->sun_family != AF_UNIX || *len <= PATH_AT || !sa->sun_path[0])
-		return;
-	n = kp_names_get_address(c->engine, sa->sun_path, guest, sizeof(guest));
-	if (!n) {
-		struct kp_mapped m;
-
-		kp_map_host(c->vfs, sa->sun_path, &m);
-		if (m.kind == KP_MAP_FOREIGN)
-			return;
-		n = (size_t)snprintf(guest, sizeof(guest), "%s", m.guest.s) + 1;
-	}
-	if (n > sizeof(sa->sun_path) + 1) /* 108 bytes without a NUL are told with one */
-		n = sizeof(sa->sun_path) + 1;
-	memset(sa->sun_path, 0, sizeof(sa->sun_path));
-	memcpy((char *)sa + PATH_AT, guest, n);
-	*len = (socklen_t)(PATH_AT + n);
-}
-
-/* The bound path of a socket by its inode, from the list of all of them in the caller's network namespace. */
-static int listed_name(struct kp_call *c, const char *inode, struct sockaddr_un *sa, socklen_t *len)
-{
-	char path[48];
-	kp_autofree char *text = NULL;
-	char *next;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/net/unix", c->tid);
-	if (kp_read_file(AT_FDCWD, path, 64U << 20, &text, NULL))
-		return -ENOENT;
-	for (char *line = text; line && *line; line = next) {
-		char number[24];
-		int at = 0;
-
-		next = strchr(line, '\n');
-		if (next)
-			*next++ = '\0';
-		if (sscanf(line, "%*s %*s %*s %*s %*s %*s %23s%n", number, &at) != 1 || strcmp(number, inode) != 0)
-			continue;
-		if (line[at] != ' ' || line[at + 1] != '/' || strlen(line + at + 1) >= sizeof(sa->sun_path))
-			return -ENOENT;
-		memset(sa, 0, sizeof(*sa));
-		sa->sun_family = AF_UNIX;
-		memcpy(sa->sun_path, line + at + 1, strlen(line + at + 1));
-		*len = (socklen_t)(PATH_AT + strlen(sa->sun_path) + 1);
-		return 0;
-	}
-	return -ENOENT;
-}
-
-/* Where descriptors cannot be copied: our own bound paths by inode. The peer's inode nobody tells. */
-static int name_without_copy(struct kp_call *c, struct sockaddr_un *sa, socklen_t *len)
-{
-	char text[64], *end;
-	int rc = kp_task_fd(c->tid, (int)c->raw[0], text, sizeof(text));
-
-	if (rc || strncmp(text, "socket:[", 8) != 0 || !(end = strchr(text, ']')))
-		return -ENOENT;
-	*end = '\0';
-	return listed_name(c, text + 8, sa, len);
-}
-
-static int get_name(struct kp_call *c, bool own, int (*get)(int, struct sockaddr *restrict, socklen_t *restrict))
-{
-	kp_autoclose int fd = kp_task_dup_fd(c->tid, (int)c->raw[0]);
-	union {
-		struct sockaddr sa;
-		struct sockaddr_un un;
-		struct sockaddr_storage storage;
-		char bytes[256];
-	} u = {0};
-	socklen_t len = sizeof(u.bytes) - 1, room;
-	int rc;
-
-	if (fd == -EBADF)
-		return fd;
-	if (fd < 0 && (!own || name_without_copy(c, &u.un, &len))) {
-		c->reply = KP_REPLY_KERNEL;
-		return 0;
-	}
-	rc = kp_call_get(c, c->raw[2], &room, sizeof(room));
-	if (rc)
-		return rc;
-	if ((int)room < 0)
-		return -EINVAL;
-	if (fd >= 0 && get(fd, &u.sa, &len) < 0)
-		return -errno;
-	to_guest(c, &u.un, &len);
-	rc = kp_call_put(c, c->raw[1], u.bytes, KP_MIN(room, len));
-	return rc ? rc : kp_call_put(c, c->raw[2], &len, sizeof(len));
-}
-
-static int own_name(int fd, struct sockaddr *restrict sa, socklen_t *restrict len)
-{
-	return getsockname(fd, sa, len);
-}
-
-static int peer_name(int fd, struct sockaddr *restrict sa, socklen_t *restrict len)
-{
-	return getpeername(fd, sa, len);
-}
-
-int kp_sys_getsockname(struct kp_call *c)
-{
-	return get_name(c, true, own_name);
-}
-
-int kp_sys_getpeername(struct kp_call *c)
-{
-	return get_name(c, false, peer_name);
 }

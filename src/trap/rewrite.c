@@ -102,9 +102,9 @@ static int seize(struct kp_trap *t, const struct seccomp_notif *n)
 	}
 }
 
-/* Attaches, answers, and waits for the stop before the restart. 0, or -errno with the notification unanswered, or
+/* Attaches, answers with that -errno, and waits for the stop before the restart. 0, or -errno with the notification unanswered, or
  * -ESRCH when the thread died, -EALREADY when it is held: answered. */
-static int stop_caller(struct kp_trap *t, const struct seccomp_notif *n)
+static int stop_caller(struct kp_trap *t, const struct seccomp_notif *n, int error)
 {
 	pid_t tid = (pid_t)n->pid;
 	int status, answered, rc;
@@ -118,7 +118,7 @@ static int stop_caller(struct kp_trap *t, const struct seccomp_notif *n)
 		return rc;
 	}
 	/* Answered or not, it is waited for: who leaves a traced thread behind keeps its group from ever ending. */
-	answered = kp_trap_answer(t, n->id, 0, -ERESTARTNOINTR);
+	answered = kp_trap_answer(t, n->id, 0, error);
 	for (;;) {
 		pid_t got = wait_tracee(&status);
 
@@ -149,9 +149,9 @@ static int put_blob(pid_t tid, struct kp_rewrite *rw, uint64_t base)
 	return kp_mem_write(tid, base, rw->blob, rw->blob_len);
 }
 
-static int restart(struct kp_trap *t, const struct seccomp_notif *n)
+int kp_trap_interrupt(struct kp_trap *t, const struct seccomp_notif *n, int error)
 {
-	int rc = stop_caller(t, n);
+	int rc = stop_caller(t, n, error);
 
 	if (!rc)
 		(void)ptrace(PTRACE_DETACH, (pid_t)n->pid, NULL, NULL);
@@ -169,14 +169,14 @@ int kp_trap_rewrite(struct kp_trap *t, const struct seccomp_notif *n, const stru
 	*rw = *wanted;
 	slot = slot_take(t, n, rw);
 	if (slot < 0) /* all are in use: the call as it is, once more */
-		return restart(t, n);
+		return kp_trap_interrupt(t, n, -ERESTARTNOINTR);
 	rc = put_blob(tid, rw, KP_SCRATCH_BASE + (uint64_t)slot * KP_SCRATCH_SLOT);
 	if (!rc) {
 		pthread_mutex_lock(&t->lock);
 		memcpy(t->pending[slot].wanted.args, rw->args, sizeof(rw->args));
 		memcpy(t->pending[slot].blob, rw->blob, rw->blob_len);
 		pthread_mutex_unlock(&t->lock);
-		rc = stop_caller(t, n);
+		rc = stop_caller(t, n, -ERESTARTNOINTR);
 	}
 	if (rc) {
 		slot_drop(t, slot);
@@ -351,7 +351,7 @@ int kp_trap_inject(struct kp_trap *t, const struct seccomp_notif *n, int nr, con
 	struct user_regs_struct saved, regs;
 	pid_t tid = (pid_t)n->pid;
 	sigset_t all, old;
-	int rc = stop_caller(t, n);
+	int rc = stop_caller(t, n, -ERESTARTNOINTR);
 
 	if (rc)
 		return rc == -EALREADY ? 0 : rc;

@@ -78,6 +78,10 @@ struct kp_rewrite {
  * kp_trap_expected. 0, -errno (the notification still stands and wants an answer; -EPERM: somebody traces the caller). */
 int kp_trap_rewrite(struct kp_trap *t, const struct seccomp_notif *n, const struct kp_rewrite *rw);
 
+/* Answers with one of the kernel's -ERESTART errors, which no caller sees: signals that wait are handled, then the call is made anew or
+ * is -EINTR. 0, -errno as above. */
+int kp_trap_interrupt(struct kp_trap *t, const struct seccomp_notif *n, int error);
+
 enum kp_expected {
 	KP_EXPECT_NONE, /* a call of the guest's own */
 	KP_EXPECT_GO,   /* the rewritten call, intact: let it go on */

@@ -53,6 +53,8 @@ struct kp_vfs {
 	atomic_bool guest_makes_names; /* a bind was let go: its name comes into the upper when the guest runs on, without the lock */
 	atomic_ulong temp_count;
 	struct kp_dirlists *lists;
+	kp_net_text_fn *net_text; /* or NULL */
+	void *net_text_ctx;
 	struct kp_fast_cache *fast; /* what guests read themselves; NULL: none */
 	bool declared;              /* the writer has said which names it changes */
 	pthread_mutex_t terminal_lock; /* of the next two (pts.c) */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Texts of /proc that name host files: maps, smaps, mounts, mountinfo. A snapshot when opened, in guest terms. */
+/* Texts of /proc that name what is of the host: maps, smaps, mounts, mountinfo, those of net. A snapshot when opened, in guest terms. */
 #include <ctype.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -143,6 +143,14 @@ static int open_mounts(const struct kp_vfs *v, bool info)
 	return text_fd(&out);
 }
 
+static int open_net(const struct kp_vfs *v, const struct kp_node *n)
+{
+	kp_autobuf struct kp_buf out = {0};
+	int rc = v->net_text(v->net_text_ctx, n->host.s, &out);
+
+	return rc ? rc : text_fd(&out);
+}
+
 int kp_proc_open_text(struct kp_vfs *v, const struct kp_node *n)
 {
 	const char *name = strrchr(n->host.s, '/') + 1;
@@ -159,5 +167,7 @@ int kp_proc_open_text(struct kp_vfs *v, const struct kp_node *n)
 		return open_mounts(v, false);
 	if (!strcmp(name, "mountinfo"))
 		return open_mounts(v, true);
+	if (v->net_text && name - n->host.s > 5 && !strncmp(name - 5, "/net/", 5))
+		return open_net(v, n);
 	return -ENOSYS;
 }

@@ -222,3 +222,9 @@ struct kp_vfs *kp_vfs_free(struct kp_vfs *v)
 	free(v);
 	return NULL;
 }
+
+void kp_vfs_set_net_text(struct kp_vfs *v, kp_net_text_fn *make, void *ctx)
+{
+	v->net_text = make;
+	v->net_text_ctx = ctx;
+}

@@ -61,5 +61,8 @@ void kp_vfs_registry_drain(struct kp_vfs *vfs);
 /* Finishes, or takes away, what a killed run was about to do. The instance is locked. */
 void kp_vfs_settle(const char *instance_dir);
 struct kp_vfs *kp_vfs_free(struct kp_vfs *vfs);
+/* Makes the texts of /proc/PID/net, of the host's file: 0; -ENOSYS: as the host has it; -errno. Set before guests run. */
+typedef int kp_net_text_fn(void *ctx, const char *host_path, struct kp_buf *out);
+void kp_vfs_set_net_text(struct kp_vfs *vfs, kp_net_text_fn *make, void *ctx);
 
 #endif

@@ -149,6 +149,161 @@ static void datagrams(void)
 	CALL(unlink("dir/reply"));
 }
 
+/* Names as peers are told them: what was given to bind, whatever the form. */
+static void told_names(void)
+{
+	static const char *const forms[] = {"told", "./told", "dir/told", "dir/../told", "dir//./told", "dir/up/told", "@told", "@dir/told"};
+	char here[4096], name[4200];
+
+	if (!getcwd(here, sizeof(here)) || strlen(here) > 60)
+		return;
+	for (size_t i = 0; i < sizeof(forms) / sizeof(forms[0]); i++) {
+		int listener = bound("listener", SOCK_STREAM), receiver = bound("receiver", SOCK_DGRAM), client, sender, server;
+		struct sockaddr_un from = {0}, to;
+		socklen_t len = sizeof(from);
+		char buf[16];
+
+		if (forms[i][0] == '@') /* an absolute one */
+			(void)snprintf(name, sizeof(name), "%s/%s", here, forms[i] + 1);
+		else
+			(void)snprintf(name, sizeof(name), "%s", forms[i]);
+		CALL(listen(listener, 1));
+		client = socket(AF_UNIX, SOCK_STREAM, 0);
+		showf(bind(client, (struct sockaddr *)&to, address(&to, name)), "bind as '%s'", forms[i]);
+		showf(connect(client, (struct sockaddr *)&to, address(&to, "listener")), "connect");
+		server = accept(listener, (struct sockaddr *)&from, &len);
+		printf("accept tells '%s'\n", strcmp(from.sun_path, name) ? from.sun_path : "what was given");
+		(void)unlink(name);
+		sender = socket(AF_UNIX, SOCK_DGRAM, 0);
+		showf(bind(sender, (struct sockaddr *)&to, address(&to, name)), "bind as '%s'", forms[i]);
+		CALL(sendto(sender, "x", 1, 0, (struct sockaddr *)&to, address(&to, "receiver")));
+		memset(&from, 0, sizeof(from));
+		len = sizeof(from);
+		CALL(recvfrom(receiver, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len));
+		printf("recvfrom tells '%s'\n", strcmp(from.sun_path, name) ? from.sun_path : "what was given");
+		(void)unlink(name);
+		(void)unlink("listener");
+		(void)unlink("receiver");
+		close(listener);
+		close(receiver);
+		close(client);
+		close(sender);
+		close(server);
+	}
+}
+
+/* The socket's own mode counts, and the umask. */
+static void modes(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	struct sockaddr_un to;
+	mode_t old = umask(027);
+
+	CALL(fchmod(fd, 0666));
+	CALL(bind(fd, (struct sockaddr *)&to, address(&to, "moded")));
+	show_lstat("moded");
+	(void)umask(old);
+	CALL(unlink("moded"));
+	close(fd);
+}
+
+/* Descriptors and credentials go along with a message that names its receiver. */
+static void with_control(void)
+{
+	int server = bound("control", SOCK_DGRAM), client = socket(AF_UNIX, SOCK_DGRAM, 0), on = 1, sent, file = open("file", O_RDONLY);
+	union {
+		char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
+		struct cmsghdr align;
+	} control = {0};
+	struct sockaddr_un to;
+	socklen_t len = address(&to, "control");
+	char buf[16] = "";
+	struct iovec part = {.iov_base = (void *)(uintptr_t) "with", .iov_len = 5};
+	struct msghdr m = {.msg_name = &to, .msg_namelen = len, .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes,
+			   .msg_controllen = CMSG_SPACE(sizeof(int))};
+	struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+
+	h->cmsg_level = SOL_SOCKET;
+	h->cmsg_type = SCM_RIGHTS;
+	h->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(h), &file, sizeof(file));
+	sent = (int)sendmsg(client, &m, 0);
+	showf(sent, "sendmsg with a descriptor");
+	file = 99;
+	memcpy(CMSG_DATA(h), &file, sizeof(file));
+	showf((int)sendmsg(client, &m, 0), "sendmsg with a bad one");
+	CALL(setsockopt(server, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)));
+	m = (struct msghdr){.msg_iov = &(struct iovec){buf, sizeof(buf)}, .msg_iovlen = 1, .msg_control = control.bytes,
+			    .msg_controllen = sizeof(control)};
+	CALL(recvmsg(server, &m, 0));
+	for (h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h))
+		if (h->cmsg_type == SCM_RIGHTS) {
+			memcpy(&file, CMSG_DATA(h), sizeof(file));
+			memset(buf, 0, sizeof(buf));
+			CALL(read(file, buf, sizeof(buf) - 1));
+			printf("it reads '%.4s'\n", buf);
+			close(file);
+		}
+	CALL(unlink("control"));
+	close(server);
+	close(client);
+}
+
+static void on_alarm(int sig)
+{
+	(void)sig;
+}
+
+/* A full queue makes who sends wait, and a signal ends that. */
+static void waits(void)
+{
+	int server = bound("full", SOCK_DGRAM), client = socket(AF_UNIX, SOCK_DGRAM, 0), listener = bound("backlog", SOCK_STREAM), r = 0, n = 0;
+	struct sockaddr_un to, queue;
+	socklen_t len = address(&to, "full"), queue_len = address(&queue, "backlog");
+	struct sigaction act = {.sa_handler = on_alarm};
+	pid_t pid;
+	char buf[16];
+
+	while (sendto(client, "x", 1, MSG_DONTWAIT, (struct sockaddr *)&to, len) == 1)
+		n++;
+	showf(-1, "sendto a full queue");
+	sigaction(SIGALRM, &act, NULL);
+	ualarm(100000, 0);
+	CALL(sendto(client, "x", 1, 0, (struct sockaddr *)&to, len));
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		usleep(100000);
+		_exit(read(server, buf, sizeof(buf)) != 1);
+	}
+	CALL(sendto(client, "x", 1, 0, (struct sockaddr *)&to, len));
+	show_wait("who makes room", pid);
+	CALL(listen(listener, 1));
+	for (n = 0; n < 8 && !r; n++) {
+		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+		r = connect(fd, (struct sockaddr *)&queue, queue_len);
+	}
+	showf(r, "connect after %d", n);
+	r = socket(AF_UNIX, SOCK_STREAM, 0);
+	ualarm(100000, 0);
+	CALL(connect(r, (struct sockaddr *)&queue, queue_len));
+	fflush(stdout);
+	pid = fork();
+	if (!pid) {
+		usleep(100000);
+		_exit(accept(listener, NULL, NULL) < 0);
+	}
+	CALL(connect(r, (struct sockaddr *)&queue, queue_len));
+	show_wait("who accepts", pid);
+	alarm(60);
+	CALL(unlink("full"));
+	CALL(unlink("backlog"));
+	close(server);
+	close(client);
+	close(listener);
+}
+
 /* How many one call takes is the kernel's affair; in the end all are sent that can be. */
 static void many_messages(void)
 {
@@ -240,6 +395,10 @@ int main(void)
 	streams();
 	with_a_child();
 	datagrams();
+	told_names();
+	modes();
+	with_control();
+	waits();
 	many_messages();
 	refusals();
 	where_a_file_was();

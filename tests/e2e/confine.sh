@@ -6,7 +6,7 @@
 SCRATCH="0x7ea000100000 4194304" # include/kapsel/start.h
 # Not below what the default profile shows; T is below /var/tmp.
 echo canary >"$T/canary"
-cp "$STAGE/e2e/swap" "$T/swap"
+cp "$STAGE/e2e/swap" "$STAGE/e2e/swap-socket" "$T"
 cat >swap.yaml <<'M'
 kapsel: 1
 name: swap
@@ -14,6 +14,7 @@ version: "1"
 entry: {command: [/swap], cwd: /}
 contents:
   - copy: {from: swap, to: /swap}
+  - copy: {from: swap-socket, to: /swap-socket}
   - elf: [/bin/sh, /usr/bin/mkfifo, /bin/cat]
   - file: {path: /file, text: "of the image\n"}
 M
@@ -41,9 +42,33 @@ for level in portable strict; do
 through
 of the image" "files, FIFOs and descriptors as ever, $level"
 done
+
 # What the user hands over was opened for that.
 printf 'given\n' >"$T/given"
 status=0
 "$KAPSEL" run --rm "$img" -- /bin/cat /dev/stdin <"$T/given" >"$T/out" 2>"$T/err" || status=$?
 expect_out given "a file that the user opened"
+
+# --- sockets of the host: by their paths, which the mode shows, while addresses, descriptors and families are exchanged ---
+reaches_sockets "$img" || skip_rest 'pidfd_getfd is refused here'
+canary=/tmp/kapsel-canary-$$
+"$STAGE/e2e/swap-socket" serve $canary >"$T/reached" 2>&1 </dev/null &
+server=$!
+trap 'kill $server 2>/dev/null; rm -f $canary $canary.d' EXIT
+for i in $(seq 200); do [ ! -s "$T/reached" ] || break; sleep 0.02; done
+raced() { # LEVEL WAY CANARY
+  try "$KAPSEL" run --rm --level "$1" "$img" -- /bin/sh -c "/swap-socket $2 /own $3 3 $SCRATCH"
+  if [ "$status" = 0 ] && grep -q ', other 0$' "$T/out" && ! grep -q ' own 0,' "$T/out" &&
+    { [ "$2" = scratch ] || ! grep -q ' refused 0,' "$T/out"; } && [ "$(wc -l <"$T/reached")" = 1 ]; then
+    ok "the $2 of a socket, $1: $(tail -1 "$T/out")"
+  else
+    not_ok "the $2 of a socket, $1: exit $status" "$T/out" "$T/err" "$T/reached"
+  fi
+}
+for level in portable strict; do
+  for way in address scratch family; do
+    raced $level $way $canary
+    raced $level $way $canary.d
+  done
+done
 finish

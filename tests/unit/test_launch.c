@@ -160,6 +160,31 @@ END_TEST
 static const char *const host_env[] = {"PATH=/host", "LD_PRELOAD=x.so", "PYTHONPATH=/p", "TERM=vt100", "TZ=UTC",
 				       "LANG=de_DE.UTF-8", "LC_TIME=C", "LC_ALL=de_DE", "SECRET=1", NULL};
 
+static const struct {
+	const char *text;
+	uint16_t host, guest; /* 0: refused */
+	bool udp;
+} published[] = {
+	{"8080:80", 8080, 80, false}, {"1:65535", 1, 65535, false}, {"8080:80/tcp", 8080, 80, false}, {"53:5353/udp", 53, 5353, true},
+	{"80", 0, 0, false}, {"80:", 0, 0, false}, {":80", 0, 0, false}, {"0:80", 0, 0, false}, {"80:0", 0, 0, false}, {"65536:80", 0, 0, false},
+	{"80:99999999999999999999", 0, 0, false}, {"80:80:80", 0, 0, false}, {"80:80/", 0, 0, false}, {"80:80/udpx", 0, 0, false},
+	{" 80:80", 0, 0, false}, {"-1:80", 0, 0, false}, {"", 0, 0, false},
+};
+
+START_TEST(publish_parse)
+{
+	struct kp_publish p = {0};
+	struct kp_err err = {0};
+	int r = kp_publish_parse(published[_i].text, &p, &err);
+
+	ck_assert_int_eq(!r, published[_i].host != 0);
+	ck_assert_int_eq(!err.text[0], !r);
+	ck_assert_uint_eq(p.host, published[_i].host);
+	ck_assert_uint_eq(p.guest, published[_i].guest);
+	ck_assert_int_eq(p.udp, published[_i].udp);
+}
+END_TEST
+
 START_TEST(environment_is_made)
 {
 	static const char *const env[] = {"A=1", "A=2=3", "HOME=/x", "KAPSEL_INSTANCE=fake"};
@@ -233,6 +258,7 @@ Suite *test_launch(void)
 	tcase_add_loop_test(t, options_parse, 0, KP_ARRAY_LEN(parses));
 	tcase_add_loop_test(t, words_split, 0, KP_ARRAY_LEN(splits));
 	tcase_add_loop_test(t, bind_parse, 0, KP_ARRAY_LEN(binds));
+	tcase_add_loop_test(t, publish_parse, 0, KP_ARRAY_LEN(published));
 	tcase_add_test(t, environment_is_made);
 	tcase_add_test(t, environment_refuses_bad_names);
 	tcase_add_loop_test(t, user_name, 0, KP_ARRAY_LEN(users));

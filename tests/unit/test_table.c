@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 
 #include "base/base.h"
 #include "kapsel/start.h"
@@ -120,7 +121,7 @@ START_TEST(filter_says_what_the_row_says)
 
 		/* Without an address, and other requests or commands, pass: see the conditions. */
 		if (r && (!strcmp(r->name, "sendto") || !strcmp(r->name, "ptrace") || !strcmp(r->name, "fcntl") ||
-			  !strcmp(r->name, "socket") || !strcmp(r->name, "listen") ||
+			  !strcmp(r->name, "socket") || !strcmp(r->name, "listen") || !strcmp(r->name, "getsockopt") ||
 			  !strcmp(r->name, "clone") || !strcmp(r->name, "fork") || !strcmp(r->name, "vfork") ||
 			  takes_pid(r->name)))
 			want = SECCOMP_RET_ALLOW;
@@ -140,6 +141,8 @@ static const struct {
 	uint32_t want;
 } conditions[] = {
 	{"clone", {0x1200011}, SECCOMP_RET_ALLOW},
+	{"getsockopt", {3, SOL_SOCKET, SO_PEERCRED}, SECCOMP_RET_USER_NOTIF},
+	{"getsockopt", {3, SOL_SOCKET, SO_ERROR}, SECCOMP_RET_ALLOW},
 	{"ptrace", {PTRACE_ATTACH, 1}, SECCOMP_RET_USER_NOTIF},
 	{"ptrace", {PTRACE_SEIZE, 1}, SECCOMP_RET_USER_NOTIF},
 	{"ptrace", {PTRACE_CONT, 1}, SECCOMP_RET_ALLOW},
