@@ -13,11 +13,14 @@
 	({                                                                                                      \
 		struct kp_node *n = kp_calloc(1, sizeof(*n));                                                   \
 		int rc_;                                                                                        \
-		kp_vfs_write_lock((c)->vfs);                                                                    \
-		rc_ = kp_call_resolve_name((c), 0, n);                                                          \
-		if (!rc_)                                                                                       \
-			rc_ = (expr);                                                                           \
-		kp_vfs_unlock((c)->vfs);                                                                        \
+		kp_vfs_may_defer();                                                                             \
+		do {                                                                                            \
+			kp_vfs_write_lock((c)->vfs);                                                            \
+			rc_ = kp_call_resolve_name((c), 0, n);                                                  \
+			if (!rc_)                                                                               \
+				rc_ = (expr);                                                                   \
+			kp_vfs_unlock((c)->vfs);                                                                \
+		} while (kp_vfs_again((c)->vfs, rc_));                                                          \
 		free(n);                                                                                        \
 		rc_;                                                                                            \
 	})
@@ -94,17 +97,19 @@ static int rename_to(struct kp_call *c, unsigned flags)
 	struct kp_node *n = kp_calloc(2, sizeof(*n));
 	int rc;
 
-	kp_vfs_write_lock(c->vfs);
-	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) ||
-	    flags == (RENAME_NOREPLACE | RENAME_EXCHANGE))
-		rc = -EINVAL;
-	else
-		rc = kp_call_resolve_name(c, 0, &n[0]);
-	if (!rc)
-		rc = kp_call_resolve_name(c, 1, &n[1]);
-	if (!rc)
-		rc = kp_rename(c->vfs, &n[0], &n[1], kp_call_cred(c), flags);
-	kp_vfs_unlock(c->vfs);
+	kp_vfs_may_defer();
+	do {
+		kp_vfs_write_lock(c->vfs);
+		if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) || flags == (RENAME_NOREPLACE | RENAME_EXCHANGE))
+			rc = -EINVAL;
+		else
+			rc = kp_call_resolve_name(c, 0, &n[0]);
+		if (!rc)
+			rc = kp_call_resolve_name(c, 1, &n[1]);
+		if (!rc)
+			rc = kp_rename(c->vfs, &n[0], &n[1], kp_call_cred(c), flags);
+		kp_vfs_unlock(c->vfs);
+	} while (kp_vfs_again(c->vfs, rc));
 	free(n);
 	return rc;
 }
@@ -129,17 +134,20 @@ static int link_to(struct kp_call *c, int flags)
 	struct kp_node *n = kp_calloc(2, sizeof(*n));
 	int rc;
 
-	kp_vfs_write_lock(c->vfs);
-	rc = kp_call_resolve_at(c, 0, flags & AT_SYMLINK_FOLLOW, flags, &n[0]);
-	if (!rc && n[0].origin == KP_ABSENT)
-		rc = -ENOENT;
-	if (!rc)
-		rc = kp_call_resolve_name(c, 1, &n[1]);
-	if (!rc && n[0].origin == KP_MAGIC && !S_ISLNK(n[0].mode))
-		rc = S_ISDIR(n[0].mode) ? -EPERM : kp_link_open_file(c->vfs, &n[0], &n[1], kp_call_cred(c));
-	else if (!rc)
-		rc = kp_link(c->vfs, &n[0], &n[1], kp_call_cred(c));
-	kp_vfs_unlock(c->vfs);
+	kp_vfs_may_defer();
+	do {
+		kp_vfs_write_lock(c->vfs);
+		rc = kp_call_resolve_at(c, 0, flags & AT_SYMLINK_FOLLOW, flags, &n[0]);
+		if (!rc && n[0].origin == KP_ABSENT)
+			rc = -ENOENT;
+		if (!rc)
+			rc = kp_call_resolve_name(c, 1, &n[1]);
+		if (!rc && n[0].origin == KP_MAGIC && !S_ISLNK(n[0].mode))
+			rc = S_ISDIR(n[0].mode) ? -EPERM : kp_link_open_file(c->vfs, &n[0], &n[1], kp_call_cred(c));
+		else if (!rc)
+			rc = kp_link(c->vfs, &n[0], &n[1], kp_call_cred(c));
+		kp_vfs_unlock(c->vfs);
+	} while (kp_vfs_again(c->vfs, rc));
 	free(n);
 	return rc;
 }
