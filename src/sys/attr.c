@@ -40,15 +40,18 @@ static int find(struct kp_call *c, const struct target *t, struct kp_node *n)
 	({                                                                                                      \
 		struct kp_node *n = kp_calloc(1, sizeof(*n));                                                   \
 		int rc_;                                                                                        \
-		kp_vfs_write_lock((c)->vfs);                                                                    \
-		rc_ = find((c), (target), n);                                                                   \
-		if (rc_)                                                                                        \
-			kp_fast_unchanged((c)->vfs);                                                            \
-		else                                                                                            \
-			declare((c)->vfs, n);                                                                   \
-		if (!rc_)                                                                                       \
-			rc_ = (expr);                                                                           \
-		kp_vfs_unlock((c)->vfs);                                                                        \
+		kp_vfs_may_defer();                                                                     \
+		do {                                                                                    \
+			kp_vfs_write_lock((c)->vfs);                                                    \
+			rc_ = find((c), (target), n);                                                   \
+			if (rc_)                                                                        \
+				kp_fast_unchanged((c)->vfs);                                            \
+			else                                                                            \
+				declare((c)->vfs, n);                                                   \
+			if (!rc_)                                                                       \
+				rc_ = (expr);                                                           \
+			kp_vfs_unlock((c)->vfs);                                                        \
+		} while (kp_vfs_again((c)->vfs, rc_));                                                  \
 		free(n);                                                                                        \
 		rc_;                                                                                            \
 	})

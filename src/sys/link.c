@@ -31,15 +31,18 @@ static void declare_remove(struct kp_call *c, const struct kp_node *n)
 	({                                                                                                      \
 		struct kp_node *n = kp_calloc(1, sizeof(*n));                                                   \
 		int rc_;                                                                                        \
-		kp_vfs_write_lock((c)->vfs);                                                                    \
-		rc_ = kp_call_resolve_name((c), 0, n);                                                          \
-		if (rc_)                                                                                        \
-			kp_fast_unchanged((c)->vfs);                                                            \
-		else                                                                                            \
-			declare((c), n);                                                                        \
-		if (!rc_)                                                                                       \
-			rc_ = (expr);                                                                           \
-		kp_vfs_unlock((c)->vfs);                                                                        \
+		kp_vfs_may_defer();                                                                     \
+		do {                                                                                    \
+			kp_vfs_write_lock((c)->vfs);                                                    \
+			rc_ = kp_call_resolve_name((c), 0, n);                                          \
+			if (rc_)                                                                        \
+				kp_fast_unchanged((c)->vfs);                                            \
+			else                                                                            \
+				declare((c), n);                                                        \
+			if (!rc_)                                                                       \
+				rc_ = (expr);                                                           \
+			kp_vfs_unlock((c)->vfs);                                                        \
+		} while (kp_vfs_again((c)->vfs, rc_));                                                  \
 		free(n);                                                                                        \
 		rc_;                                                                                            \
 	})
@@ -116,23 +119,25 @@ static int rename_to(struct kp_call *c, unsigned flags)
 	struct kp_node *n = kp_calloc(2, sizeof(*n));
 	int rc;
 
-	kp_vfs_write_lock(c->vfs);
-	if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) ||
-	    flags == (RENAME_NOREPLACE | RENAME_EXCHANGE))
-		rc = -EINVAL;
-	else
-		rc = kp_call_resolve_name(c, 0, &n[0]);
-	if (!rc)
-		rc = kp_call_resolve_name(c, 1, &n[1]);
-	if (rc) {
-		kp_fast_unchanged(c->vfs);
-	} else {
-		kp_fast_changes(c->vfs, &n[0]);
-		kp_fast_changes(c->vfs, &n[1]);
-	}
-	if (!rc)
-		rc = kp_rename(c->vfs, &n[0], &n[1], kp_call_cred(c), flags);
-	kp_vfs_unlock(c->vfs);
+	kp_vfs_may_defer();
+	do {
+		kp_vfs_write_lock(c->vfs);
+		if (flags & ~(unsigned)(RENAME_NOREPLACE | RENAME_EXCHANGE) || flags == (RENAME_NOREPLACE | RENAME_EXCHANGE))
+			rc = -EINVAL;
+		else
+			rc = kp_call_resolve_name(c, 0, &n[0]);
+		if (!rc)
+			rc = kp_call_resolve_name(c, 1, &n[1]);
+		if (rc) {
+			kp_fast_unchanged(c->vfs);
+		} else {
+			kp_fast_changes(c->vfs, &n[0]);
+			kp_fast_changes(c->vfs, &n[1]);
+		}
+		if (!rc)
+			rc = kp_rename(c->vfs, &n[0], &n[1], kp_call_cred(c), flags);
+		kp_vfs_unlock(c->vfs);
+	} while (kp_vfs_again(c->vfs, rc));
 	free(n);
 	return rc;
 }
@@ -157,23 +162,26 @@ static int link_to(struct kp_call *c, int flags)
 	struct kp_node *n = kp_calloc(2, sizeof(*n));
 	int rc;
 
-	kp_vfs_write_lock(c->vfs);
-	rc = kp_call_resolve_at(c, 0, flags & AT_SYMLINK_FOLLOW, flags, &n[0]);
-	if (!rc && n[0].origin == KP_ABSENT)
-		rc = -ENOENT;
-	if (!rc)
-		rc = kp_call_resolve_name(c, 1, &n[1]);
-	if (rc) {
-		kp_fast_unchanged(c->vfs);
-	} else {
-		kp_fast_changes(c->vfs, &n[0]); /* it may be copied up */
-		kp_fast_changes(c->vfs, &n[1]);
-	}
-	if (!rc && n[0].origin == KP_MAGIC && !S_ISLNK(n[0].mode))
-		rc = S_ISDIR(n[0].mode) ? -EPERM : kp_link_open_file(c->vfs, &n[0], &n[1], kp_call_cred(c));
-	else if (!rc)
-		rc = kp_link(c->vfs, &n[0], &n[1], kp_call_cred(c));
-	kp_vfs_unlock(c->vfs);
+	kp_vfs_may_defer();
+	do {
+		kp_vfs_write_lock(c->vfs);
+		rc = kp_call_resolve_at(c, 0, flags & AT_SYMLINK_FOLLOW, flags, &n[0]);
+		if (!rc && n[0].origin == KP_ABSENT)
+			rc = -ENOENT;
+		if (!rc)
+			rc = kp_call_resolve_name(c, 1, &n[1]);
+		if (rc) {
+			kp_fast_unchanged(c->vfs);
+		} else {
+			kp_fast_changes(c->vfs, &n[0]); /* it may be copied up */
+			kp_fast_changes(c->vfs, &n[1]);
+		}
+		if (!rc && n[0].origin == KP_MAGIC && !S_ISLNK(n[0].mode))
+			rc = S_ISDIR(n[0].mode) ? -EPERM : kp_link_open_file(c->vfs, &n[0], &n[1], kp_call_cred(c));
+		else if (!rc)
+			rc = kp_link(c->vfs, &n[0], &n[1], kp_call_cred(c));
+		kp_vfs_unlock(c->vfs);
+	} while (kp_vfs_again(c->vfs, rc));
 	free(n);
 	return rc;
 }

@@ -220,21 +220,24 @@ static int do_open(struct kp_call *c, struct open_args *a)
 	w.follow = !(a->flags & O_NOFOLLOW) && !(a->flags & O_CREAT && a->flags & O_EXCL);
 	c->cloexec = a->flags & O_CLOEXEC;
 	n = kp_calloc(1, sizeof(*n));
-	if (changes(a))
-		kp_vfs_write_lock(c->vfs);
-	else
-		kp_vfs_read_lock(c->vfs);
-	rc = kp_call_walk(c, 0, &w, n);
-	if (!rc && changes(a))
-		declare(c, n, a);
-	else if (changes(a))
-		kp_fast_unchanged(c->vfs);
-	if (!rc) {
-		rc = open_node(c, n, a);
-		if (!changes(a) && !a->resolve && (n->origin == KP_ABSENT || (!rc && S_ISREG(n->mode) && c->reply == KP_REPLY_FD)))
-			kp_fast_note(c, w.follow, n);
-	}
-	kp_vfs_unlock(c->vfs);
+	kp_vfs_may_defer();
+	do {
+		if (changes(a))
+			kp_vfs_write_lock(c->vfs);
+		else
+			kp_vfs_read_lock(c->vfs);
+		rc = kp_call_walk(c, 0, &w, n);
+		if (!rc && changes(a))
+			declare(c, n, a);
+		else if (changes(a))
+			kp_fast_unchanged(c->vfs);
+		if (!rc) {
+			rc = open_node(c, n, a);
+			if (!changes(a) && !a->resolve && (n->origin == KP_ABSENT || (!rc && S_ISREG(n->mode) && c->reply == KP_REPLY_FD)))
+				kp_fast_note(c, w.follow, n);
+		}
+		kp_vfs_unlock(c->vfs);
+	} while (kp_vfs_again(c->vfs, rc));
 	free(n);
 	return rc;
 }

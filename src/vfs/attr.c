@@ -263,6 +263,9 @@ int kp_node_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *ret_
 		}
 	}
 	if (n->origin == KP_IMAGE && !S_ISDIR(n->mode)) {
+		rc = flags & O_PATH ? 0 : kp_ahead_take(v, n, false, NULL);
+		if (rc < 0)
+			return rc;
 		fd = kp_store_open_entry(v->layers[n->layer].store, n->entry, S_ISLNK(n->mode) ? flags | O_NOFOLLOW : flags);
 		if (fd < 0)
 			return fd;

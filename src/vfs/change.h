@@ -10,6 +10,15 @@
 
 #include "vfs/node.h"
 
+/*
+ * A call that may copy or unpack a big file does that before it takes the lock, in the second of two tries:
+ *	kp_vfs_may_defer();
+ *	do { lock; resolve; change; unlock } while (kp_vfs_again(v, rc));
+ */
+#define KP_EDEFER 1001 /* never leaves such a loop */
+void kp_vfs_may_defer(void);
+bool kp_vfs_again(struct kp_vfs *v, int rc);
+
 /* Brings a node into the upper (nothing to do for upper and host nodes) and refreshes it. */
 enum kp_copy { KP_COPY_DATA, KP_COPY_NO_DATA /* about to be truncated */ };
 int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how);

@@ -223,7 +223,7 @@ static bool from_upper(const struct kp_vfs *v, const struct kp_node *n, struct k
 	e->gid = n->st.st_gid;
 	if (S_ISDIR(n->mode)) {
 		e->kind = KP_FAST_DIR;
-		e->nlink = n->lower ? 1 : 0;
+		e->nlink = kp_has_lower(&n->self) ? 1 : 0;
 	} else if (kp_may_have_record(n->st.st_mode)) {
 		e->kind = KP_FAST_NOTED;
 	} else {
@@ -247,7 +247,8 @@ static bool fill(struct kp_vfs *v, const char *path, const char *start, const st
 {
 	size_t len = strlen(path);
 
-	if (!len || len >= KP_FAST_TEXT - 2 || n->hosted || (start && !start_of(v, start, e)))
+	/* A directory that the host has, too, may tell times of the host's. */
+	if (!len || len >= KP_FAST_TEXT - 2 || n->hosted || n->self.host || (start && !start_of(v, start, e)))
 		return false;
 	/* These change by themselves. */
 	if (kp_path_below(n->guest.s, "/proc") || kp_live_is(v, n->guest.s))

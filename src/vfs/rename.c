@@ -247,7 +247,8 @@ static int check_permissions(struct kp_vfs *v, const struct kp_node *from, const
 	}
 	if (!rc && (kp_is_mount_point(from) || kp_is_mount_point(to) || kp_shown_is_held(v, from) || kp_shown_is_held(v, to)))
 		rc = -EBUSY;
-	if (!rc && to_dir && !exchange && !to->self.bind)
+	/* What is the host's alone the kernel judges, which can where the user may not list it. */
+	if (!rc && to_dir && !exchange && !to->self.bind && !(from->self.host && to->through && !has_more(to)))
 		rc = kp_list_is_empty(v, to);
 	return rc;
 }

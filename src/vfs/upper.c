@@ -264,17 +264,23 @@ int kp_upper_publish_quietly(struct kp_vfs *v, const struct kp_temp *t, const st
 
 static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy how)
 {
-	struct kp_temp t = kp_temp_name(v);
+	struct kp_temp t;
 	struct kp_record rec = {.flags = KP_REC_MODE, .ino = n->ino, .mode = n->mode & 07777};
 	struct times_kept kept;
 	struct timespec ts[2];
-	kp_autoclose int in_fd = -1;
-	kp_autoclose int out_fd = openat(v->work_fd, t.name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	int rc = out_fd < 0 ? -errno : 0;
+	kp_autoclose int in_fd = -1, out_fd = -1;
+	int ready = how == KP_COPY_DATA ? kp_ahead_take(v, n, true, &t) : 0, rc = 0;
 
+	if (ready < 0)
+		return ready;
+	if (!ready)
+		t = kp_temp_name(v);
+	out_fd = openat(v->work_fd, t.name, O_RDWR | (ready ? O_NOFOLLOW : O_CREAT | O_EXCL) | O_CLOEXEC, 0600);
+	if (out_fd < 0)
+		return -errno;
 	if (n->ino)
 		rec.flags |= KP_REC_INO;
-	if (!rc && how == KP_COPY_DATA) {
+	if (how == KP_COPY_DATA && !ready) {
 		rc = kp_node_open(v, n, O_RDONLY, &in_fd);
 		kp_going_slow();
 		if (!rc)

@@ -36,6 +36,8 @@ void kp_standin_rename(struct kp_vfs *v, const struct kp_gpath *from, const stru
 bool kp_is_mount_point(const struct kp_node *n);
 /* One is changed on the host and one in the instance, and a name of the one cannot become one of the other (rename.c). */
 bool kp_crosses_zones(const struct kp_node *from, const struct kp_node *to);
+/* ahead.c: the content of a big file is needed now. 1: it is in work/, and the caller's to publish; 0: get it in place; -KP_EDEFER. */
+int kp_ahead_take(struct kp_vfs *v, const struct kp_node *n, bool copy, struct kp_temp *ret);
 /* --- halves.c: in mode merged, one half here and one on the host --- */
 /* A directory of which the host has a part, to a name that is free on the host or an empty directory of the host's alone. */
 int kp_rename_halves(struct kp_vfs *v, struct kp_node *from, struct kp_node *to);
