@@ -9,6 +9,7 @@
 
 #include "vfs/change.h"
 #include "vfs/proc.h"
+#include "vfs/pts.h"
 #include "vfs/regtree.h"
 #include "vfs/resolve.h"
 #include "vfs/upper.h"
@@ -313,6 +314,17 @@ int kp_node_xattr_path(struct kp_vfs *v, const struct kp_node *n, char *buf, siz
 	}
 }
 
+bool kp_node_is_kernels(struct kp_vfs *v, const struct kp_node *n)
+{
+	if (n->origin == KP_PROC)
+		return !kp_proc_is_of_process(n);
+	if (n->origin != KP_HOST && n->origin != KP_MAGIC)
+		return false;
+	if (S_ISCHR(n->mode) || S_ISBLK(n->mode))
+		return !kp_pts_is_slave(&n->st) || !kp_pts_has(v, minor(n->st.st_rdev));
+	return n->self.bind && !strcmp(n->self.bind->guest, "/dev/pts");
+}
+
 static int may_change(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred)
 {
 	uid_t uid;
@@ -322,6 +334,8 @@ static int may_change(struct kp_vfs *v, const struct kp_node *n, const struct kp
 		return -ENOENT;
 	if (n->origin == KP_HOST && n->self.bind && n->self.bind->read_only)
 		return -EROFS;
+	if (kp_node_is_kernels(v, n))
+		return -EPERM;
 	kp_node_owner(v, n, &uid, &gid);
 	return cred->privileged || cred->uid == uid ? 0 : -EPERM;
 }
@@ -393,6 +407,8 @@ int kp_chown(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, ui
 
 	if (n->origin == KP_ABSENT)
 		return -ENOENT;
+	if (kp_node_is_kernels(v, n))
+		return -EPERM;
 	kp_node_owner(v, n, &old_uid, &old_gid);
 	if (!cred->privileged) {
 		bool group_ok = gid == (gid_t)-1 || gid == old_gid || gid == cred->gid;
@@ -450,7 +466,7 @@ int kp_truncate(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred,
 		return -EISDIR;
 	if (!S_ISREG(n->mode))
 		return -EINVAL;
-	rc = kp_node_permit(v, n, cred, W_OK);
+	rc = kp_node_is_kernels(v, n) ? -EACCES : kp_node_permit(v, n, cred, W_OK);
 	if (!rc)
 		rc = kp_copy_up(v, n, length ? KP_COPY_DATA : KP_COPY_NO_DATA);
 	if (!rc)

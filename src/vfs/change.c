@@ -200,8 +200,9 @@ int kp_make_dir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred,
 		(void)unlinkat(p.dirfd, place_name(&p), AT_REMOVEDIR);
 	else
 		rc = finish(v, &p, n, cred);
-	kp_standin_remove(v, n);
-	kp_dircache_void(v);
+	/* Nothing is remembered of a directory that was not there; but another that was called so may still stand. */
+	if (faccessat(v->dirs_fd, n->guest.s + 1, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		kp_standin_remove(v, n);
 	return rc;
 }
 

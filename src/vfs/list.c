@@ -11,6 +11,7 @@
 
 #include "vfs/change.h"
 #include "vfs/proc.h"
+#include "vfs/pts.h"
 #include "vfs/regtree.h"
 #include "vfs/resolve.h"
 #include "vfs/upper.h"
@@ -249,6 +250,10 @@ static int read_real(struct reading *r, int dirfd, const char *path, enum real h
 			continue;
 		if (proc && e->d_name[0] >= '0' && e->d_name[0] <= '9' &&
 		    !kp_proc_is_guest(r->v, (pid_t)strtol(e->d_name, NULL, 10)))
+			continue;
+		if (r->n->self.bind && !strcmp(r->n->guest.s, "/dev/pts") && !kp_pts_has_name(r->v, e->d_name, strlen(e->d_name)))
+			continue;
+		if (proc && !strcmp(path, "/proc") && !kp_proc_shows(e->d_name))
 			continue;
 		HASH_FIND_STR(hidden, e->d_name, i);
 		if (i || (shown && (is_cut_off(r, e->d_name) || kp_shown_is_private(r->v, path, fd_of, e->d_name))))

@@ -4,6 +4,7 @@
 #include <sys/xattr.h>
 
 #include "vfs/internal.h"
+#include "vfs/pts.h"
 #include "vfs/proc.h"
 #include "vfs/regtree.h"
 
@@ -217,6 +218,8 @@ int kp_lookup_child(struct kp_vfs *v, const struct kp_dir *dir, const char *name
 	for (size_t i = v->bind_count; i-- > 0;)
 		if (!strcmp(v->binds[i].guest, child->guest.s))
 			return lookup_host(&v->binds[i], child);
+	if (dir->bind && !strcmp(dir->bind->guest, "/dev/pts") && !kp_pts_has_name(v, name, len))
+		return 0;
 	if (dir->bind)
 		return lookup_host(dir->bind, child);
 	rc = lookup_layers(v, dir, name, len, tid, child);

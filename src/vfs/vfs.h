@@ -48,7 +48,8 @@ struct kp_vfs_options {
 					  * resolved as far as they do */
 	size_t private_count;
 	const char *hostname; /* for the generated /etc/hostname and /etc/hosts */
-	bool offline;         /* no name server is reached: the generated /etc/resolv.conf names none */
+	bool offline;         /* no network is granted: /etc/resolv.conf names no server, /proc/net nothing */
+	bool narrow;          /* of /sys, processors and memory alone */
 	const char *home;     /* guest path of the home directory (made in the generated layer) */
 	const char *user;     /* login name for the generated passwd and group */
 };
