@@ -101,6 +101,9 @@ static void close_all(struct kp_db *db)
 		db->part[i].schema = NULL;
 		db->part[i].ready = false;
 	}
+	(void)sqlite3_finalize(db->begin);
+	(void)sqlite3_finalize(db->end);
+	db->begin = db->end = NULL;
 	(void)sqlite3_close_v2(db->sq);
 	db->sq = NULL;
 }
@@ -246,19 +249,41 @@ int kp_db_begin_read(struct kp_db *db)
 {
 	int rc = 0;
 
-	for (int i = 0; i < KP_DB_PARTS && rc >= 0; i++)
+	for (int i = 0; i < KP_DB_PARTS && rc >= 0 && !db->depth; i++)
 		rc = look(db, &db->part[i]);
-	if (rc >= 0)
-		rc = !db->depth && db->sq ? kp_db_run(db, "BEGIN") : 0;
+	if (rc < 0)
+		return rc;
+	db->depth++;
+	return 0;
+}
+
+static int run_kept(struct kp_db *db, sqlite3_stmt **st, const char *sql)
+{
+	int rc = *st ? 0 : sqlite3_prepare_v3(db->sq, sql, -1, SQLITE_PREPARE_PERSISTENT, st, NULL);
+
 	if (!rc)
-		db->depth++;
+		rc = sqlite3_step(*st);
+	(void)sqlite3_reset(*st);
+	return kp_db_errno(rc);
+}
+
+int kp_db_first(struct kp_db *db)
+{
+	int rc;
+
+	if (db->began || !db->depth || !sqlite3_get_autocommit(db->sq))
+		return 0;
+	rc = run_kept(db, &db->begin, "BEGIN");
+	db->began = !rc;
 	return rc;
 }
 
 void kp_db_end_read(struct kp_db *db)
 {
-	if (--db->depth == 0 && db->sq && !sqlite3_get_autocommit(db->sq))
-		(void)kp_db_run(db, "COMMIT");
+	if (--db->depth || !db->began)
+		return;
+	(void)run_kept(db, &db->end, "COMMIT");
+	db->began = false;
 }
 
 static int make_part(struct kp_db *db, struct kp_db_file *f)

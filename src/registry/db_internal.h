@@ -33,11 +33,15 @@ struct kp_db {
 	sqlite3 *sq;
 	bool writable;
 	int depth; /* of transactions */
+	bool began; /* for reading: at its first statement */
+	sqlite3_stmt *begin, *end;
 	uint64_t changes;
 	struct kp_db_file part[KP_DB_PARTS];
 };
 
 int kp_db_errno(int sqlite_error);
+/* Before a statement that reads: all of one reading transaction are one state. */
+int kp_db_first(struct kp_db *db);
 int kp_db_run(struct kp_db *db, const char *sql);
 
 #endif

@@ -24,8 +24,10 @@ static const char *const texts[KP_DB_STATEMENTS] = {
 static int statement(struct kp_db *db, enum kp_db_part part, enum kp_db_statement which, sqlite3_stmt **ret)
 {
 	struct kp_db_file *f = &db->part[part];
-	int rc = 0;
+	int rc = kp_db_first(db);
 
+	if (rc)
+		return rc;
 	if (!f->stmt[which]) {
 		kp_autofree char *sql = kp_asprintf(texts[which], f->schema);
 
@@ -150,6 +152,9 @@ int kp_db_cursor_open(struct kp_db *db, enum kp_db_part part, int64_t key, bool 
 	int rc;
 
 	*ret = (struct kp_db_cursor){.values = values};
+	rc = kp_db_first(db);
+	if (rc)
+		return rc;
 	rc = sqlite3_prepare_v2(db->sq, sql, -1, &ret->stmt, NULL);
 	if (rc)
 		return kp_db_errno(rc);

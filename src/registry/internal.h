@@ -75,6 +75,7 @@ struct kp_reg {
 	size_t rule_count;
 	struct kp_buf policy, base; /* hives in memory */
 	struct kp_reg_txn *txn;
+	int depth; /* of readers */
 	uint64_t seen; /* generation that all have been told of */
 	struct kp_regcached cache[KP_REG_CACHE];
 	struct {
@@ -93,6 +94,8 @@ bool kp_reg_moved(struct kp_reg *r);
 int kp_regpos_find(struct kp_reg *r, const struct kp_regpath *path, const struct kp_regpos **ret);
 /* The same for what need not exist: as deep as it does; mode and shared_hidden are those of the whole path. Free ret->name. */
 int kp_regpos_walk(struct kp_reg *r, const struct kp_regpath *path, struct kp_regpos *ret);
+/* From the key that has all but the path's last name: 0 or -ENOENT. Free ret->name. */
+int kp_regpos_child(struct kp_reg *r, const struct kp_regpath *path, const struct kp_regpos *parent, struct kp_regpos *ret);
 enum kp_mode kp_regpos_child_mode(const struct kp_reg *r, const struct kp_regpath *path, size_t depth, const char *fold, size_t fold_len,
 				  enum kp_mode inherited);
 /* Does that layer count there? */

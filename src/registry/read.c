@@ -155,6 +155,86 @@ int kp_reg_get(struct kp_reg *r, const char *key, const char *name, struct kp_re
 	return rc;
 }
 
+static int mtime(struct kp_reg *r, const struct kp_regpath *path, const struct kp_regpos *pos, void *ctx)
+{
+	int64_t *newest = ctx, own;
+	int rc = 0;
+
+	(void)path;
+	*newest = 0;
+	for (size_t i = 0; i < r->count && !rc; i++) {
+		if (!r->source[i].is_db || pos->id[i] <= 0 || !kp_reg_visible(r, i, pos->mode))
+			continue;
+		rc = kp_db_mtime(r->db, r->source[i].part, pos->id[i], &own);
+		*newest = !rc && own > *newest ? own : *newest;
+	}
+	return rc == -ENOENT ? 0 : rc; /* gone meanwhile: the caller looks again */
+}
+
+/* --- a key or value of that name in a key --- */
+
+struct entry {
+	struct getting g;
+	const struct kp_regpath *whole;
+	struct kp_reg_entry e;
+};
+
+static int entry(struct kp_reg *r, const struct kp_regpath *path, const struct kp_regpos *pos, void *ctx)
+{
+	struct entry *x = ctx;
+	struct kp_regpos parent = *pos, child;
+	int rc;
+
+	kp_reg_entry_free(&x->e);
+	parent.name = kp_strdup(pos->name); /* the cache's may go */
+	rc = mtime(r, path, &parent, &x->e.key_ns);
+	if (!rc)
+		rc = get(r, path, &parent, &x->g);
+	if (!rc)
+		x->e.value = x->g.value;
+	x->g.value = (struct kp_reg_value){0};
+	x->e.value_ns = x->e.key_ns;
+	if (!rc || rc == -ENODATA)
+		rc = kp_regpos_child(r, x->whole, &parent, &child);
+	if (!rc) {
+		x->e.key = kp_strdup(strrchr(child.name, '\\') + 1);
+		rc = mtime(r, x->whole, &child, &x->e.key_ns);
+		free(child.name);
+	}
+	free(parent.name);
+	return rc == -ENOENT ? 0 : rc;
+}
+
+int kp_reg_entry(struct kp_reg *r, const char *key, const char *name, struct kp_reg_entry *ret)
+{
+	kp_autofree char *path = kp_asprintf("%s\\%s", key, name);
+	struct kp_regpath kp_autoregpath whole = {0};
+	struct entry x = {.whole = &whole};
+	int rc = strchr(name, '\\') || !*name ? -EINVAL : kp_regpath_parse(path, &whole);
+
+	*ret = (struct kp_reg_entry){0};
+	if (rc) { /* only a value can be called so */
+		rc = kp_reg_get(r, key, name, &ret->value);
+		if (!rc)
+			rc = kp_reg_mtime(r, key, &ret->value_ns);
+		return rc == -ENODATA ? 0 : rc;
+	}
+	x.g.name = whole.part[whole.depth - 1];
+	rc = read_key(r, key, false, entry, &x);
+	if (rc)
+		kp_reg_entry_free(&x.e);
+	else
+		*ret = x.e;
+	return rc;
+}
+
+void kp_reg_entry_free(struct kp_reg_entry *e)
+{
+	free(e->key);
+	kp_reg_value_free(&e->value);
+	e->key = NULL;
+}
+
 /* --- enumerating: the layers' own lists are in order, and are gone through side by side --- */
 
 struct side {
@@ -346,22 +426,6 @@ int kp_reg_each_value(struct kp_reg *r, const char *key, int (*fn)(const struct 
 	e->value = fn;
 	e->ctx = ctx;
 	return read_key(r, key, true, each, e);
-}
-
-static int mtime(struct kp_reg *r, const struct kp_regpath *path, const struct kp_regpos *pos, void *ctx)
-{
-	int64_t *newest = ctx, own;
-	int rc = 0;
-
-	(void)path;
-	*newest = 0;
-	for (size_t i = 0; i < r->count && !rc; i++) {
-		if (!r->source[i].is_db || pos->id[i] <= 0 || !kp_reg_visible(r, i, pos->mode))
-			continue;
-		rc = kp_db_mtime(r->db, r->source[i].part, pos->id[i], &own);
-		*newest = !rc && own > *newest ? own : *newest;
-	}
-	return rc == -ENOENT ? 0 : rc; /* gone meanwhile: the caller looks again */
 }
 
 int kp_reg_mtime(struct kp_reg *r, const char *key, int64_t *ret_ns)

@@ -135,10 +135,13 @@ int kp_reg_enter(struct kp_reg *r)
 	int rc;
 
 	(void)pthread_mutex_lock(&r->lock);
-	tell_elsewhere(r);
+	if (!r->depth)
+		tell_elsewhere(r);
 	rc = kp_db_begin_read(r->db);
 	if (rc)
 		(void)pthread_mutex_unlock(&r->lock);
+	else
+		r->depth++;
 	return rc;
 }
 
@@ -149,6 +152,7 @@ bool kp_reg_moved(struct kp_reg *r)
 
 void kp_reg_leave(struct kp_reg *r)
 {
+	r->depth--;
 	kp_db_end_read(r->db);
 	(void)pthread_mutex_unlock(&r->lock);
 }
@@ -294,6 +298,24 @@ int kp_regpos_walk(struct kp_reg *r, const struct kp_regpath *path, struct kp_re
 
 	for (size_t depth = 0; !rc && depth < path->depth; depth++)
 		rc = step(r, path, depth, at, &pos);
+	if (rc)
+		free(pos.name);
+	else
+		*ret = pos;
+	return rc;
+}
+
+int kp_regpos_child(struct kp_reg *r, const struct kp_regpath *path, const struct kp_regpos *parent, struct kp_regpos *ret)
+{
+	struct kp_regpos pos = *parent;
+	int64_t at[KP_REG_SOURCES];
+	int rc;
+
+	memcpy(at, parent->id, sizeof(at));
+	pos.name = kp_strdup(parent->name);
+	rc = step(r, path, parent->depth, at, &pos);
+	if (!rc && pos.depth == parent->depth)
+		rc = -ENOENT;
 	if (rc)
 		free(pos.name);
 	else

@@ -74,6 +74,15 @@ struct kp_reg_options {
 int kp_reg_open(const struct kp_reg_options *o, struct kp_reg **ret_reg, struct kp_err *err);
 struct kp_reg *kp_reg_free(struct kp_reg *r); /* NULL is fine; returns NULL */
 
+/* What a key has of a name: a key, a value, or both. */
+struct kp_reg_entry {
+	char *key; /* the subkey's name as it was made; NULL: there is none */
+	struct kp_reg_value value; /* name NULL: there is none */
+	int64_t key_ns, value_ns;  /* as of kp_reg_mtime() */
+};
+int kp_reg_entry(struct kp_reg *r, const char *key, const char *name, struct kp_reg_entry *ret);
+void kp_reg_entry_free(struct kp_reg_entry *e);
+
 /* Checks an image's hive whole: structure, names, order. 0 (also where it has none), or -EIO with err. */
 int kp_hive_verify(const struct kp_image *image, struct kp_err *err);
 /* Keys and values of it; 0, 0 where it has none. */

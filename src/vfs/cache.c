@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Directory look-ups, remembered per thread. Only the supervisor changes the upper, and images never change, so an entry
- * holds until the generation moves. Directories of the host (binds, /proc, what a rule shows) are never kept. Beside them, names
+ * holds until the generation moves. Directories of the host (binds, /proc, what a rule shows) are never kept; keys of the registry are, until it changes. Beside them, names
  * that the upper lacks: these hold until anybody takes the write lock, and none does when a guest has made a name itself (a socket's).
  */
 #include "vfs/internal.h"
@@ -61,7 +61,7 @@ void kp_dircache_put(struct kp_vfs *v, const char *guest, const struct kp_dir *d
 	size_t size = strlen(guest) + 1;
 	struct slot *s;
 
-	if (dir->bind || dir->proc || (dir->rule && dir->rule->mode != KP_MODE_FULL))
+	if (dir->bind || (dir->proc && !dir->reg) || (dir->rule && dir->rule->mode != KP_MODE_FULL))
 		return;
 	if (!sets)
 		sets = kp_calloc(SETS, sizeof(*sets));

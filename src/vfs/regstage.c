@@ -19,10 +19,11 @@ static void notice(enum kp_reg_event what, const char *key, const char *name, vo
 	struct kp_regtree *t = ctx;
 
 	(void)what, (void)key, (void)name;
+	kp_dircache_void(t->vfs);
 	atomic_store(&t->changed, true);
 }
 
-struct kp_regtree *kp_regtree_new(struct kp_reg *reg, const char *instance_dir, int dirs_fd)
+struct kp_regtree *kp_regtree_new(struct kp_vfs *v, struct kp_reg *reg, const char *instance_dir)
 {
 	struct kp_regtree *t = kp_calloc(1, sizeof(*t));
 	pthread_mutexattr_t recursive;
@@ -32,9 +33,10 @@ struct kp_regtree *kp_regtree_new(struct kp_reg *reg, const char *instance_dir, 
 	(void)pthread_mutex_init(&t->lock, &recursive);
 	(void)pthread_mutexattr_destroy(&recursive);
 	t->reg = reg;
-	t->dirs_fd = dirs_fd;
+	t->vfs = v;
+	t->dirs_fd = v->dirs_fd;
 	t->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-	t->file_wd = inotify_add_watch(t->inotify_fd, instance_dir, IN_MODIFY | IN_ONLYDIR);
+	t->instance_dir = kp_strdup(instance_dir);
 	kp_reg_on_change(reg, notice, t);
 	return t;
 }
@@ -125,6 +127,8 @@ static int watch_dir(struct kp_regtree *t, const char *guest, size_t len, bool a
 		}
 	t->watches = kp_realloc(t->watches, (t->watch_count + 1) * sizeof(*t->watches));
 	t->watches[t->watch_count++] = (struct kp_regwatch){wd, kp_take_ptr(dir), all};
+	if (!atomic_exchange(&t->watching, true)) /* from now on, changes that others make are of interest at once */
+		t->file_wd = inotify_add_watch(t->inotify_fd, t->instance_dir, IN_MODIFY | IN_ONLYDIR);
 	return 0;
 }
 
@@ -159,27 +163,65 @@ int kp_regtree_real(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *
 	return rc ? rc : kp_path_join(ret->s, sizeof(ret->s), v->dirs.s, n->guest.s);
 }
 
-/* A snapshot that says where it is from. */
-static int snapshot(struct kp_vfs *v, const struct kp_node *n, int *ret_fd)
+/* It says where it is from. */
+static int make_snapshot(const struct kp_node *n, const struct kp_buf *text)
 {
-	struct kp_buf kp_autobuf text = {0};
 	char name[64 + PATH_MAX];
 	kp_autoclose int fd = -1;
-	int rc = render(v->registry, n, &text);
+	int rc;
+
+	(void)snprintf(name, sizeof(name), "%s%s", KP_MEMFD_UPPER, n->guest.s);
+	name[KP_MIN(strlen(name), (size_t)240)] = '\0';
+	fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		return -errno;
+	rc = text->len ? kp_write_full(fd, text->data, text->len) : 0;
+	if (!rc && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+		rc = -errno;
+	return rc ? rc : kp_take_fd(&fd);
+}
+
+/* Making one costs more than all else of an open, so those of small values are kept for the next reader. */
+static int kept_snapshot(struct kp_regtree *t, const struct kp_node *n, const struct kp_buf *text)
+{
+	uint64_t hash = kp_hash_string(n->guest.s);
+	struct kp_regshot *s = &t->shots[(hash ^ hash >> 32) % KP_REGSHOTS];
+
+	if (s->text.data && s->hash == hash && s->text.len == text->len && !memcmp(s->text.data, text->data, text->len))
+		return s->fd;
+	if (s->text.data)
+		kp_close(s->fd);
+	s->text.len = 0;
+	s->hash = hash;
+	s->fd = make_snapshot(n, text);
+	if (s->fd < 0)
+		kp_buf_free(&s->text);
+	else
+		kp_buf_add(&s->text, text->data, text->len);
+	return s->fd;
+}
+
+static int snapshot(struct kp_vfs *v, const struct kp_node *n, int *ret_fd)
+{
+	struct kp_regtree *t = v->registry;
+	struct kp_buf kp_autobuf text = {0};
+	kp_autoclose int own = -1;
+	char path[32];
+	int rc = kp_regtree_take_seen(n->guest.s, &text) ? 0 : render(t, n, &text), fd;
 
 	if (rc)
 		return rc;
-	(void)snprintf(name, sizeof(name), "%s%s", KP_MEMFD_UPPER, n->guest.s);
-	name[KP_MIN(strlen(name), (size_t)240)] = '\0';
-	fd = memfd_create(name, MFD_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	rc = text.len ? kp_write_full(fd, text.data, text.len) : 0;
-	if (rc)
-		return rc;
-	(void)snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
-	*ret_fd = open(name, O_RDONLY | O_CLOEXEC);
-	return *ret_fd < 0 ? -errno : 0;
+	pthread_mutex_lock(&t->lock);
+	fd = text.len <= KP_REGSHOT_MAX ? kept_snapshot(t, n, &text) : (own = make_snapshot(n, &text));
+	if (fd >= 0) { /* another description, read-only and at the start */
+		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		fd = fd < 0 ? -errno : fd;
+	}
+	pthread_mutex_unlock(&t->lock);
+	if (fd >= 0)
+		*ret_fd = fd;
+	return KP_MIN(fd, 0);
 }
 
 int kp_regtree_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *ret_fd)
@@ -394,6 +436,8 @@ void kp_regtree_drain(struct kp_regtree *t)
 	char buf[16384] __attribute__((aligned(8)));
 	ssize_t n;
 
+	if (!atomic_load(&t->watching)) /* no file is written or watched */
+		return;
 	pthread_mutex_lock(&t->lock);
 	while ((n = read(t->inotify_fd, buf, sizeof(buf))) > 0)
 		for (ssize_t at = 0; at < n;) {
@@ -446,6 +490,12 @@ struct kp_regtree *kp_regtree_free(struct kp_regtree *t)
 	for (size_t i = 0; i < t->watch_count; i++)
 		free(t->watches[i].guest);
 	free(t->watches);
+	for (size_t i = 0; i < KP_REGSHOTS; i++)
+		if (t->shots[i].text.data) {
+			kp_close(t->shots[i].fd);
+			kp_buf_free(&t->shots[i].text);
+		}
+	free(t->instance_dir);
 	kp_close(t->inotify_fd);
 	(void)pthread_mutex_destroy(&t->lock);
 	free(t);

@@ -150,50 +150,45 @@ static int find_hive(struct kp_vfs *v, const char *name, struct kp_node *child)
 	return 0;
 }
 
-static int find_key(struct kp_vfs *v, const char *key, struct kp_node *child)
-{
-	kp_autofree char *name = NULL;
-	int64_t ns = 0;
-	int rc = kp_reg_key(v->registry->reg, key, &name);
+/* What this thread's last look-up of a value saw: the open that it was for need not ask again. */
+static _Thread_local struct {
+	struct kp_gpath guest;
+	struct kp_buf text;
+} last_seen;
 
-	if (!rc)
-		rc = kp_reg_mtime(v->registry->reg, key, &ns);
-	if (!rc)
-		rc = rename_child(child, strrchr(name, '\\') + 1, false, false);
-	if (!rc)
-		fill(v, child, S_IFDIR | 0755, 0, ns);
-	return rc;
+bool kp_regtree_take_seen(const char *guest, struct kp_buf *ret)
+{
+	if (!last_seen.text.data || strcmp(last_seen.guest.s, guest) != 0)
+		return false;
+	*ret = last_seen.text;
+	last_seen.text = (struct kp_buf){0};
+	return true;
 }
 
-static int find_value(struct kp_vfs *v, const char *parent, const char *name, bool clash, struct kp_node *child)
+static int take_value(struct kp_vfs *v, const struct kp_reg_entry *e, struct kp_node *child)
 {
-	struct kp_buf kp_autobuf file = {0};
-	struct kp_reg_value value;
+	struct kp_buf *file = &last_seen.text;
 	struct stat staged;
-	int64_t ns = 0;
-	int rc = kp_reg_get(v->registry->reg, parent, name, &value);
+	int rc = rename_child(child, e->value.name, true, e->key != NULL);
 
-	if (!rc)
-		rc = kp_reg_mtime(v->registry->reg, parent, &ns);
 	if (rc)
 		return rc;
-	rc = rename_child(child, value.name, true, clash);
-	if (!rc) {
-		kp_reg_data_to_file(&value.d, &file);
-		fill(v, child, S_IFREG | (value.layer == KP_REG_POLICY ? 0444 : 0644), file.len, ns);
-		if (kp_regtree_is_staged(v->registry, child->guest.s, &staged)) {
-			child->st.st_size = staged.st_size;
-			child->st.st_mtim = child->st.st_ctim = staged.st_mtim;
-		}
+	kp_buf_free(file);
+	kp_reg_data_to_file(&e->value.d, file);
+	memcpy(last_seen.guest.s, child->guest.s, strlen(child->guest.s) + 1);
+	fill(v, child, S_IFREG | (e->value.layer == KP_REG_POLICY ? 0444 : 0644), file->len, e->value_ns);
+	if (kp_regtree_is_staged(v->registry, child->guest.s, &staged)) {
+		child->st.st_size = staged.st_size;
+		child->st.st_mtim = child->st.st_ctim = staged.st_mtim;
 	}
-	kp_reg_value_free(&value);
-	return rc;
+	return 0;
 }
 
 int kp_regtree_lookup(struct kp_vfs *v, const char *name, size_t len, struct kp_node *child)
 {
 	const char *last = strrchr(child->guest.s, '/');
-	kp_autofree char *parent = NULL, *key = NULL;
+	kp_autofree char *parent = NULL;
+	struct kp_reg_entry e;
 	char decoded[NAME_MAX + 1];
 	bool value;
 	int rc;
@@ -211,12 +206,18 @@ int kp_regtree_lookup(struct kp_vfs *v, const char *name, size_t len, struct kp_
 	rc = kp_regtree_key(child->guest.s, (size_t)(last - child->guest.s), &parent);
 	if (rc)
 		return 0;
-	key = kp_asprintf("%s\\%s", parent, decoded);
-	rc = strchr(decoded, '\\') ? -EINVAL : kp_reg_key(v->registry->reg, key, NULL);
-	if (rc && rc != -ENOENT && rc != -EINVAL && rc != -ENAMETOOLONG)
-		return rc;
-	rc = !rc && !value ? find_key(v, key, child) : find_value(v, parent, decoded, !rc, child);
-	return rc == -ENOENT || rc == -ENODATA || rc == -EINVAL || rc == -ENAMETOOLONG ? 0 : rc;
+	rc = kp_reg_entry(v->registry->reg, parent, decoded, &e);
+	if (rc)
+		return rc == -ENOENT || rc == -EINVAL || rc == -ENAMETOOLONG ? 0 : rc;
+	if (e.key && !value) {
+		rc = rename_child(child, e.key, false, false);
+		if (!rc)
+			fill(v, child, S_IFDIR | 0755, 0, e.key_ns);
+	} else if (e.value.name) {
+		rc = take_value(v, &e, child);
+	}
+	kp_reg_entry_free(&e);
+	return rc == -ENAMETOOLONG ? 0 : rc;
 }
 
 /* --- listings --- */

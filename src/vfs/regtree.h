@@ -15,7 +15,7 @@
 struct kp_regtree;
 
 /* reg is borrowed; instance_dir: where its file is, watched for changes that others make. */
-struct kp_regtree *kp_regtree_new(struct kp_reg *reg, const char *instance_dir, int dirs_fd);
+struct kp_regtree *kp_regtree_new(struct kp_vfs *v, struct kp_reg *reg, const char *instance_dir);
 /* No guest is left: what is staged still becomes values. NULL is fine. */
 struct kp_regtree *kp_regtree_free(struct kp_regtree *t);
 /* Readable when there is something to do; and doing it. */

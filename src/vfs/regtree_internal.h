@@ -13,13 +13,27 @@ struct kp_regwatch {
 	bool all;    /* a guest watches it: every value has its file */
 };
 
+/* A snapshot given out: sealed, so that the next reader of the same can have it. */
+struct kp_regshot {
+	uint64_t hash; /* of the guest path */
+	struct kp_buf text;
+	int fd; /* text.data NULL: none */
+};
+
+#define KP_REGSHOTS 256
+#define KP_REGSHOT_MAX 4096 /* bytes of one */
+
 struct kp_regtree {
+	struct kp_regshot shots[KP_REGSHOTS];
 	pthread_mutex_t lock; /* recursive; of all below */
+	struct kp_vfs *vfs;
 	struct kp_reg *reg;
 	int dirs_fd, inotify_fd;
+	char *instance_dir;
 	int file_wd; /* of the directory that holds the registry's file */
 	struct kp_regwatch *watches;
 	size_t watch_count;
+	atomic_bool watching; /* there have been watches */
 	atomic_bool changed; /* by others: what is watched is to be looked over */
 	atomic_uint staged;  /* files made: is there anything to look for? */
 };
@@ -28,6 +42,8 @@ struct kp_regtree {
 int kp_regtree_key(const char *guest, size_t len, char **ret_key);
 /* Key and name of a value's node. */
 int kp_regtree_value(const struct kp_node *n, char **ret_key, char name[NAME_MAX + 1]);
+/* The content of a value that this thread has just looked up; the caller frees it. */
+bool kp_regtree_take_seen(const char *guest, struct kp_buf *ret);
 int kp_regtree_set(struct kp_regtree *t, const char *key, const char *name, const struct kp_reg_data *data);
 
 /* --- regstage.c --- */

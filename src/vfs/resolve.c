@@ -115,7 +115,7 @@ static void take_hit(struct kp_node *n, const struct kp_dir *dir, uint64_t ino)
 	n->self = *dir;
 	n->mode = dir->mode;
 	n->ino = ino;
-	n->origin = dir->upper ? KP_UPPER : KP_IMAGE;
+	n->origin = dir->reg ? KP_REG : dir->upper ? KP_UPPER : KP_IMAGE;
 }
 
 /* With ret_partial a directory at the end may come from the cache (then *ret_partial is true): enough to go on from. */

@@ -172,7 +172,7 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 		kp_base_make(v, o);
 		kp_moves_load(v);
 		if (!rc && o->registry)
-			v->registry = kp_regtree_new(o->registry, o->instance_dir, v->dirs_fd);
+			v->registry = kp_regtree_new(v, o->registry, o->instance_dir);
 	}
 	if (rc) {
 		kp_vfs_free(v);
