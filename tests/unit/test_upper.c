@@ -120,6 +120,27 @@ START_TEST(one_number_twice)
 }
 END_TEST
 
+static const char *const no_origins[] = {"", "/", "a", "a/b", "/a/", "/a//b", "/a/../b", "/./a", "/a/.", "/.."};
+
+/* An instance comes from elsewhere: what its directories say is looked at. */
+START_TEST(renamed_from_nowhere)
+{
+	struct kp_record moved = {.version = 1, .flags = KP_REC_MOVED}, holds = {.version = 1, .flags = KP_REC_HOLDS};
+	const char *from = no_origins[_i];
+
+	ck_assert_int_eq(mkdir(at("d"), 0700), 0);
+	ck_assert_int_eq(setxattr(at("d"), KP_MOVED_XATTR, "/a b/.c", 7, 0), 0);
+	ck_assert_int_eq(setxattr(at("d"), KP_RECORD_XATTR, &moved, sizeof(moved), 0), 0);
+	ck_assert_uint_eq(check().wrong, 1);
+	ck_assert_str_eq(last, "/d: its directory does not know that it holds a renamed one");
+	ck_assert_int_eq(setxattr(dir, KP_RECORD_XATTR, &holds, sizeof(holds), 0), 0);
+	ck_assert_uint_eq(check().wrong, 0);
+	ck_assert_int_eq(setxattr(at("d"), KP_MOVED_XATTR, from, strlen(from), 0), 0);
+	ck_assert_uint_eq(check().wrong, 1);
+	ck_assert_str_eq(last, "/d: was renamed and does not say from where");
+}
+END_TEST
+
 Suite *test_upper(void);
 Suite *test_upper(void)
 {
@@ -130,6 +151,7 @@ Suite *test_upper(void)
 	tcase_add_test(t, what_is_right);
 	tcase_add_loop_test(t, what_is_wrong, 0, KP_ARRAY_LEN(bad));
 	tcase_add_test(t, one_number_twice);
+	tcase_add_loop_test(t, renamed_from_nowhere, 0, KP_ARRAY_LEN(no_origins));
 	suite_add_tcase(s, t);
 	return s;
 }
