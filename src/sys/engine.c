@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -13,6 +14,7 @@
 
 #include "loader/blob.h"
 #include "sys/internal.h"
+#include "vfs/live.h"
 #include "vfs/proc.h"
 
 #define WORKER_STACK (512U << 10)
@@ -47,6 +49,8 @@ static void carry_out(struct kp_call *c, int rc)
 		c->value = rc;
 		if (c->made && (rc == -EMFILE || rc == -ENFILE))
 			unmake(c);
+		if (rc >= 0 && c->takes_terminal && !kp_trap_inject(c->trap, &c->n, SYS_ioctl, (uint64_t[6]){(uint64_t)rc, TIOCSCTTY, 0}, rc))
+			break;
 		if (rc != -ENOENT)
 			(void)kp_trap_answer(c->trap, id, rc, rc < 0 ? rc : 0);
 		break;
@@ -80,6 +84,21 @@ static bool changes_dir(const struct kp_call *c)
 	return c->n.data.nr == SYS_chdir || c->n.data.nr == SYS_fchdir;
 }
 
+static int handle(struct kp_call *c)
+{
+	int rc;
+
+	c->looked = 0;
+	rc = c->row->handler(c);
+	while (rc == -ERESTART && c->stale) {
+		kp_live_refresh(c->vfs, c->stale);
+		c->looked++;
+		c->reply = KP_REPLY_VALUE;
+		rc = c->row->handler(c);
+	}
+	return rc;
+}
+
 static void serve(struct kp_call *c)
 {
 	uint64_t begun = c->engine->trace ? now_us() : 0;
@@ -90,8 +109,7 @@ static void serve(struct kp_call *c)
 	c->reply = KP_REPLY_VALUE;
 	c->value = 0;
 	c->fd = -1;
-	c->cloexec = false;
-	c->noted = false;
+	c->cloexec = c->takes_terminal = c->noted = false;
 	kp_traced_settle(c);
 	kp_where_called(c->engine, c->tid, c->n.data.nr == KP_NR_START);
 	if (c->n.data.nr == KP_NR_START) {
@@ -112,7 +130,11 @@ static void serve(struct kp_call *c)
 	}
 	rc = kp_call_snapshot(c);
 	if (!rc)
-		rc = c->row->handler(c);
+		rc = handle(c);
+	if (rc < 0 && kp_fault("broker")) {
+		c->reply = KP_REPLY_KERNEL;
+		rc = 0;
+	}
 	if (!rc && changes_dir(c))
 		kp_where_moves(c->engine, c->tid);
 	if (c->noted)
