@@ -56,6 +56,7 @@ _Static_assert(sizeof(struct kp_fast_entry) == 320, "five cache lines");
 
 #define KP_FAST_WAYS 4U
 #define KP_FAST_SETS 8192U
+#define KP_FAST_ENTRIES (KP_FAST_SETS * KP_FAST_WAYS)
 #define KP_FAST_NAMES 16384U
 struct kp_fast {
 	uint64_t magic;
@@ -64,7 +65,8 @@ struct kp_fast {
 	uint64_t st_dev; /* what guests see */
 	uint64_t reserved[5];
 	uint32_t names[KP_FAST_NAMES]; /* each moves when a name of its hash changes */
-	struct kp_fast_entry entries[KP_FAST_SETS][KP_FAST_WAYS];
+	uint32_t index[KP_FAST_SETS][KP_FAST_WAYS]; /* which entries, taken one after the other: memory is used as they are */
+	struct kp_fast_entry entries[KP_FAST_ENTRIES]; /* the first is nobody's */
 };
 
 static inline uint64_t kp_fast_mix(uint64_t h, uint8_t byte)

@@ -120,10 +120,10 @@ static bool holds(const struct kp_fast_entry *e, uint32_t seq)
 static const struct kp_fast_entry *find(const struct query *q, uint64_t hash, size_t len, uint64_t dev, uint64_t ino, uint32_t *ret_seq)
 {
 	uint64_t key = kp_fast_key(hash, dev, ino);
-	const struct kp_fast_entry *set = fast->entries[key % KP_FAST_SETS];
+	const uint32_t *set = fast->index[key % KP_FAST_SETS];
 
 	for (size_t i = 0; i < KP_FAST_WAYS; i++) {
-		const struct kp_fast_entry *e = &set[i];
+		const struct kp_fast_entry *e = &fast->entries[load32(&set[i]) % KP_FAST_ENTRIES];
 		uint32_t seq = load32(&e->seq);
 
 		if (e->hash == (uint32_t)(key >> 16) && !(seq & 1) && e->path_len == len && e->calls & q->links && e->ino == ino &&

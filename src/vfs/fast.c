@@ -20,7 +20,7 @@ struct kp_fast_cache {
 	struct kp_fast *mem;
 	int fd;
 	pthread_mutex_t lock; /* of the entries */
-	unsigned next;        /* which way of a full set goes */
+	uint32_t next;        /* the entry that is taken next, and which way of a full set goes */
 	struct object *objects;
 	uint64_t *opened[KP_MAX_LAYERS]; /* a bit for each entry of an image */
 };
@@ -32,7 +32,7 @@ struct object {
 	uint32_t layer, entry;
 	bool several; /* it was opened as another, too */
 };
-#define OBJECTS 32768U
+#define OBJECTS 16384U
 #define PROBES 4U
 
 int kp_fast_make(struct kp_vfs *v)
@@ -298,10 +298,25 @@ static void store(struct kp_fast_entry *to, const struct kp_fast_entry *e)
 	__atomic_store_n(&to->seq, seq + 2, __ATOMIC_SEQ_CST);
 }
 
+/* In the entry of that way, or in the next one: whoever had that, if it was taken long ago, finds another's path there. */
+static void put_entry(struct kp_fast_cache *c, uint32_t *way, struct kp_fast_entry *e)
+{
+	struct kp_fast_entry *to;
+	uint32_t at = *way;
+
+	if (!at)
+		at = 1 + c->next++ % (KP_FAST_ENTRIES - 1);
+	to = &c->mem->entries[at];
+	e->seq = to->seq;
+	if (memcmp(to, e, sizeof(*e)) != 0)
+		store(to, e);
+	__atomic_store_n(way, at, __ATOMIC_RELEASE);
+}
+
 static bool add(struct kp_vfs *v, struct kp_fast_entry *e)
 {
 	struct kp_fast_cache *c = v->fast;
-	struct kp_fast_entry *set, *to = NULL;
+	uint32_t *set, *way = NULL;
 	uint64_t h = KP_FAST_SEED, key;
 
 	if (!kp_vfs_is_reading(v))
@@ -310,21 +325,20 @@ static bool add(struct kp_vfs *v, struct kp_fast_entry *e)
 		h = kp_fast_mix(h, (uint8_t)*p);
 	key = kp_fast_key(h, e->dev, e->ino);
 	e->hash = (uint32_t)(key >> 16);
-	set = c->mem->entries[key % KP_FAST_SETS];
+	set = c->mem->index[key % KP_FAST_SETS];
 	pthread_mutex_lock(&c->lock);
 	e->all = c->mem->all;
 	e->name = c->mem->names[e->name_slot];
-	for (size_t i = 0; i < KP_FAST_WAYS; i++)
-		if (is_same(&set[i], e) && (set[i].calls & e->calls || !is_current(c->mem, &set[i])))
-			to = &set[i];
-	for (size_t i = 0; i < KP_FAST_WAYS && !to; i++)
-		if (!is_current(c->mem, &set[i]))
-			to = &set[i];
-	if (!to)
-		to = &set[c->next++ % KP_FAST_WAYS];
-	e->seq = to->seq;
-	if (memcmp(to, e, sizeof(*e)) != 0)
-		store(to, e);
+	for (size_t i = 0; i < KP_FAST_WAYS; i++) {
+		struct kp_fast_entry *old = &c->mem->entries[set[i]];
+
+		if (set[i] && is_same(old, e) && (old->calls & e->calls || !is_current(c->mem, old)))
+			way = &set[i];
+	}
+	for (size_t i = 0; i < KP_FAST_WAYS && !way; i++)
+		if (!set[i] || !is_current(c->mem, &c->mem->entries[set[i]]))
+			way = &set[i];
+	put_entry(c, way ? way : &set[c->next % KP_FAST_WAYS], e);
 	pthread_mutex_unlock(&c->lock);
 	return true;
 }
