@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "instance/settle.h"
+#include "vfs/vfs.h"
 
 #define NOTE_MAX (1U << 26)
 
@@ -53,7 +54,7 @@ static void settle_commit(const char *instance_dir)
 
 bool kp_settle_is_local(const char *name)
 {
-	static const char *const local[] = {"lock", "run", "work", "snapshots", "throw-away", "committing", KP_SETTLE_NEW,
+	static const char *const local[] = {"lock", "run", "work", "snapshots", "throw-away", "committing", "renaming", KP_SETTLE_NEW,
 					    KP_SETTLE_RESTORING, "restored"};
 
 	for (size_t i = 0; i < KP_ARRAY_LEN(local); i++)
@@ -164,6 +165,7 @@ int kp_settle(const char *instance_dir)
 
 	if (fd < 0)
 		return -errno;
+	kp_vfs_settle(instance_dir);
 	settle_commit(instance_dir);
 	r = settle_restore(fd);
 	(void)kp_remove_tree(fd, "restored");

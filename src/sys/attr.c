@@ -9,6 +9,7 @@
 
 #include "sys/call.h"
 #include "sys/handlers.h"
+#include "vfs/fast.h"
 #include "vfs/internal.h"
 
 /* What a changing call works on: path 0, or a descriptor. */
@@ -34,12 +35,16 @@ static int find(struct kp_call *c, const struct target *t, struct kp_node *n)
 	return rc;
 }
 
-#define CHANGE(c, target, n, expr)                                                                              \
+#define CHANGE(c, target, n, declare, expr)                                                                              \
 	({                                                                                                      \
 		struct kp_node *n = kp_calloc(1, sizeof(*n));                                                   \
 		int rc_;                                                                                        \
 		kp_vfs_write_lock((c)->vfs);                                                                    \
 		rc_ = find((c), (target), n);                                                                   \
+		if (rc_)                                                                                        \
+			kp_fast_unchanged((c)->vfs);                                                            \
+		else                                                                                            \
+			declare((c)->vfs, n);                                                                   \
 		if (!rc_)                                                                                       \
 			rc_ = (expr);                                                                           \
 		kp_vfs_unlock((c)->vfs);                                                                        \
@@ -57,7 +62,7 @@ static int check_not_path_only(struct kp_call *c, int fd)
 
 static int do_chmod(struct kp_call *c, const struct target *t, uint64_t mode)
 {
-	return CHANGE(c, t, n, kp_chmod(c->vfs, n, kp_call_cred(c), (mode_t)mode & 07777));
+	return CHANGE(c, t, n, kp_fast_changes_file, kp_chmod(c->vfs, n, kp_call_cred(c), (mode_t)mode & 07777));
 }
 
 int kp_sys_chmod(struct kp_call *c)
@@ -88,7 +93,7 @@ int kp_sys_fchmodat2(struct kp_call *c)
 
 static int do_chown(struct kp_call *c, const struct target *t, uint64_t uid, uint64_t gid)
 {
-	return CHANGE(c, t, n, kp_chown(c->vfs, n, kp_call_cred(c), (uid_t)uid, (gid_t)gid));
+	return CHANGE(c, t, n, kp_fast_changes_file, kp_chown(c->vfs, n, kp_call_cred(c), (uid_t)uid, (gid_t)gid));
 }
 
 int kp_sys_chown(struct kp_call *c)
@@ -128,7 +133,7 @@ static bool valid_times(const struct timespec *ts)
 
 static int do_times(struct kp_call *c, const struct target *t, const struct timespec *ts)
 {
-	return CHANGE(c, t, n, !valid_times(ts) ? -EINVAL : kp_utimens(c->vfs, n, kp_call_cred(c), ts));
+	return CHANGE(c, t, n, kp_fast_changes_data, !valid_times(ts) ? -EINVAL : kp_utimens(c->vfs, n, kp_call_cred(c), ts));
 }
 
 int kp_sys_utimensat(struct kp_call *c)
@@ -208,7 +213,7 @@ int kp_sys_truncate(struct kp_call *c)
 {
 	if ((int64_t)c->raw[1] < 0)
 		return -EINVAL;
-	return CHANGE(c, &(struct target){.follow = true}, n, kp_truncate(c->vfs, n, kp_call_cred(c), (off_t)c->raw[1]));
+	return CHANGE(c, &(struct target){.follow = true}, n, kp_fast_changes_data, kp_truncate(c->vfs, n, kp_call_cred(c), (off_t)c->raw[1]));
 }
 
 /* --- extended attributes: user.* of files and directories; ours is not there for the guest --- */
@@ -255,7 +260,7 @@ static int set_xattr(struct kp_call *c, const struct target *t, uint64_t addr, u
 	rc = kp_call_get(c, addr, value, size);
 	if (rc)
 		return rc;
-	return CHANGE(c, t, n, ({
+	return CHANGE(c, t, n, kp_fast_changes_file, ({
 		int r = permit_xattr(c, n, c->str, true);
 		if (!r)
 			r = kp_copy_up(c->vfs, n, KP_COPY_DATA);
@@ -291,7 +296,7 @@ static int remove_xattr(struct kp_call *c, const struct target *t)
 
 	if (rc)
 		return rc;
-	return CHANGE(c, t, n, ({
+	return CHANGE(c, t, n, kp_fast_changes_file, ({
 		int r = permit_xattr(c, n, c->str, true);
 		if (!r && (n->origin == KP_HOST || n->origin == KP_MAGIC))
 			r = kp_copy_up(c->vfs, n, KP_COPY_DATA);

@@ -91,6 +91,7 @@ static void serve(struct kp_call *c)
 	c->value = 0;
 	c->fd = -1;
 	c->cloexec = false;
+	c->noted = false;
 	kp_traced_settle(c);
 	kp_where_called(c->engine, c->tid, c->n.data.nr == KP_NR_START);
 	if (c->n.data.nr == KP_NR_START) {
@@ -114,6 +115,8 @@ static void serve(struct kp_call *c)
 		rc = c->row->handler(c);
 	if (!rc && changes_dir(c))
 		kp_where_moves(c->engine, c->tid);
+	if (c->noted)
+		kp_fast_patch(c);
 	carry_out(c, rc);
 	c->fd = kp_close(c->fd);
 	if (c->engine->trace)
@@ -322,6 +325,8 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	}
 	if (!rc)
 		rc = kp_limits_start(e, o->limits, err);
+	if (!rc && kp_fast_start(e))
+		rc = kp_fail(err, EIO, "fast path: no memory for its cache");
 	if (!rc)
 		rc = kp_spawner_start(e, &listener, err);
 	if (!rc) {

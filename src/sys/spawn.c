@@ -22,6 +22,7 @@
 
 #include "sys/filter.h"
 #include "sys/internal.h"
+#include "vfs/fast.h"
 
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 #define SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV (1UL << 5)
@@ -234,7 +235,7 @@ int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 	if (mmap((void *)(uintptr_t)KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
 		return kp_fail_errno(err, errno, "scratch area: cannot be mapped");
-	rc = kp_policy_filter(e->policy, &sp->filter.filter, &sp->filter.len, err);
+	rc = kp_policy_filter(e->policy, kp_fast_fd(e->vfs) >= 0, &sp->filter.filter, &sp->filter.len, err);
 	if (!rc)
 		rc = kp_landlock_make(e->vfs, e->loader_path, e->level, &sp->landlock_fd, err);
 	if (rc)

@@ -34,6 +34,11 @@ static void from_stat(const struct stat *st, struct statx *x)
 	};
 }
 
+static bool later(const struct statx_timestamp *a, const struct statx_timestamp *b)
+{
+	return a->tv_sec != b->tv_sec ? a->tv_sec > b->tv_sec : a->tv_nsec > b->tv_nsec;
+}
+
 static int image_statx(struct kp_vfs *v, const struct kp_node *n, struct statx *x)
 {
 	struct kp_entry e;
@@ -53,6 +58,28 @@ static int image_statx(struct kp_vfs *v, const struct kp_node *n, struct statx *
 		.stx_ctime = {.tv_sec = e.mtime},
 	};
 	return 0;
+}
+
+/* In merged new names in a directory that an image has, too, are made in the host's: its times tell of them. */
+static void host_times(const struct kp_node *n, struct statx *x)
+{
+	struct kp_hpath host;
+	struct statx h;
+	struct stat st;
+
+	if (kp_shown_of(&n->self, n->guest.s, &host) || fstatat(AT_FDCWD, host.s, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	from_stat(&st, &h);
+	if (later(&h.stx_mtime, &x->stx_mtime))
+		x->stx_mtime = h.stx_mtime;
+	if (later(&h.stx_ctime, &x->stx_ctime))
+		x->stx_ctime = h.stx_ctime;
+}
+
+/* A directory of an image, or of the instance, that the host has, too, where its names are made. */
+static bool is_half_host(const struct kp_node *n)
+{
+	return n->self.host && n->self.rule && n->self.rule->mode == KP_MODE_MERGED && n->origin != KP_HOST;
 }
 
 int kp_node_statx(struct kp_vfs *v, const struct kp_node *n, struct statx *x)
@@ -104,6 +131,8 @@ int kp_node_statx(struct kp_vfs *v, const struct kp_node *n, struct statx *x)
 		x->stx_uid = v->uid;
 		x->stx_gid = v->gid;
 	}
+	if (is_half_host(n))
+		host_times(n, x);
 	/* As overlayfs: the links of a merged directory cannot be counted cheaply. */
 	if (S_ISDIR(n->mode) && (n->origin == KP_UPPER ? kp_has_lower(&n->self) : n->lower) && (n->origin != KP_IMAGE || n->self.base))
 		x->stx_nlink = 1;
@@ -396,6 +425,8 @@ int kp_utimens(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, 
 	rc = kp_copy_up(v, n, KP_COPY_DATA);
 	if (rc)
 		return rc;
+	if (is_half_host(n) && !kp_shown_of(&n->self, n->guest.s, &n->host))
+		(void)utimensat(AT_FDCWD, n->host.s, times, AT_SYMLINK_NOFOLLOW);
 	if (n->origin != KP_UPPER)
 		return utimensat(AT_FDCWD, n->host.s, times, n->origin == KP_MAGIC ? 0 : AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 	return utimensat(v->upper_fd, kp_gpath_rel(&n->guest), times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;

@@ -195,8 +195,9 @@ int kp_make_dir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred,
 		(void)unlinkat(p.dirfd, place_name(&p), AT_REMOVEDIR);
 	else
 		rc = finish(v, &p, n, cred);
-	kp_standin_remove(v, n);
-	kp_dircache_void(v);
+	/* Nothing is remembered of a directory that was not there; but another that was called so may still stand. */
+	if (faccessat(v->dirs_fd, n->guest.s + 1, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		kp_standin_remove(v, n);
 	return rc;
 }
 
@@ -294,6 +295,10 @@ int kp_rmdir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 		rc = n->self.upper ? kp_upper_drop(v, n) : 0;
 	else
 		rc = kp_upper_remove(v, n);
+	/* The host's half of it: what the instance has hidden there keeps it. */
+	if (!rc && !kp_node_on_host(n) && n->self.host && n->self.rule->mode == KP_MODE_MERGED &&
+	    !kp_shown_of(&n->self, n->guest.s, &n->host))
+		(void)rmdir(n->host.s);
 	if (!rc)
 		kp_standin_remove(v, n);
 	kp_dircache_void(v);

@@ -7,10 +7,12 @@
 #include <stdatomic.h>
 
 #include "base/base.h"
+#include "vfs/fast.h"
 #include "vfs/node.h"
 #include "vfs/record.h"
 
 struct kp_dirlists;
+struct kp_fast_cache;
 struct kp_moves;
 
 struct kp_vfs {
@@ -47,6 +49,8 @@ struct kp_vfs {
 	atomic_bool guest_makes_names; /* a bind was let go: its name comes into the upper when the guest runs on, without the lock */
 	atomic_ulong temp_count;
 	struct kp_dirlists *lists;
+	struct kp_fast_cache *fast; /* what guests read themselves; NULL: none */
+	bool declared;              /* the writer has said which names it changes */
 	struct kp_moves *moves;
 };
 
@@ -102,6 +106,7 @@ void kp_dircache_put(struct kp_vfs *v, const char *guest, const struct kp_dir *d
 static inline void kp_dircache_void(struct kp_vfs *v)
 {
 	atomic_fetch_add(&v->generation, 1);
+	kp_fast_void(v);
 }
 
 /* Names that the upper was asked for and does not have. Only known to who holds the read lock: a writer's own changes count for it. */

@@ -175,6 +175,7 @@ static int lookup_layers(struct kp_vfs *v, const struct kp_dir *dir, const char 
 	bool done, hidden, moved, host_hidden;
 	int rc = lookup_upper(v, dir, child, &done, &moved);
 
+	child->host.s[0] = '\0';
 	if (rc)
 		return rc;
 	if (moved)
@@ -182,7 +183,7 @@ static int lookup_layers(struct kp_vfs *v, const struct kp_dir *dir, const char 
 	hidden = done || moved;
 	host_hidden = done || (moved && child->self.rule && child->self.rule->mode != KP_MODE_MERGED);
 	rc = lookup_images(v, dir, name, len, hidden, child, &done);
-	if (!rc && (!done || moved))
+	if (!rc && (!done || moved || child->whiteout)) /* of a whiteout: where the host would have it */
 		rc = kp_shown_lookup(v, dir, host_hidden, child);
 	if (!rc && !done)
 		rc = lookup_base(v, dir, hidden, child);

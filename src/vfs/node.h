@@ -81,6 +81,8 @@ struct kp_node {
 	bool nameless;      /* reached through a descriptor: it cannot be changed (there is no name to copy it up to) */
 	bool opaque;        /* a directory of the upper that hides what is below */
 	int last_error;     /* absent, and this is why: said when the kernel would look the last name up, after other checks */
+	bool hosted;        /* the way here leads through what the host shows, which may change at any time */
+	bool through_link;  /* links were followed on the way */
 	bool trailing_slash; /* the caller wrote one: must be a directory */
 	enum kp_last last;
 	struct kp_dir parent; /* the directory that holds the name */

@@ -85,6 +85,14 @@ int kp_copy_up_tree(struct kp_vfs *v, struct kp_node *n)
 	return rc ? rc : kp_refresh(v, n);
 }
 
+/* A whiteout in mode merged has hidden something of the host's. */
+static bool hides_host(const struct kp_node *n)
+{
+	struct stat st;
+
+	return n->whiteout && n->self.rule && n->self.rule->mode == KP_MODE_MERGED && lstat(n->host.s, &st) == 0;
+}
+
 /* Brings what is to be renamed into the upper, in a state in which it can have any name. */
 static int make_movable(struct kp_vfs *v, struct kp_node *n, const struct kp_node *to)
 {
@@ -96,9 +104,10 @@ static int make_movable(struct kp_vfs *v, struct kp_node *n, const struct kp_nod
 		rc = kp_moved_set(v, n);
 		if (rc == -E2BIG || rc == -ENOSPC || rc == -ERANGE) /* attributes have little room: a path may be too long */
 			return kp_copy_up_tree(v, n);
-	} else if (n->lower || to->lower) {
-		rc = kp_upper_add_flags(v, n->guest.s + 1, KP_REC_OPAQUE);
 	}
+	/* What the host has there is hidden, or is not it. */
+	if (!rc && (kp_has_lower(&n->self) ? hides_host(to) : n->lower || to->lower || to->origin == KP_HOST))
+		rc = kp_upper_add_flags(v, n->guest.s + 1, KP_REC_OPAQUE);
 	return rc;
 }
 
@@ -133,6 +142,52 @@ bool kp_crosses_zones(const struct kp_node *from, const struct kp_node *to)
 	return from->self.rule != to->self.rule || S_ISDIR(from->mode) || (to->through && to->origin == KP_HOST);
 }
 
+/* How a rename is made. In mode merged some of the names are the host's. */
+enum way { IN_UPPER, ON_HOST, INTO_INSTANCE, INTO_HOST, HALVES, ELSEWHERE };
+
+static bool is_alone(const struct kp_node *n)
+{
+	return n->origin == KP_UPPER && !S_ISDIR(n->mode) ? n->st.st_nlink < 2 : n->origin == KP_UPPER || n->origin == KP_IMAGE;
+}
+
+static enum way way_of_dir(const struct kp_node *from, const struct kp_node *to)
+{
+	bool merged = from->self.rule && from->self.rule->mode == KP_MODE_MERGED;
+
+	if (from->through && to->through && !has_more(from))
+		return has_more(to) ? ELSEWHERE : ON_HOST;
+	if (merged && from->self.host) /* the host's part goes along */
+		return from->self.rule == to->self.rule && to->host.s[0] && to->parent.host_open &&
+		       (to->origin == KP_ABSENT || (to->through && !has_more(to))) ? HALVES : ELSEWHERE;
+	if (from->through == to->through || from->self.rule == to->self.rule)
+		return IN_UPPER;
+	return ELSEWHERE;
+}
+
+static enum way way_of(const struct kp_node *from, const struct kp_node *to, bool exchange)
+{
+	bool dirs = S_ISDIR(from->mode) || S_ISDIR(to->mode);
+
+	if (from->parent.bind)
+		return ON_HOST;
+	if (exchange && dirs && ((has_more(from) && from->self.host && from->self.rule->mode == KP_MODE_MERGED) ||
+				 (has_more(to) && to->self.host && to->self.rule->mode == KP_MODE_MERGED)))
+		return ELSEWHERE;
+	if (exchange)
+		return from->through != to->through ? ELSEWHERE : from->through ? ON_HOST : IN_UPPER;
+	if (S_ISDIR(from->mode))
+		return way_of_dir(from, to);
+	if (from->through == to->through)
+		return from->through ? ON_HOST : IN_UPPER;
+	if (from->self.rule != to->self.rule)
+		return ELSEWHERE;
+	if (from->through)
+		return INTO_INSTANCE;
+	if (to->origin != KP_HOST || S_ISDIR(to->mode))
+		return IN_UPPER;
+	return (S_ISREG(from->mode) || S_ISLNK(from->mode)) && is_alone(from) ? INTO_HOST : ELSEWHERE;
+}
+
 /* The kernel's order: what the names are, then slashes, then who lies in whom. */
 static int check_names(const struct kp_node *from, const struct kp_node *to, unsigned flags)
 {
@@ -156,7 +211,7 @@ static int check_names(const struct kp_node *from, const struct kp_node *to, uns
 		return -ENOTDIR;
 	if (!from_dir && (from->trailing_slash || (to->trailing_slash && !exchange)))
 		return -ENOTDIR;
-	if (kp_crosses_zones(from, to) || (exchange && from->through != to->through))
+	if (way_of(from, to, exchange) == ELSEWHERE)
 		return -EXDEV;
 	if (!strcmp(from->guest.s, to->guest.s))
 		return 0;
@@ -275,7 +330,7 @@ static int change_name(struct kp_vfs *v, const struct kp_node *from, const struc
 			rc = -errno;
 		return rc;
 	}
-	if (to->origin == KP_UPPER && S_ISDIR(to->mode)) {
+	if (to->self.upper && S_ISDIR(to->mode)) {
 		rc = clear_directory(v, to);
 		if (rc)
 			return rc;
@@ -346,11 +401,19 @@ int kp_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const 
 		return rc;
 	if (from->parent.proc)
 		return -EPERM;
-	if (from->parent.bind || (from->through && to->through))
+	switch (way_of(from, to, flags & RENAME_EXCHANGE)) {
+	case ON_HOST:
 		return on_host(v, from, to, flags);
-	if (from->through)
+	case INTO_INSTANCE:
 		return into_instance(v, from, to);
-	if (flags & RENAME_EXCHANGE)
-		return exchange(v, from, to);
-	return move(v, from, to);
+	case INTO_HOST:
+		return kp_rename_into_host(v, from, to);
+	case HALVES:
+		return kp_rename_halves(v, from, to);
+	case IN_UPPER:
+		return flags & RENAME_EXCHANGE ? exchange(v, from, to) : move(v, from, to);
+	case ELSEWHERE:
+	default:
+		return -EXDEV;
+	}
 }

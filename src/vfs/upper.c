@@ -322,6 +322,7 @@ static int copy_up_names(struct kp_vfs *v, const struct kp_node *n, uint32_t ino
 	struct kp_entry e;
 	int rc = 0;
 
+	kp_fast_void(v);
 	for (uint32_t id = 0, count = kp_image_count(image); !rc && id < count; id++) {
 		struct kp_temp t;
 		struct times_kept kept;

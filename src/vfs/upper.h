@@ -34,6 +34,11 @@ void kp_standin_rename(struct kp_vfs *v, const struct kp_gpath *from, const stru
 bool kp_is_mount_point(const struct kp_node *n);
 /* One is changed on the host and one in the instance, and a name of the one cannot become one of the other (rename.c). */
 bool kp_crosses_zones(const struct kp_node *from, const struct kp_node *to);
+/* --- halves.c: in mode merged, one half here and one on the host --- */
+/* A directory of which the host has a part, to a name that is free on the host or an empty directory of the host's alone. */
+int kp_rename_halves(struct kp_vfs *v, struct kp_node *from, struct kp_node *to);
+/* A file of the instance, or of an image, over one of the host's: it becomes the host's. */
+int kp_rename_into_host(struct kp_vfs *v, struct kp_node *from, struct kp_node *to);
 int kp_copy_up_tree(struct kp_vfs *v, struct kp_node *n);
 /* The node may have changed: looks it up again by its path. */
 int kp_refresh(struct kp_vfs *v, struct kp_node *n);

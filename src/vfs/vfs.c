@@ -69,6 +69,7 @@ static int open_dirs(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp
 	rc = open_dir(o->instance_dir, "upper", 0755, &v->upper, &v->upper_fd, err);
 	if (rc)
 		return rc;
+	kp_vfs_settle(o->instance_dir);
 	rc = open_dir(o->instance_dir, "work", 0700, &work, &v->work_fd, err);
 	/* What a killed run left unfinished was never visible. */
 	if (!rc)
@@ -194,6 +195,7 @@ struct kp_vfs *kp_vfs_free(struct kp_vfs *v)
 	v->base = kp_base_free(v->base);
 	kp_close(v->dirs_fd);
 	kp_dirlists_free(v->lists);
+	kp_fast_free(v->fast);
 	kp_moves_free(v->moves);
 	pthread_rwlock_destroy(&v->lock);
 	free(v);

@@ -51,6 +51,8 @@ struct kp_vfs_options {
 };
 
 int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct kp_err *err);
+/* Finishes, or takes away, what a killed run was about to do. The instance is locked. */
+void kp_vfs_settle(const char *instance_dir);
 struct kp_vfs *kp_vfs_free(struct kp_vfs *vfs);
 
 #endif
