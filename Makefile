@@ -6,11 +6,12 @@ PREFIX ?= /usr/local
 SANITIZE ?=
 DEVELOPER ?=
 COVERAGE ?=
+FAULTS ?=
 V ?=
 VERSION := 0.1.0
 
 comma := ,
-VARIANT := $(if $(SANITIZE),san-$(subst $(comma),-,$(SANITIZE)),$(if $(COVERAGE),coverage,release))
+VARIANT := $(if $(SANITIZE),san-$(subst $(comma),-,$(SANITIZE)),$(if $(COVERAGE),coverage,release))$(if $(FAULTS),-faults)
 BUILD ?= build
 O := $(BUILD)/$(VARIANT)
 Q := $(if $(V),,@)
@@ -19,7 +20,7 @@ Q := $(if $(V),,@)
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wformat=2 \
 	-Wvla -Wundef -Wimplicit-fallthrough -Wswitch-enum -Woverride-init -Wdate-time -Wno-format-nonliteral \
 	$(if $(DEVELOPER),$(if $(SANITIZE),,-Werror))
-CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DKP_VERSION='"$(VERSION)"' -Iinclude -Isrc -I. -I$(O)/gen
+CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DKP_VERSION='"$(VERSION)"' -Iinclude -Isrc -I. -I$(O)/gen $(if $(FAULTS),-DKP_FAULTS)
 CFLAGS_ALL := -std=gnu11 $(WARN) -O2 -g -fno-common -fno-strict-aliasing -pthread -MMD -MP \
 	$(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined,\
 	-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong) $(if $(COVERAGE),--coverage -O0) $(CFLAGS)
@@ -27,7 +28,7 @@ CFLAGS_ALL := -std=gnu11 $(WARN) -O2 -g -fno-common -fno-strict-aliasing -pthrea
 LINK_LAUNCHER := $(if $(SANITIZE),,-static-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
 PIC := $(if $(SANITIZE),,-fPIE)
 
-LIB_DIRS := base image store manifest profile vfs sys trap instance changes snapshot launch confine
+LIB_DIRS := base image store registry manifest profile vfs sys trap instance changes snapshot launch confine
 LIB_SRC := $(filter-out src/sys/mkfilter.c,$(sort $(foreach d,$(LIB_DIRS),$(wildcard src/$(d)/*.c))))
 LIB_OBJ := $(LIB_SRC:%.c=$(O)/%.o) $(O)/gen/loader_blob.o $(O)/gen/filter_code.o $(O)/gen/profiles.o
 LAUNCHER_SRC := src/main.c $(sort $(wildcard src/cmd/*.c))
@@ -37,7 +38,7 @@ PACK_OBJ := $(PACK_SRC:%.c=$(O)/%.o)
 UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
 UNIT_OBJ := $(UNIT_SRC:%.c=$(O)/%.o)
 
-LAUNCHER_LIBS := -lseccomp -lsquashfs -llz4 -lz -llzma -lzstd -lyaml -lsodium -pthread
+LAUNCHER_LIBS := -lsqlite3 -lm -lseccomp -lsquashfs -llz4 -lz -llzma -lzstd -lyaml -lsodium -pthread
 PACK_LIBS := $(LAUNCHER_LIBS) -larchive -lelf
 
 # Each image carries the launcher: what only debuggers read stands beside it, where they look.
@@ -125,7 +126,7 @@ check-unit: $(O)/unit ## unit tests
 
 # --- what a build needs, by its Debian 12 names ---
 DEPS := gcc make libc6-dev libseccomp-dev libsquashfs-dev liblz4-dev zlib1g-dev liblzma-dev libzstd-dev \
-	libyaml-dev libsodium-dev libarchive-dev libelf-dev uthash-dev check libsubunit-dev \
+	libyaml-dev libsodium-dev libsqlite3-dev libarchive-dev libelf-dev uthash-dev check libsubunit-dev \
 	squashfs-tools musl-tools util-linux busybox-static
 # For fuzz, lint, format and bench only.
 DEPS_SAMPLES := golang-go musl-tools rsync sqlite3 git
@@ -180,7 +181,14 @@ $(O)/tests/property/order: tests/property/order.c
 	@echo "  CC   $@"
 	$(Q)$(CC) $(filter-out -MMD -MP,$(TEST_CFLAGS)) -static -o $@ $<
 
-test-programs: $(CALLS_BIN) $(HELPER_BIN) $(BENCH_BIN)
+# One address for ever: the victim's memory is named by it.
+HOSTILE_SRC := $(sort $(wildcard tests/hostile/*.c))
+$(O)/tests/hostile/hostile: $(HOSTILE_SRC) tests/hostile/hostile.h
+	@mkdir -p $(@D)
+	@echo "  CC   $@"
+	$(Q)$(CC) $(filter-out -MMD -MP,$(TEST_CFLAGS)) -static -no-pie -o $@ $(HOSTILE_SRC)
+
+test-programs: $(CALLS_BIN) $(HELPER_BIN) $(BENCH_BIN) $(O)/tests/hostile/hostile
 
 # --- tests; KAPSEL_MUST_RUN=1 makes a skipped one a failure ---
 check: deps deps-samples ## everything below, then that the build left the tree clean
@@ -211,8 +219,12 @@ check-native: $(CALLS_BIN) ## those programs say the same thing each time withou
 check-e2e: all $(HELPER_BIN) ## shell tests of the whole program (ONLY="empty-root")
 	$(Q)tests/run-e2e.sh $(O) $(ONLY)
 
+check-hostile: all $(O)/tests/hostile/hostile ## programs that try to get out: natively, inside, and with each mechanism left out (ONLY="open chdir")
+	$(Q)$(MAKE) --no-print-directory FAULTS=1 all
+	$(Q)tests/run-hostile.sh $(O) $(O)-faults $(ONLY)
+
 check-headers: ## each header compiles alone
-	$(Q)for h in $(wildcard include/kapsel/*.h src/*/*.h packager/*.h tests/unit/*.h tests/calls/*.h tests/guest/*.h); do \
+	$(Q)for h in $(wildcard include/kapsel/*.h src/*/*.h packager/*.h tests/unit/*.h tests/calls/*.h tests/guest/*.h tests/hostile/*.h); do \
 		$(CC) $(CPPFLAGS) -Itests/calls $(filter-out -MMD -MP,$(CFLAGS_ALL)) -Wno-unused-function -Werror \
 			-fsyntax-only -x c -include $$h /dev/null || { echo "$$h: does not compile alone"; exit 1; }; \
 	done
@@ -307,7 +319,7 @@ clean: ## remove everything built
 help: ## this list
 	@awk -F':.*## ' '/^[a-z_.-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: all check check-docker check-unit check-guest check-calls check-native check-e2e check-headers check-layers check-docs \
+.PHONY: all check check-docker check-hostile check-unit check-guest check-calls check-native check-e2e check-headers check-layers check-docs \
 	asan check-modes check-property samples bench demo deps deps-samples deps-develop fuzz replay replay-run lint format coverage \
 	compile_commands.json install uninstall dist test-programs clean help
 .SECONDARY:

@@ -24,6 +24,7 @@ struct kp_supervisor {
 	char *run_dir;
 	struct kp_store *store;
 	struct kp_store_image **store_images; /* of each image, top down */
+	struct kp_reg *registry;
 	struct kp_vfs *vfs;
 	struct kp_engine *engine;
 	int epoll_fd, listen_fd, signal_fd;
@@ -106,6 +107,10 @@ void kp_rules_again(struct kp_plan *plan, const struct kp_strings *noted);
 char *kp_rules_show(const struct kp_plan *plan, const char *host);
 /* A guest path's host path, symlinks resolved as far as it exists. Allocated. */
 char *kp_host_of(const char *guest);
+/* registry.c: the same for the keys of the registry ("KEY=MODE" among the others). cap: what of a mode is granted at a guest path. */
+void kp_plan_key_modes(struct kp_plan *plan, enum kp_mode (*cap)(const char *guest, enum kp_mode mode, void *ctx), void *ctx);
+void kp_key_modes_note(const struct kp_plan *plan, struct kp_strings *ret);
+void kp_key_modes_again(struct kp_plan *plan, const struct kp_strings *noted);
 /* private.c: Kapsel's own directories, which no mode shows. */
 char **kp_private_dirs(const char *instance_dir, const char *run_dir, const char *store_root, size_t *ret_count);
 void kp_private_dirs_free(char **dirs, size_t count);

@@ -9,6 +9,7 @@
 #include "instance/instance.h"
 #include "manifest/manifest.h"
 #include "profile/profile.h"
+#include "registry/registry.h"
 #include "sys/policy.h"
 #include "vfs/vfs.h"
 
@@ -33,6 +34,8 @@ struct kp_plan {
 	size_t bind_count;
 	struct kp_rule *rules;
 	size_t rule_count;
+	struct kp_key_mode *key_modes; /* of the registry */
+	size_t key_mode_count;
 	char *home, *user, *hostname;
 	enum kp_level level;
 	char *trace; /* absolute host path or NULL */
@@ -72,10 +75,14 @@ void kp_plan_free(struct kp_plan *plan);
 /* HOST[:GUEST[:ro]] to a bind with allocated, absolute paths. 0 or -errno with err. */
 int kp_bind_parse(const char *text, struct kp_bind *ret_bind, struct kp_err *err);
 
+/* The registry of the plan's images, instance and profile. writable: what is to be written can be; it needs an instance. */
+int kp_plan_registry(const struct kp_plan *plan, bool writable, struct kp_reg **ret_reg, struct kp_err *err);
+
 /* The guest's environment, NULL-terminated and allocated. host_env as of environ(7). */
 struct kp_environ_options {
 	char *const *host_env;
 	const struct kp_manifest *manifest;
+	struct kp_reg *registry;       /* its HKCU\Environment; or NULL */
 	const struct kp_strings *pass; /* host variables that the profile lets in; or NULL */
 	unsigned desktop;              /* enum kp_desktop: what is granted of it brings its variables */
 	const char *home, *user, *instance;

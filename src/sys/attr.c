@@ -11,6 +11,7 @@
 #include "sys/handlers.h"
 #include "vfs/fast.h"
 #include "vfs/internal.h"
+#include "vfs/regtree.h"
 
 /* What a changing call works on: path 0, or a descriptor. */
 struct target {
@@ -244,6 +245,31 @@ static int permit_xattr(struct kp_call *c, const struct kp_node *n, const char *
 	return kp_node_permit(c->vfs, n, kp_call_cred(c), write ? W_OK : R_OK);
 }
 
+/* The one that values of the registry have. */
+static int set_reg_type(struct kp_call *c, const struct kp_node *n, const char *value, size_t size)
+{
+	kp_autofree char *type = kp_strndup(value, size);
+
+	return strcmp(c->str, KP_REGTYPE_XATTR) != 0 ? -EOPNOTSUPP : kp_regtree_set_type(c->vfs, n, type);
+}
+
+/* name NULL: the list. */
+static int get_reg_type(struct kp_vfs *v, const struct kp_node *n, const char *name, char *buf, ssize_t *ret_len)
+{
+	char type[KP_REG_TYPE_NAME];
+	int rc = kp_regtree_type(v, n, type);
+
+	if (rc == -ENODATA && !name) {
+		*ret_len = 0;
+		return 0;
+	}
+	if (rc || (name && strcmp(name, KP_REGTYPE_XATTR) != 0))
+		return rc ? rc : -ENODATA;
+	*ret_len = name ? (ssize_t)strlen(type) : (ssize_t)sizeof(KP_REGTYPE_XATTR);
+	memcpy(buf, name ? type : KP_REGTYPE_XATTR, (size_t)*ret_len);
+	return 0;
+}
+
 static int set_xattr(struct kp_call *c, const struct target *t, uint64_t addr, uint64_t size, int flags)
 {
 	kp_autofree char *value = NULL;
@@ -262,11 +288,13 @@ static int set_xattr(struct kp_call *c, const struct target *t, uint64_t addr, u
 		return rc;
 	return CHANGE(c, t, n, kp_fast_changes_file, ({
 		int r = permit_xattr(c, n, c->str, true);
-		if (!r)
+		if (!r && n->origin == KP_REG)
+			r = set_reg_type(c, n, value, size);
+		else if (!r)
 			r = kp_copy_up(c->vfs, n, KP_COPY_DATA);
 		if (!r)
 			r = kp_node_xattr_path(c->vfs, n, path, sizeof(path));
-		if (!r)
+		if (!r && n->origin != KP_REG)
 			r = (n->origin == KP_MAGIC ? setxattr : lsetxattr)(path, c->str, value, size, flags) < 0 ? -errno : 0;
 		r;
 	}));
@@ -342,7 +370,9 @@ static int read_xattr(struct kp_call *c, const struct target *t, const char *nam
 		rc = permit_xattr(c, n, name, false);
 	if (!rc)
 		rc = kp_node_xattr_path(c->vfs, n, path, sizeof(path));
-	if (!rc && !path[0]) {
+	if (!rc && n->origin == KP_REG) {
+		rc = get_reg_type(c->vfs, n, name, buf, ret_len);
+	} else if (!rc && !path[0]) {
 		*ret_len = 0;
 		rc = name ? -ENODATA : 0;
 	} else if (!rc) {

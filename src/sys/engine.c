@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -47,6 +48,8 @@ static void carry_out(struct kp_call *c, int rc)
 		c->value = rc;
 		if (c->made && (rc == -EMFILE || rc == -ENFILE))
 			unmake(c);
+		if (rc >= 0 && c->takes_terminal && !kp_trap_inject(c->trap, &c->n, SYS_ioctl, (uint64_t[6]){(uint64_t)rc, TIOCSCTTY, 0}, rc))
+			break;
 		if (rc != -ENOENT)
 			(void)kp_trap_answer(c->trap, id, rc, rc < 0 ? rc : 0);
 		break;
@@ -90,8 +93,7 @@ static void serve(struct kp_call *c)
 	c->reply = KP_REPLY_VALUE;
 	c->value = 0;
 	c->fd = -1;
-	c->cloexec = false;
-	c->noted = false;
+	c->cloexec = c->takes_terminal = c->noted = false;
 	kp_traced_settle(c);
 	kp_where_called(c->engine, c->tid, c->n.data.nr == KP_NR_START);
 	if (c->n.data.nr == KP_NR_START) {
@@ -113,6 +115,10 @@ static void serve(struct kp_call *c)
 	rc = kp_call_snapshot(c);
 	if (!rc)
 		rc = c->row->handler(c);
+	if (rc < 0 && kp_fault("broker")) {
+		c->reply = KP_REPLY_KERNEL;
+		rc = 0;
+	}
 	if (!rc && changes_dir(c))
 		kp_where_moves(c->engine, c->tid);
 	if (c->noted)

@@ -117,9 +117,13 @@ void kp_spawner_stop(struct kp_engine *e);
 
 /* names.c */
 struct kp_names *kp_names_new(void);
-struct kp_names *kp_names_free(struct kp_names *n); /* removes the SysV objects whose keys were given out */
-/* Host key of a guest's SysV key; kind 'm', 's', 'q'. Remembered, to be removed at the end. */
-uint32_t kp_names_ipc_key(struct kp_engine *e, char kind, uint32_t key);
+struct kp_names *kp_names_free(struct kp_names *n); /* removes the SysV objects */
+/* Host key of a guest's SysV key. */
+uint32_t kp_names_ipc_key(struct kp_engine *e, uint32_t key);
+/* The SysV objects that guests have made; kind 'm', 's', 'q'. What is still there is removed at the end. */
+void kp_names_put_ipc(struct kp_engine *e, char kind, int id);
+bool kp_names_have_ipc(struct kp_engine *e, char kind, int id);
+void kp_names_drop_ipc(struct kp_engine *e, char kind, int id); /* about to be removed */
 /* The guest bound this host address under that name; and back. */
 void kp_names_put_address(struct kp_engine *e, const char *host, const void *guest, size_t len);
 size_t kp_names_get_address(struct kp_engine *e, const char *host, void *buf, size_t size);

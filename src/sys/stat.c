@@ -7,6 +7,7 @@
 
 #include "sys/call.h"
 #include "sys/handlers.h"
+#include "vfs/proc.h"
 
 /* Runs a look-up under the read lock and fills a statx. */
 static int stat_path(struct kp_call *c, bool follow, int flags, struct statx *x)
@@ -128,7 +129,9 @@ static int check_access(struct kp_call *c, int mode, int flags)
 	if (!rc && mode & W_OK && n->origin == KP_HOST && n->self.bind && n->self.bind->read_only && !S_ISCHR(n->mode))
 		rc = -EROFS;
 	if (!rc && mode && !S_ISLNK(n->mode)) {
-		if (n->origin == KP_PROC)
+		if (n->origin == KP_PROC && mode & W_OK && !kp_proc_is_of_process(n))
+			rc = -EACCES;
+		else if (n->origin == KP_PROC)
 			rc = faccessat(AT_FDCWD, n->host.s, mode, AT_EACCESS) < 0 ? -errno : 0;
 		else
 			rc = kp_node_permit(c->vfs, n, kp_call_cred(c), mode);

@@ -43,6 +43,7 @@ enum kp_origin {
 	KP_BASE,   /* generated for this run (base.c) */
 	KP_HOST,   /* shown by a bind, or by the modes writecopy and merged */
 	KP_PROC,   /* /proc: the host's, filtered and translated */
+	KP_REG,    /* /proc/registry: the registry as files (regtree.h) */
 	KP_MAGIC,  /* reached through a /proc/PID/fd link that has no guest path: node.host is that link */
 };
 
@@ -51,6 +52,7 @@ struct kp_dir {
 	bool upper;                    /* the upper has it */
 	bool base;                     /* the generated layer has it */
 	bool proc;                     /* at or below /proc */
+	bool reg;                      /* at or below /proc/registry */
 	const struct kp_bind *bind;    /* inside a bind: no other layer counts */
 	const struct kp_rule *rule;    /* its isolation mode; NULL: full */
 	bool host;                     /* shown by the rule: the host has it */

@@ -85,7 +85,7 @@ int kp_node_permit_parent(const struct kp_vfs *v, const struct kp_node *n, const
 	gid_t gid;
 	int rc;
 
-	if (d->proc)
+	if (d->proc && !d->reg)
 		return remove ? -EPERM : -ENOENT;
 	if (d->bind && d->bind->read_only)
 		return -EROFS;
@@ -339,7 +339,7 @@ bool kp_same_object(const struct kp_vfs *v, const struct kp_node *n, const struc
 		return n->origin == KP_IMAGE && n->layer == m->layer && n->entry == m->entry;
 	if (m->rule && n->origin == KP_UPPER && !S_ISDIR(n->mode))
 		return n->ino == kp_ino_host(held->st_dev, held->st_ino); /* copied up since */
-	if (S_ISDIR(n->mode) || n->origin == KP_PROC || m->copy)
+	if (S_ISDIR(n->mode) || n->origin == KP_PROC || n->origin == KP_REG || m->copy)
 		return n->origin != KP_ABSENT;
 	return n->st.st_ino == held->st_ino && n->st.st_dev == held->st_dev;
 }
@@ -560,6 +560,7 @@ int kp_node_readlink(struct kp_vfs *v, const struct kp_node *n, char *buf, size_
 	case KP_PROC:
 	case KP_MAGIC:
 		return kp_proc_readlink(v, n, buf, size);
+	case KP_REG:
 	case KP_ABSENT:
 	default:
 		return -ENOENT;

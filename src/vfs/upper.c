@@ -403,7 +403,7 @@ int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how)
 		return -EROFS;
 	if (n->self.bind)
 		return n->self.bind->read_only ? -EROFS : 0;
-	if (n->through || n->origin == KP_PROC || n->origin == KP_MAGIC || n->origin == KP_UPPER)
+	if (n->through || n->origin == KP_PROC || n->origin == KP_REG || n->origin == KP_MAGIC || n->origin == KP_UPPER)
 		return 0;
 	if (S_ISCHR(n->mode) || S_ISBLK(n->mode))
 		return -EPERM;
