@@ -188,7 +188,7 @@ static bool from_upper(const struct kp_vfs *v, const struct kp_node *n, struct k
 /* A name that is not there may come into being on the host, or by a guest's own hand, without us. */
 static bool is_known_absent(const struct kp_vfs *v, const struct kp_node *n)
 {
-	return !n->self.bind && !n->parent.bind && !n->parent.proc && !n->last_error && !atomic_load(&v->guest_makes_names) &&
+	return !n->self.bind && !n->parent.bind && !n->parent.proc && !n->parent.reg && !n->last_error && !atomic_load(&v->guest_makes_names) &&
 	       (n->whiteout || !n->self.rule || n->self.rule->mode == KP_MODE_FULL);
 }
 
@@ -218,6 +218,7 @@ static bool fill(struct kp_vfs *v, const char *path, const char *start, const st
 	case KP_BASE:
 	case KP_HOST:
 	case KP_PROC:
+	case KP_REG:
 	case KP_MAGIC:
 	default:
 		return false;
