@@ -57,6 +57,13 @@ missing() {
 }
 
 all=$(cd "$stage/cases" && ls | sed 's/\.sh$//')
+if [ "${CASES-}" = help ]; then
+  for name in $all; do
+    load "$name"
+    printf '%-12s%s%s\n' "$name" "$title" "${off:+ (only where named)}" >&2
+  done
+  exit 1
+fi
 chosen=
 for name in ${CASES:-$all}; do
   [ -f "$stage/cases/$name.sh" ] || {
