@@ -271,7 +271,6 @@ static bool fill(struct kp_vfs *v, const char *path, const char *start, const st
 	case KP_BASE:
 	case KP_HOST:
 	case KP_PROC:
-	case KP_REG:
 	case KP_MAGIC:
 	case KP_REG:
 	default:
