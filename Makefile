@@ -130,7 +130,7 @@ DEPS := gcc make libc6-dev libseccomp-dev libsquashfs-dev liblz4-dev zlib1g-dev 
 	squashfs-tools musl-tools util-linux busybox-static
 # For fuzz, lint, format and bench only.
 DEPS_SAMPLES := golang-go musl-tools rsync sqlite3 git postgresql-15 redis-server nginx-light curl
-DEPS_DEVELOP := clang clang-format cppcheck gcovr bubblewrap proot git python3
+DEPS_DEVELOP := clang clang-format cppcheck gcovr bubblewrap proot git python3 sqlite3 redis-server redis-tools nginx-light wrk
 
 deps: ## install the Debian packages that the build and the tests need
 	$(Q)sh tools/deps.sh $(DEPS)
@@ -241,8 +241,8 @@ asan: ## unit tests under ASan and UBSan
 samples: all $(HELPER_BIN) ## pack, run and compare each of samples/ (SAMPLES="python git" HOSTS="plain docker foreign empty")
 	$(Q)tests/run-samples.sh $(O) $(SAMPLES)
 
-bench: all $(BENCH_BIN) ## costs: native, under Kapsel, and under proot and bwrap where installed
-	$(Q)tests/run-bench.sh $(O)
+bench: all $(BENCH_BIN) ## costs: native, under Kapsel, and under peers where installed (CASES="calls git" ROUNDS=15 ENGINES="native strict")
+	$(Q)CASES="$(CASES)" ROUNDS="$(or $(ROUNDS),15)" ENGINES="$(ENGINES)" tests/run-bench.sh $(O)
 
 bench-image: all $(BENCH_BIN) ## a big image: packing beside mksquashfs, size, the first program on a cold store (SIZE=500 MiB)
 	$(Q)tests/run-bench-image.sh $(O) $(SIZE)

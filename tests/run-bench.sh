@@ -1,116 +1,177 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# What things cost: natively, under Kapsel, and under proot and bubblewrap where they are installed; engines take turns within
-# one run, medians of rounds are compared. Prints a table with ratios to native; the figures also go to BUILD-DIR/bench.csv.
-#   run-bench.sh BUILD-DIR [ROUNDS]
+# What things cost, as an ordinary user: natively, under Kapsel at both levels, and under the peers that are installed. Engines take
+# turns within a round; ratios are those of one round, so that what slows the machine slows both. Each case is a file of bench/cases;
+# one whose program is missing is skipped by name. A table; the figures go to BUILD-DIR/bench.csv, a plot of them to bench.svg.
+#   CASES="stat git-status" ROUNDS=15 ENGINES="native strict" run-bench.sh BUILD-DIR
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
-build=$(cd "${1:?BUILD-DIR}" && pwd)
-rounds=${2:-3}
 
-stage=$(public_dir kapsel-bench)
-trap 'rm -rf "$stage"' EXIT
-tree=$stage/t
-mkdir -p "$stage/bin" "$tree/dir"
-cp "$build/kapsel" "$build/kapsel-pack" "$build/tests/bench/timeit-static" "$stage/"
-cp "$build/tests/bench/micro" "$build/tests/bench/micro-static" "$stage/bin/"
-echo text >"$tree/file"
-i=0
-while [ $i -lt 100 ]; do : >"$tree/dir/f$i" && i=$((i + 1)); done
-programs="/bin/sh, /bin/true, /bin/sleep, $stage/bin/micro, $stage/bin/micro-static"
-extra= git= python=
-if command -v git >/dev/null; then
-  git=$(command -v git)
-  programs="$programs, $git"
-  mkdir "$tree/repo"
-  (
-    cd "$tree/repo" && git init -q . && git config gc.auto 0 && git config maintenance.auto false && i=0
-    while [ $i -lt 100 ]; do
-      mkdir "d$i" && j=0
-      while [ $j -lt 100 ]; do echo "$i $j" >"d$i/f$j" && j=$((j + 1)); done
-      i=$((i + 1))
-    done
-    git add . && git -c user.name=x -c user.email=x@example.org commit -qm 'ten thousand files'
-  ) || git=
-fi
-if [ -x /usr/bin/python3 ]; then
-  python=$(readlink -f /usr/bin/python3)
-  programs="$programs, $python"
-  extra="  - copy: {from: /usr/lib/$(basename "$python"), to: /usr/lib/$(basename "$python")}"
+if [ -z "${BENCH_INNER-}" ]; then
+  build=$(cd "${1:?BUILD-DIR}" && pwd)
+  stage=$(public_dir kapsel-bench)
+  trap 'rm -rf "$stage"' EXIT
+  mkdir "$stage/bin"
+  cp -R "$here/bench/cases" "$here/lib.sh" "$here/run-bench.sh" "$build/kapsel" "$build/kapsel-pack" "$stage/"
+  cp "$build"/tests/bench/micro "$build"/tests/bench/micro-static "$build"/tests/bench/timeit-static "$stage/bin/"
+  chmod -R a+rX "$stage"
+  rounds=${ROUNDS:-15}
+  # shellcheck disable=SC2086 # words are wanted
+  as_user env BENCH_INNER=1 CASES="${CASES-}" ROUNDS="$rounds" ENGINES="${ENGINES-}" sh "$stage/run-bench.sh" >"$stage/raw" || exit 1
+  awk -v csv="$build/bench.csv" -f "$here/bench/report.awk" "$stage/raw" || exit 1
+  awk -F, -f "$here/bench/plot.awk" "$build/bench.csv" >"$build/bench.svg"
+  echo "# $rounds rounds; figures: $build/bench.csv, plot: $build/bench.svg"
+  exit 0
 fi
 
-engines=native
-prefix_native=
-if "$stage/kapsel" run --help >/dev/null 2>&1; then
-  printf 'kapsel: 1\nname: bench\nversion: "1"\nentry: {command: [/bin/sh]}\ncontents:\n  - elf: [%s]\n%s\n  - copy: {from: %s, to: %s}\n' \
-    "$programs" "$extra" "$tree" "$tree" >"$stage/manifest.yaml"
-  "$stage/kapsel" pack --quiet "$stage/manifest.yaml" -o "$stage/image.kapsel" || exit 1
-  # Instances and store of its own. Programs join an instance that runs; start:* is a throw-away instance from start to end.
-  export XDG_DATA_HOME="$stage/data" XDG_CACHE_HOME="$stage/cache"
-  "$stage/kapsel" run --quiet --instance bench "$stage/image.kapsel" -- /bin/sleep 86400 &
-  trap '"$stage/kapsel" stop --time 0 bench; rm -rf "$stage"' EXIT
-  i=0
-  until "$stage/kapsel" exec bench -- /bin/true 2>/dev/null; do
-    i=$((i + 1))
-    [ $i -lt 100 ] || exit 1
-    sleep 0.1
-  done
-  engines="$engines kapsel"
-  prefix_kapsel="$stage/kapsel exec --cwd $tree bench --"
-  start_kapsel="$stage/kapsel run --quiet --rm --cwd $tree $stage/image.kapsel --"
-else
-  echo "# this kapsel has no 'run': the others only"
-fi
-if command -v proot >/dev/null && proot /bin/true 2>/dev/null; then
-  engines="$engines proot"
-  prefix_proot="proot -r / -w $tree"
-fi
-if command -v bwrap >/dev/null && bwrap --dev-bind / / /bin/true 2>/dev/null; then
-  engines="$engines bwrap"
-  prefix_bwrap="bwrap --dev-bind / / --chdir $tree"
-fi
-
-cd "$tree" || exit 1
-: >"$stage/raw"
-measure() { # ENGINE: `engine case ns` lines
-  eval "prefix=\$prefix_$1 start=\${start_$1-}"
-  # shellcheck disable=SC2086,SC2154 # words are wanted
-  {
-    $prefix "$stage/bin/micro" 3
-    $prefix "$stage/bin/micro-static" 3 | awk '$1 == "stat" || $1 == "open+close" { print $1 "-static", $2 }'
-    "$stage/timeit-static" "run:sh-c-true" 10 $prefix /bin/sh -c true
-    "$stage/timeit-static" "start:sh-c-true" 10 ${start:-$prefix} /bin/sh -c true
-    [ -z "$git" ] || "$stage/timeit-static" "run:git-status-10000" 3 $prefix "$git" -C "$tree/repo" -c safe.directory='*' status --short
-    [ -z "$python" ] || "$stage/timeit-static" "run:python3-c-pass" 5 $prefix "$python" -I -c pass
-  } | sed "s/^/$1 /" >>"$stage/raw"
+stage=$here
+work=$(mktemp -d /var/tmp/kpb.XXXXXX)
+kapsel=$stage/kapsel
+export XDG_DATA_HOME="$work/data" XDG_CACHE_HOME="$work/cache" HOME="$work/home" PATH="$PATH:/usr/sbin:/sbin" stage work kapsel
+mkdir "$HOME"
+levels=
+finish() {
+  for level in $levels; do "$kapsel" stop --time 0 "bench-$level" 2>/dev/null; done
+  chmod -R u+rwx "$work" 2>/dev/null
+  rm -rf "$work"
 }
-r=0
-while [ $r -lt "$rounds" ]; do
-  for engine in $engines; do measure "$engine"; done
-  r=$((r + 1))
+trap finish EXIT
+trap 'exit 1' INT TERM
+tree=$work/t
+mkdir "$tree"
+
+# A case: `title`; `programs` that it needs, `copies` of more of the host's files; `prepare`, once, in its directory; `command`, timed
+# there by each engine, or one that prints `NAME NUMBER` lines itself (prints=1); or `outside`, a command of the host in which $start
+# starts a program anew, with `before` in front, which is not timed. `unit` of the numbers; `engines`, where not all make sense.
+load() {
+  title='' programs='' copies='' command='' outside='' prints='' unit=ns engines='' off=''
+  prepare() { :; }
+  before() { :; }
+  # shellcheck disable=SC1090
+  . "$stage/cases/$1.sh"
+}
+
+missing() {
+  for program in $programs; do command -v "$program" >/dev/null || echo "$program"; done
+}
+
+all=$(cd "$stage/cases" && ls | sed 's/\.sh$//')
+if [ "${CASES-}" = help ]; then
+  for name in $all; do
+    load "$name"
+    printf '%-12s%s%s\n' "$name" "$title" "${off:+ (only where named)}" >&2
+  done
+  exit 1
+fi
+chosen=
+for name in ${CASES:-$all}; do
+  [ -f "$stage/cases/$name.sh" ] || {
+    echo "run-bench: $name: no such case; there are: $all" >&2
+    exit 1
+  }
+  load "$name"
+  [ -z "$off" ] || [ -n "${CASES-}" ] || continue
+  lack=$(missing)
+  mkdir "$tree/$name"
+  if [ -n "$lack" ]; then
+    echo "# $name: skipped, not installed: $lack" >&2
+  elif ! (cd "$tree/$name" && prepare) >"$work/log" 2>&1; then
+    echo "# $name: skipped, cannot be prepared: $(tail -n 1 "$work/log")" >&2
+  else
+    chosen="$chosen $name"
+    for program in $programs; do readlink -f "$(command -v "$program")"; done >>"$work/programs"
+    for program in $programs; do command -v "$program"; done >>"$work/programs"
+    for copy in $copies; do echo "$copy"; done >>"$work/copies"
+  fi
+done
+[ -n "$chosen" ] || exit 1
+
+# One image for all.
+{
+  printf 'kapsel: 1\nname: bench\nversion: "1"\nentry: {command: [/bin/sh]}\ncontents:\n'
+  [ ! -s "$work/copies" ] || sort -u "$work/copies" | while read -r copy; do
+    [ ! -e "$copy" ] || echo "  - copy: {from: $copy, to: $copy}"
+  done
+  printf '  - elf: [/bin/sh, /bin/true, /bin/sleep, /bin/rm, /bin/mkdir, /bin/cat, %s/bin/micro, %s/bin/micro-static, %s/bin/timeit-static' "$stage" "$stage" "$stage"
+  sort -u "$work/programs" 2>/dev/null | while read -r program; do printf ', %s' "$program"; done
+  printf ']\n  - copy: {from: %s, to: %s}\n' "$tree" "$tree"
+} >"$work/bench.yaml"
+"$kapsel" pack --quiet --compression 3 "$work/bench.yaml" -o "$work/bench.kapsel" || exit 1
+
+works() { # ENGINE
+  case $1 in
+    native) return 0 ;;
+    portable | strict)
+      "$kapsel" run --quiet --instance "bench-$1" --level "$1" "$work/bench.kapsel" -- /bin/sleep 86400 >/dev/null 2>&1 &
+      levels="$levels $1" tries=0
+      until "$kapsel" exec "bench-$1" -- /bin/true 2>/dev/null; do
+        tries=$((tries + 1))
+        [ $tries -lt 100 ] || return 1
+        sleep 0.1
+      done
+      ;;
+    *) command -v "$1" >/dev/null && engine "$1" / /bin/true >/dev/null 2>&1 ;;
+  esac
+}
+
+engine() { # ENGINE DIRECTORY CMD...
+  e=$1 d=$2
+  shift 2
+  case $e in
+    native) (cd "$d" && exec "$@") ;;
+    portable | strict) "$kapsel" exec --cwd "$d" "bench-$e" -- "$@" ;;
+    bwrap) bwrap --dev-bind / / --chdir "$d" "$@" ;;
+    proot) proot -r / -w "$d" "$@" ;;
+    fakechroot) fakechroot chroot / /bin/sh -c 'cd "$0" && exec "$@"' "$d" "$@" ;;
+    firejail) (cd "$d" && exec firejail --quiet --noprofile -- "$@") ;;
+  esac
+}
+
+starting() { # ENGINE: what starts a program anew
+  case $1 in
+    portable | strict) echo "$kapsel run --quiet --level $1 --instance start-$1 " ;;
+    bwrap) echo "bwrap --dev-bind / / " ;;
+    proot) echo "proot -r / " ;;
+    firejail) echo "firejail --quiet --noprofile -- " ;;
+  esac
+}
+
+usable=
+for e in ${ENGINES:-native portable strict bwrap proot fakechroot firejail}; do
+  if works "$e"; then usable="$usable $e"; else echo "# $e: not installed, or does not work here" >&2; fi
 done
 
-sort -k1,1 -k2,2 -k3,3n "$stage/raw" | awk -v engines="$engines" -v csv="$build/bench.csv" '
-  { key = $1 SUBSEP $2; value[key, ++count[key]] = $3; cases[$2] = 1 }
-  function median(engine, name, key) { key = engine SUBSEP name; return count[key] ? value[key, int((count[key] + 1) / 2)] : "" }
-  END {
-    n = split(engines, e, " ")
-    m = split("read fstat stat stat-static stat-relative enoent open+close open+close-static getcwd readdir-100 create+unlink spawn-true " \
-      "run:sh-c-true start:sh-c-true run:git-status-10000 run:python3-c-pass", order, " ")
-    printf "%-22s", "microseconds"
-    for (i = 1; i <= n; i++) printf "%12s", e[i]
-    for (i = 2; i <= n; i++) printf "%14s", e[i] "/native"
-    print ""
-    print "case,engine,ns,ratio" > csv
-    for (c = 1; c <= m; c++) {
-      if (!(order[c] in cases)) continue
-      base = median("native", order[c])
-      printf "%-22s", order[c]
-      for (i = 1; i <= n; i++) { v = median(e[i], order[c]); if (v == "") printf "%12s", "-"; else printf "%12.2f", v / 1000 }
-      for (i = 2; i <= n; i++) { v = median(e[i], order[c]); if (v == "" || !base) printf "%14s", "-"; else printf "%14.1f", v / base }
-      print ""
-      for (i = 1; i <= n; i++) { v = median(e[i], order[c]); if (v != "") printf "%s,%s,%d,%.2f\n", order[c], e[i], v, base ? v / base : 0 > csv }
-    }
-  }'
-echo "# figures: $build/bench.csv"
+sample() { # ROUND NAME ENGINE: `round case engine number unit` lines
+  dir=$tree/$2
+  start=$(starting "$3")
+  if [ -n "$outside" ]; then
+    export start
+    (cd "$dir" && before "$3") >/dev/null 2>&1
+    if [ -n "$prints" ]; then
+      (cd "$dir" && ENGINE=$3 sh -c "$outside")
+    else
+      (cd "$dir" && ENGINE=$3 "$stage/bin/timeit-static" "$2" 1 /bin/sh -c "$outside")
+    fi
+  elif [ -n "$prints" ]; then
+    engine "$3" "$dir" /bin/sh -c "$command"
+  else
+    engine "$3" "$dir" "$stage/bin/timeit-static" "$2" 1 /bin/sh -c "$command"
+  fi 2>"$work/log" | awk -v r="$1" -v e="$3" -v u="$unit" 'NF == 2 { print r, $1, e, $2, u }' >"$work/lines"
+  if [ -s "$work/lines" ]; then
+    [ "$1" = 0 ] || cat "$work/lines"
+  else
+    [ "$1" != 0 ] || echo "# $2: $3: failed: $(tail -n 1 "$work/log")" >&2
+  fi
+}
+
+round=0 # that of number 0 warms up and does not count
+while [ $round -le "$ROUNDS" ]; do
+  for name in $chosen; do
+    load "$name"
+    for e in ${engines:-$usable}; do
+      case " $usable " in *" $e "*) sample $round "$name" "$e" ;; esac
+    done
+  done
+  round=$((round + 1))
+done

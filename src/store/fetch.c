@@ -15,12 +15,12 @@ static bool wants_exec(const struct kp_entry *e)
 }
 
 /* What can be told without reading it: ours, complete, not writable. */
-static bool intact(const struct stat *st, const struct kp_entry *e)
+static bool intact(const struct kp_store *s, const struct stat *st, const struct kp_entry *e)
 {
 	if (S_ISLNK(e->mode))
 		return S_ISLNK(st->st_mode) && (uint64_t)st->st_size == e->size;
 	return S_ISREG(st->st_mode) && (uint64_t)st->st_size == e->size && !(st->st_mode & 07222) &&
-	       st->st_uid == geteuid();
+	       st->st_uid == s->uid;
 }
 
 static void object_dir(const struct kp_entry *e, char dir[3], char name[KP_OBJECT_NAME])
@@ -88,7 +88,7 @@ static int link_object(struct kp_store_image *si, const struct kp_entry *e, int 
 
 	if (fstatat(dir, object, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
-	if (!intact(&st, e)) {
+	if (!intact(si->store, &st, e)) {
 		KP_DEBUG(STORE, "object of entry %u is damaged: made anew", e->id);
 		return unlinkat(dir, object, 0) < 0 && errno != ENOENT ? -errno : -ENOENT;
 	}
@@ -157,7 +157,7 @@ static int open_sound(struct kp_store_image *si, const struct kp_entry *e, const
 		return -errno;
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (intact(&st, e) && (!S_ISLNK(e->mode) || link_intact(fd, e)))
+	if (intact(si->store, &st, e) && (!S_ISLNK(e->mode) || link_intact(fd, e)))
 		return kp_take_fd(&fd);
 	KP_DEBUG(STORE, "file of entry %u is damaged: made anew", e->id);
 	return unlinkat(si->dir_fd, name, 0) < 0 && errno != ENOENT ? -errno : -ENOENT;

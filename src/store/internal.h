@@ -14,6 +14,7 @@ struct kp_store {
 	int root_fd, objects_fd, images_fd, tmp_fd;
 	char *root;
 	bool noexec;
+	uid_t uid; /* ours */
 };
 
 struct kp_memfile {

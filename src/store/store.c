@@ -78,6 +78,7 @@ static int open_at(const char *path, bool shared, struct kp_store **ret_store, s
 	struct statvfs vfs;
 	int rc = kp_mkdir_all(AT_FDCWD, path, 0700);
 
+	s->uid = geteuid();
 	s->root_fd = s->objects_fd = s->images_fd = s->tmp_fd = -1;
 	if (rc) {
 		rc = kp_fail_errno(err, -rc, "%s", path);

@@ -98,6 +98,23 @@ static pid_t own_session(void)
 	return atomic_load(&session);
 }
 
+/* Only where the two run is decided by it, so that an answer may be a little old: threads hardly ever change their session. */
+static bool in_own_session(pid_t tid)
+{
+	static _Thread_local struct {
+		pid_t tid;
+		unsigned uses;
+		bool own;
+	} last;
+
+	if (last.tid != tid || last.uses++ % 64 == 0) {
+		last.own = getsid(tid) == own_session();
+		last.tid = tid;
+		last.uses = 1;
+	}
+	return last.own;
+}
+
 int kp_trap_add_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd, bool cloexec)
 {
 	struct seccomp_notif_addfd a = {
@@ -115,7 +132,7 @@ int kp_trap_add_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd, bool cloex
 	CPU_ZERO(&here);
 	CPU_SET(sched_getcpu(), &here);
 	pinned_them = pin(tid, &here, &theirs);
-	pinned_us = getsid(tid) != own_session() && pin(0, &here, &ours);
+	pinned_us = !in_own_session(tid) && pin(0, &here, &ours);
 	n = ioctl(t->fd, SECCOMP_IOCTL_NOTIF_ADDFD, &a);
 	n = n < 0 ? -errno : n;
 	if (pinned_us)

@@ -238,7 +238,7 @@ static bool from_upper(const struct kp_vfs *v, const struct kp_node *n, struct k
 /* A name that is not there may come into being on the host, or by a guest's own hand, without us. */
 static bool is_known_absent(const struct kp_vfs *v, const struct kp_node *n)
 {
-	return !n->self.bind && !n->parent.bind && !n->parent.proc && !n->last_error && !atomic_load(&v->guest_makes_names) &&
+	return !n->self.bind && !n->parent.bind && !n->parent.proc && !n->parent.reg && !n->last_error && !atomic_load(&v->guest_makes_names) &&
 	       (n->whiteout || !n->self.rule || n->self.rule->mode == KP_MODE_FULL);
 }
 

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* micro [ROUNDS]: nanoseconds a call, median of rounds, one `name ns` line a case; in a directory with `file` and `dir`. */
+/* micro [ROUNDS [CASE...]]: nanoseconds a call, median of rounds, one `name ns` line a case; in a directory with `file` and `dir`. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -95,22 +97,87 @@ static int do_spawn(void)
 	return status ? -1 : 0;
 }
 
+static int do_fork(void)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (!pid)
+		_exit(0);
+	return pid < 0 || waitpid(pid, &status, 0) != pid ? -1 : status;
+}
+
+#define EACH 200 /* stats of a thread */
+#define THREADS_MAX 64
+
+static void *stats(void *unused)
+{
+	for (int i = 0; i < EACH; i++)
+		if (do_stat() < 0)
+			return &fd; /* anything */
+	return unused;
+}
+
+static int many(int count)
+{
+	pthread_t threads[THREADS_MAX];
+	void *failed = NULL;
+	int rc = 0;
+
+	for (int i = 0; i < count; i++)
+		if (pthread_create(&threads[i], NULL, stats, NULL) != 0)
+			return -1;
+	for (int i = 0; i < count; i++)
+		if (pthread_join(threads[i], &failed) != 0 || failed)
+			rc = -1;
+	return rc;
+}
+
+static int do_threads_1(void)
+{
+	return many(1);
+}
+
+static int do_threads_8(void)
+{
+	return many(8);
+}
+
+static int do_threads_64(void)
+{
+	return many(THREADS_MAX);
+}
+
 static const struct {
 	const char *name;
 	int (*fn)(void);
 	int calls; /* a round */
+	int inside; /* operations of one, 0: 1 */
 } cases[] = {
-	{"read", do_read, 20000},
-	{"fstat", do_fstat, 2000},
-	{"stat", do_stat, 2000},
-	{"stat-relative", do_stat_relative, 2000},
-	{"enoent", do_enoent, 2000},
-	{"open+close", do_open_close, 2000},
-	{"getcwd", do_getcwd, 2000},
-	{"readdir-100", do_readdir, 200},
-	{"create+unlink", do_create_unlink, 200},
-	{"spawn-true", do_spawn, 20},
+	{"read", do_read, 20000, 0},
+	{"fstat", do_fstat, 2000, 0},
+	{"stat", do_stat, 2000, 0},
+	{"stat-relative", do_stat_relative, 2000, 0},
+	{"enoent", do_enoent, 2000, 0},
+	{"open+close", do_open_close, 2000, 0},
+	{"getcwd", do_getcwd, 2000, 0},
+	{"readdir-100", do_readdir, 200, 0},
+	{"create+unlink", do_create_unlink, 200, 0},
+	{"fork", do_fork, 100, 0},
+	{"spawn-true", do_spawn, 20, 0},
+	{"threads-1", do_threads_1, 1, EACH},
+	{"threads-8", do_threads_8, 1, EACH * 8},
+	{"threads-64", do_threads_64, 1, EACH * THREADS_MAX},
 };
+
+static int wanted(char **names, const char *name)
+{
+	if (!*names)
+		return strncmp(name, "threads", 7) != 0;
+	while (*names && strcmp(*names, name) != 0)
+		names++;
+	return *names != NULL;
+}
 
 static uint64_t now(void)
 {
@@ -138,6 +205,8 @@ int main(int argc, char **argv)
 		return EXIT_FAILURE;
 	}
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		if (!wanted(argv + (argc > 1 ? 2 : 1), cases[i].name))
+			continue;
 		for (size_t r = 0; r < rounds; r++) {
 			uint64_t start = now();
 
@@ -146,7 +215,7 @@ int main(int argc, char **argv)
 					perror(cases[i].name);
 					return EXIT_FAILURE;
 				}
-			ns[r] = (now() - start) / (uint64_t)cases[i].calls;
+			ns[r] = (now() - start) / (uint64_t)(cases[i].calls * (cases[i].inside ? cases[i].inside : 1));
 		}
 		qsort(ns, rounds, sizeof(*ns), ascending);
 		printf("%s %llu\n", cases[i].name, (unsigned long long)ns[rounds / 2]);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* timeit NAME RUNS PROGRAM [ARG...]: wall-clock nanoseconds of a whole run, median, after one that is not counted. */
+/* timeit NAME RUNS PROGRAM [ARG...]: wall-clock nanoseconds of a whole run, median; of several after one that is not counted. */
 #include <fcntl.h>
 #include <spawn.h>
 #include <stdint.h>
@@ -45,7 +45,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: timeit NAME RUNS PROGRAM [ARG...]\n");
 		return EXIT_FAILURE;
 	}
-	(void)once(argv + 3);
+	if (runs > 1)
+		(void)once(argv + 3);
 	for (size_t i = 0; i < runs; i++)
 		ns[i] = once(argv + 3);
 	qsort(ns, runs, sizeof(*ns), ascending);
