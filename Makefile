@@ -6,11 +6,12 @@ PREFIX ?= /usr/local
 SANITIZE ?=
 DEVELOPER ?=
 COVERAGE ?=
+FAULTS ?=
 V ?=
 VERSION := 0.1.0
 
 comma := ,
-VARIANT := $(if $(SANITIZE),san-$(subst $(comma),-,$(SANITIZE)),$(if $(COVERAGE),coverage,release))
+VARIANT := $(if $(SANITIZE),san-$(subst $(comma),-,$(SANITIZE)),$(if $(COVERAGE),coverage,release))$(if $(FAULTS),-faults)
 BUILD ?= build
 O := $(BUILD)/$(VARIANT)
 Q := $(if $(V),,@)
@@ -19,7 +20,7 @@ Q := $(if $(V),,@)
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wformat=2 \
 	-Wvla -Wundef -Wimplicit-fallthrough -Wswitch-enum -Woverride-init -Wdate-time -Wno-format-nonliteral \
 	$(if $(DEVELOPER),$(if $(SANITIZE),,-Werror))
-CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DKP_VERSION='"$(VERSION)"' -Iinclude -Isrc -I. -I$(O)/gen
+CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DKP_VERSION='"$(VERSION)"' -Iinclude -Isrc -I. -I$(O)/gen $(if $(FAULTS),-DKP_FAULTS)
 CFLAGS_ALL := -std=gnu11 $(WARN) -O2 -g -fno-common -fno-strict-aliasing -pthread -MMD -MP \
 	$(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined,\
 	-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong) $(if $(COVERAGE),--coverage -O0) $(CFLAGS)
@@ -68,12 +69,13 @@ $(O)/%.o: %.c
 LOADER_CFLAGS := -std=gnu11 $(WARN) -Os -ffreestanding -fPIE -fvisibility=hidden -fno-stack-protector \
 	-fcf-protection=none -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns \
 	-mgeneral-regs-only -U_FORTIFY_SOURCE
-$(O)/loader: src/loader/loader.c src/loader/start.S src/loader/loader.lds src/loader/elf.h include/kapsel/start.h
+$(O)/loader: src/loader/loader.c src/loader/stub.c src/loader/start.S src/loader/stub.S src/loader/loader.lds src/loader/elf.h include/kapsel/start.h \
+		include/kapsel/fast.h
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(Q)$(CC) -D_GNU_SOURCE -Iinclude -Isrc $(LOADER_CFLAGS) -nostdlib -static -no-pie -s -Wl,--build-id=none \
 		-Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,-T,src/loader/loader.lds -o $@ \
-		src/loader/start.S src/loader/loader.c
+		src/loader/start.S src/loader/stub.S src/loader/loader.c src/loader/stub.c
 	@chmod 0555 $@
 
 $(O)/gen/loader_blob.o: $(O)/loader
@@ -148,7 +150,7 @@ BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
 BENCH_BIN := $(BENCH_SRC:%.c=$(O)/%) $(BENCH_SRC:%.c=$(O)/%-static)
 # They pass bad pointers on purpose.
 TEST_CFLAGS := -std=gnu11 $(WARN) -Wno-nonnull -Wno-stringop-overread -Wno-format-truncation -O2 -g -pthread \
-	-MMD -MP -D_GNU_SOURCE -Itests/calls
+	-MMD -MP -D_GNU_SOURCE -Itests/calls -Iinclude
 
 $(O)/tests/calls/%-static $(O)/tests/bench/%-static: TEST_LINK := -static
 $(O)/tests/e2e/%: TEST_LINK := -static
@@ -179,7 +181,14 @@ $(O)/tests/property/order: tests/property/order.c
 	@echo "  CC   $@"
 	$(Q)$(CC) $(filter-out -MMD -MP,$(TEST_CFLAGS)) -static -o $@ $<
 
-test-programs: $(CALLS_BIN) $(HELPER_BIN) $(BENCH_BIN)
+# One address for ever: the victim's memory is named by it.
+HOSTILE_SRC := $(sort $(wildcard tests/hostile/*.c))
+$(O)/tests/hostile/hostile: $(HOSTILE_SRC) tests/hostile/hostile.h
+	@mkdir -p $(@D)
+	@echo "  CC   $@"
+	$(Q)$(CC) $(filter-out -MMD -MP,$(TEST_CFLAGS)) -static -no-pie -o $@ $(HOSTILE_SRC)
+
+test-programs: $(CALLS_BIN) $(HELPER_BIN) $(BENCH_BIN) $(O)/tests/hostile/hostile
 
 # --- tests; KAPSEL_MUST_RUN=1 makes a skipped one a failure ---
 check: deps deps-samples ## everything below, then that the build left the tree clean
@@ -200,14 +209,22 @@ check-docker: all $(CALLS_BIN) $(HELPER_BIN) ## the differential families and e2
 check-modes: all $(CALLS_BIN) ## those of check-calls in a tree of the host, shown by each isolation mode
 	$(Q)for mode in writecopy merged; do echo "# mode $$mode"; MODE=$$mode tests/run-calls.sh $(O) $(ONLY) || exit 1; done
 
+check-fast: all $(CALLS_BIN) ## those of check-calls and check-guest with the fast path from the first call on, and without it
+	$(Q)for how in eager off; do echo "# KAPSEL_FAST=$$how"; KAPSEL_FAST=$$how tests/run-calls.sh $(O) $(ONLY) || exit 1; \
+		KAPSEL_FAST=$$how tests/run-guest.sh $(O) $(ONLY) || exit 1; done
+
 check-native: $(CALLS_BIN) ## those programs say the same thing each time without Kapsel
 	$(Q)tests/run-calls.sh --native $(O) $(ONLY)
 
 check-e2e: all $(HELPER_BIN) ## shell tests of the whole program (ONLY="empty-root")
 	$(Q)tests/run-e2e.sh $(O) $(ONLY)
 
+check-hostile: all $(O)/tests/hostile/hostile ## programs that try to get out: natively, inside, and with each mechanism left out (ONLY="open chdir")
+	$(Q)$(MAKE) --no-print-directory FAULTS=1 all
+	$(Q)tests/run-hostile.sh $(O) $(O)-faults $(ONLY)
+
 check-headers: ## each header compiles alone
-	$(Q)for h in $(wildcard include/kapsel/*.h src/*/*.h packager/*.h tests/unit/*.h tests/calls/*.h tests/guest/*.h); do \
+	$(Q)for h in $(wildcard include/kapsel/*.h src/*/*.h packager/*.h tests/unit/*.h tests/calls/*.h tests/guest/*.h tests/hostile/*.h); do \
 		$(CC) $(CPPFLAGS) -Itests/calls $(filter-out -MMD -MP,$(CFLAGS_ALL)) -Wno-unused-function -Werror \
 			-fsyntax-only -x c -include $$h /dev/null || { echo "$$h: does not compile alone"; exit 1; }; \
 	done
@@ -302,7 +319,7 @@ clean: ## remove everything built
 help: ## this list
 	@awk -F':.*## ' '/^[a-z_.-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: all check check-docker check-unit check-guest check-calls check-native check-e2e check-headers check-layers check-docs \
+.PHONY: all check check-docker check-hostile check-unit check-guest check-calls check-native check-e2e check-headers check-layers check-docs \
 	asan check-modes check-property samples bench demo deps deps-samples deps-develop fuzz replay replay-run lint format coverage \
 	compile_commands.json install uninstall dist test-programs clean help
 .SECONDARY:

@@ -31,6 +31,8 @@
 struct kp_ident {
 	uint64_t magic;
 	char exe[4096]; /* guest path of the running program, NUL-terminated */
+	uint64_t near;  /* fast path: the page of slots near the libraries; 0: none */
+	uint32_t near_used, reserved;
 };
 
 #define KP_START_STRINGS 20480U
@@ -44,7 +46,7 @@ struct kp_start {
 	uint32_t comm_off;
 	uint32_t argv_off;   /* argv_count strings one after the other, each NUL-terminated */
 	uint32_t strings_len;
-	uint32_t reserved;
+	int32_t fast_fd;     /* the fast path's cache, or -1; the loader maps and closes it */
 	char strings[KP_START_STRINGS];
 };
 

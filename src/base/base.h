@@ -136,6 +136,13 @@ bool kp_strings_have(const struct kp_strings *list, const char *text);
 void kp_strings_free(struct kp_strings *list);
 #define kp_autostrings __attribute__((cleanup(kp_strings_free)))
 
+/* --- tests of tests: built with FAULTS=1, the mechanisms that KAPSEL_FAULT names are left out. No other build looks at it --- */
+#ifdef KP_FAULTS
+bool kp_fault(const char *name);
+#else
+#define kp_fault(name) false
+#endif
+
 /* rt_sigaction as the kernel has it (SA_RESTORER is the caller's matter): the library's knows nothing of signals 32 and 33. */
 struct kp_sigaction {
 	void (*handler)(int);

@@ -54,6 +54,19 @@ bool kp_debug_init(void)
 	return false;
 }
 
+#ifdef KP_FAULTS
+bool kp_fault(const char *name)
+{
+	const char *s = secure_getenv("KAPSEL_FAULT");
+	size_t len = strlen(name);
+
+	for (; s && *s; s += strcspn(s, ",") + (s[strcspn(s, ",")] == ','))
+		if (!strncmp(s, "all", 3) || (!strncmp(s, name, len) && (s[len] == ',' || !s[len])))
+			return true;
+	return false;
+}
+#endif
+
 void kp_debug_print(const char *area, const char *fmt, ...)
 {
 	char line[2048];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kapsel reg: the registry of an image or an instance, in the words of Windows' reg.exe. */
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 
 /* --- the target --- */
 
+<<<<<<< HEAD
 /* A running instance takes back what its programs wrote, before anything is read or changed. Closes fd. */
 static void settle(int fd)
 {
@@ -23,6 +25,24 @@ static void settle(int fd)
 	kp_ctl_conn_init(&conn, fd);
 	while (!r && !(r = kp_ctl_fill(&conn)))
 		r = kp_ctl_next(&conn, &type, &payload, &len); /* whatever comes: it has been asked */
+=======
+/* What guests have written to files of the tree is in the registry when the supervisor has answered. */
+static void settle(int fd)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	struct kp_ctl_conn conn;
+	const char *payload;
+	size_t len;
+	unsigned type;
+	int r = kp_ctl_send(fd, KP_CTL_INFO, NULL, NULL, 0, 0);
+
+	kp_ctl_conn_init(&conn, fd);
+	while (!r && poll(&p, 1, 5000) > 0) {
+		r = kp_ctl_fill(&conn);
+		if (!r)
+			r = kp_ctl_next(&conn, &type, &payload, &len);
+	}
+>>>>>>> main
 	kp_ctl_conn_close(&conn);
 }
 

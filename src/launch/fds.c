@@ -34,7 +34,7 @@ void kp_fds_at_start(void)
 
 void kp_fds_drop_inherited(void)
 {
-	for (size_t i = 0; i < inherited_count; i++)
+	for (size_t i = 0; i < inherited_count && !kp_fault("descriptors"); i++)
 		(void)kp_close(inherited[i]);
 	free(inherited);
 	inherited = NULL;

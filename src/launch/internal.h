@@ -25,6 +25,7 @@ struct kp_supervisor {
 	char *run_dir;
 	struct kp_store *store;
 	struct kp_store_image **store_images; /* of each image, top down */
+	struct kp_reg *registry;
 	struct kp_vfs *vfs;
 	struct kp_engine *engine;
 	struct kp_reg *reg; /* NULL: nothing of the run shows it */

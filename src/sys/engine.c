@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
@@ -48,6 +49,8 @@ static void carry_out(struct kp_call *c, int rc)
 		c->value = rc;
 		if (c->made && (rc == -EMFILE || rc == -ENFILE))
 			unmake(c);
+		if (rc >= 0 && c->takes_terminal && !kp_trap_inject(c->trap, &c->n, SYS_ioctl, (uint64_t[6]){(uint64_t)rc, TIOCSCTTY, 0}, rc))
+			break;
 		if (rc != -ENOENT)
 			(void)kp_trap_answer(c->trap, id, rc, rc < 0 ? rc : 0);
 		break;
@@ -106,7 +109,7 @@ static void serve(struct kp_call *c)
 	c->reply = KP_REPLY_VALUE;
 	c->value = 0;
 	c->fd = -1;
-	c->cloexec = false;
+	c->cloexec = c->takes_terminal = c->noted = false;
 	kp_traced_settle(c);
 	kp_where_called(c->engine, c->tid, c->n.data.nr == KP_NR_START);
 	if (c->n.data.nr == KP_NR_START) {
@@ -127,9 +130,19 @@ static void serve(struct kp_call *c)
 	}
 	rc = kp_call_snapshot(c);
 	if (!rc)
+<<<<<<< HEAD
 		rc = handle(c);
+=======
+		rc = c->row->handler(c);
+	if (rc < 0 && kp_fault("broker")) {
+		c->reply = KP_REPLY_KERNEL;
+		rc = 0;
+	}
+>>>>>>> main
 	if (!rc && changes_dir(c))
 		kp_where_moves(c->engine, c->tid);
+	if (c->noted)
+		kp_fast_patch(c);
 	carry_out(c, rc);
 	c->fd = kp_close(c->fd);
 	if (c->engine->trace)
@@ -338,6 +351,8 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	}
 	if (!rc)
 		rc = kp_limits_start(e, o->limits, err);
+	if (!rc && kp_fast_start(e))
+		rc = kp_fail(err, EIO, "fast path: no memory for its cache");
 	if (!rc)
 		rc = kp_spawner_start(e, &listener, err);
 	if (!rc) {

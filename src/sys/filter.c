@@ -65,6 +65,23 @@ static const struct condition conditions[] = {
 	/* Other requests are for a process that is traced already. */
 	{"ptrace", 0, SCMP_CMP_EQ, PTRACE_ATTACH, 0, SCMP_ACT_NOTIFY},
 	{"ptrace", 0, SCMP_CMP_EQ, PTRACE_SEIZE, 0, SCMP_ACT_NOTIFY},
+	/* Of oneself all may be asked; of others, if they are guests. */
+	{"sched_setparam", 0, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	{"sched_getparam", 0, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	{"sched_setscheduler", 0, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	{"sched_getscheduler", 0, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	{"sched_rr_get_interval", 0, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	{"sched_setaffinity", 0, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	{"sched_getaffinity", 0, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	{"sched_setattr", 0, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	{"sched_getattr", 0, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	{"getpgid", 0, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	{"getsid", 0, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	{"prlimit64", 0, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	{"setpriority", 0, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	{"setpriority", 1, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	{"getpriority", 0, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
+	{"getpriority", 1, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
 	/* Without an address there is nothing to translate. */
 	{"sendto", 4, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
 	/* Notified where the profile restricts (policy.c); else for what no program asks. */

@@ -56,7 +56,7 @@ struct kp_engine {
 	struct kp_exec *execs;
 	struct kp_names *names;
 	const struct kp_policy *policy; /* never NULL */
-	atomic_uint waits;              /* connects that other threads wait for (net.c) */
+	atomic_uint waits;              /* calls that other threads wait for (net.c, lock.c) */
 	struct kp_limit_state {
 		struct kp_limits limits;
 		pthread_mutex_t lock; /* of all below */
@@ -74,11 +74,18 @@ struct kp_engine {
 	pthread_mutex_t trace_lock;
 	struct kp_lent lent;
 	struct kp_where where;
+	unsigned fast_often; /* a call site is patched at its so-manieth call */
+	int filters;         /* that each guest has: Seccomp_filters of /proc/PID/status */
 };
 
 /* exec.c: the loader's request. */
 int kp_exec_start(struct kp_call *c);
 void kp_exec_free(struct kp_engine *e);
+
+/* fast.c */
+int kp_fast_start(struct kp_engine *e);
+/* After an answer that guests can read now: is the call's site worth a jump to the stub? */
+void kp_fast_patch(struct kp_call *c);
 
 /* traced.c: carries out c->rewrite where the caller is traced by a guest. 0: answered; -errno: not. */
 int kp_traced_rewrite(struct kp_call *c);
@@ -110,9 +117,13 @@ void kp_spawner_stop(struct kp_engine *e);
 
 /* names.c */
 struct kp_names *kp_names_new(void);
-struct kp_names *kp_names_free(struct kp_names *n); /* removes the SysV objects whose keys were given out */
-/* Host key of a guest's SysV key; kind 'm', 's', 'q'. Remembered, to be removed at the end. */
-uint32_t kp_names_ipc_key(struct kp_engine *e, char kind, uint32_t key);
+struct kp_names *kp_names_free(struct kp_names *n); /* removes the SysV objects */
+/* Host key of a guest's SysV key. */
+uint32_t kp_names_ipc_key(struct kp_engine *e, uint32_t key);
+/* The SysV objects that guests have made; kind 'm', 's', 'q'. What is still there is removed at the end. */
+void kp_names_put_ipc(struct kp_engine *e, char kind, int id);
+bool kp_names_have_ipc(struct kp_engine *e, char kind, int id);
+void kp_names_drop_ipc(struct kp_engine *e, char kind, int id); /* about to be removed */
 /* The guest bound this host address under that name; and back. */
 void kp_names_put_address(struct kp_engine *e, const char *host, const void *guest, size_t len);
 size_t kp_names_get_address(struct kp_engine *e, const char *host, void *buf, size_t size);

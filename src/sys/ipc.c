@@ -4,46 +4,139 @@
 #include <mqueue.h>
 #include <sys/inotify.h>
 #include <sys/ipc.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "sys/handlers.h"
 #include "sys/internal.h"
+#include "vfs/regtree.h"
 
-static int private_key(struct kp_call *c, char kind)
+/* --- System V: made here, under keys of the instance, and known by their numbers --- */
+
+static int make(char kind, key_t key, uint64_t size, int flags)
 {
-	struct kp_rewrite *rw;
+	int id = kind == 'm' ? shmget(key, size, flags) : kind == 's' ? semget(key, (int)size, flags) : msgget(key, flags);
 
-	if ((int)c->raw[0] == IPC_PRIVATE) {
-		c->reply = KP_REPLY_KERNEL;
-		return 0;
+	return id < 0 ? -errno : id;
+}
+
+/* Only what this has made counts, should the host have an object of the same key. */
+static int get(struct kp_call *c, char kind, uint64_t size, int flags)
+{
+	key_t key = (key_t)kp_names_ipc_key(c->engine, (uint32_t)c->raw[0]);
+	bool any = (int)c->raw[0] == IPC_PRIVATE;
+	int id = -EEXIST;
+
+	if (any || flags & IPC_CREAT)
+		id = make(kind, any ? IPC_PRIVATE : key, size, flags | IPC_CREAT | IPC_EXCL);
+	if (id >= 0)
+		kp_names_put_ipc(c->engine, kind, id);
+	if (id == -EEXIST && (flags & (IPC_CREAT | IPC_EXCL)) != (IPC_CREAT | IPC_EXCL)) {
+		id = make(kind, key, size, flags & ~IPC_CREAT);
+		if (id >= 0 && !kp_names_have_ipc(c->engine, kind, id))
+			id = flags & IPC_CREAT ? -EACCES : -ENOENT;
 	}
-	rw = kp_call_rewrite(c, c->n.data.nr);
-	rw->args[0] = kp_names_ipc_key(c->engine, kind, (uint32_t)c->raw[0]);
-	return 0;
+	if (id >= 0)
+		c->value = id;
+	return KP_MIN(id, 0);
 }
 
 int kp_sys_shmget(struct kp_call *c)
 {
-	return private_key(c, 'm');
+	return get(c, 'm', c->raw[1], (int)c->raw[2]);
 }
 
 int kp_sys_semget(struct kp_call *c)
 {
-	return private_key(c, 's');
+	return get(c, 's', c->raw[1], (int)c->raw[2]);
 }
 
 int kp_sys_msgget(struct kp_call *c)
 {
-	return private_key(c, 'q');
+	return get(c, 'q', 0, (int)c->raw[1]);
 }
+
+/* What no guest has made is not there. Only numbers are passed on. */
+static int use(struct kp_call *c, char kind)
+{
+	if ((int)c->raw[0] < 0 || !kp_names_have_ipc(c->engine, kind, (int)c->raw[0]))
+		return -EINVAL;
+	c->reply = KP_REPLY_KERNEL;
+	return 0;
+}
+
+int kp_sys_shm_use(struct kp_call *c)
+{
+	return use(c, 'm');
+}
+
+int kp_sys_sem_use(struct kp_call *c)
+{
+	return use(c, 's');
+}
+
+int kp_sys_msg_use(struct kp_call *c)
+{
+	return use(c, 'q');
+}
+
+/* IPC_INFO and the like ask for limits. STAT takes a place in the kernel's list in the place of a number, and gives the number. */
+static int control(struct kp_call *c, char kind, int cmd, int stat, int id, const void *ds, size_t size)
+{
+	if (cmd == IPC_INFO || cmd == stat + 1) {
+		c->reply = KP_REPLY_KERNEL;
+		return 0;
+	}
+	if (cmd == stat || cmd == stat + 2) { /* ..._STAT, ..._STAT_ANY */
+		if (id < 0 || !kp_names_have_ipc(c->engine, kind, id))
+			return id < 0 ? -errno : -EINVAL;
+		c->value = id;
+		return kp_call_put(c, c->raw[kind == 's' ? 3 : 2], ds, size);
+	}
+	id = use(c, kind);
+	if (!id && cmd == IPC_RMID)
+		kp_names_drop_ipc(c->engine, kind, (int)c->raw[0]);
+	return id;
+}
+
+int kp_sys_shmctl(struct kp_call *c)
+{
+	int cmd = (int)c->raw[1];
+	struct shmid_ds ds;
+	int id = cmd == SHM_STAT || cmd == SHM_STAT_ANY ? shmctl((int)c->raw[0], cmd, &ds) : 0;
+
+	return control(c, 'm', cmd, SHM_STAT, id, &ds, sizeof(ds));
+}
+
+int kp_sys_semctl(struct kp_call *c)
+{
+	int cmd = (int)c->raw[2];
+	struct semid_ds ds;
+	int id = cmd == SEM_STAT || cmd == SEM_STAT_ANY ? semctl((int)c->raw[0], 0, cmd, &ds) : 0;
+
+	return control(c, 's', cmd, SEM_STAT, id, &ds, sizeof(ds));
+}
+
+int kp_sys_msgctl(struct kp_call *c)
+{
+	int cmd = (int)c->raw[1];
+	struct msqid_ds ds;
+	int id = cmd == MSG_STAT || cmd == MSG_STAT_ANY ? msgctl((int)c->raw[0], cmd, &ds) : 0;
+
+	return control(c, 'q', cmd, MSG_STAT, id, &ds, sizeof(ds));
+}
+
+/* --- POSIX queues --- */
 
 /* The C library strips the leading slash. */
 static int private_queue(struct kp_call *c, char *name, size_t size)
 {
 	if (!c->str[0] || strchr(c->str, '/'))
 		return c->str[0] ? -EACCES : -ENOENT;
-	if (snprintf(name, size, "kapsel.%08x.%s", kp_names_ipc_key(c->engine, 'n', 0), c->str) > NAME_MAX)
+	if (snprintf(name, size, "kapsel.%08x.%s", kp_names_ipc_key(c->engine, 0), c->str) > NAME_MAX)
 		return -ENAMETOOLONG;
 	return 0;
 }
@@ -92,6 +185,8 @@ int kp_sys_inotify_add_watch(struct kp_call *c)
 		rc = kp_node_permit(c->vfs, n, kp_call_cred(c), R_OK);
 	if (!rc && S_ISDIR(n->mode) && !n->self.bind)
 		rc = kp_copy_up(c->vfs, n, KP_COPY_DATA);
+	if (!rc)
+		rc = n->origin == KP_REG ? kp_regtree_watch(c->vfs, n) : 0;
 	if (!rc)
 		rc = kp_node_watch_path(c->vfs, n, &host);
 	kp_vfs_unlock(c->vfs);

@@ -159,7 +159,6 @@ static void allow_host(const struct domain *d, enum kp_level level)
 
 int kp_landlock_make(const struct kp_vfs *v, const char *loader, enum kp_level level, int *ret_fd, struct kp_err *err)
 {
-	static const char *const terminals[] = {"/dev/tty", "/dev/ptmx", "/dev/pts"};
 	int abi = kp_landlock_abi(), needed = level == KP_LEVEL_STRICT ? 2 : 1;
 	struct domain d = {.vfs = v, .handled = FS_FIRST | (abi >= 2 ? FS_REFER : 0) | (abi >= 3 ? FS_TRUNCATE : 0) | (abi >= 5 ? FS_IOCTL_DEV : 0)};
 	struct ruleset_attr attr = {.handled_access_fs = d.handled, .scoped = abi >= 6 ? SCOPE_SIGNAL : 0};
@@ -175,8 +174,9 @@ int kp_landlock_make(const struct kp_vfs *v, const char *loader, enum kp_level l
 		return kp_fail_errno(err, errno, "Landlock: no rules can be made");
 	allow(&d, loader, FS_EXECUTE | FS_READ_FILE);
 	allow(&d, v->upper.s, FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE | FS_MAKE_SOCK);
-	for (size_t i = 0; i < KP_ARRAY_LEN(terminals); i++)
-		allow(&d, terminals[i], FS_READ_FILE | FS_WRITE_FILE | FS_IOCTL_DEV);
+	/* Pseudo terminals are opened by the supervisor, and by TIOCGPTPEER, which asks for this alone. */
+	allow(&d, "/dev/pts", FS_IOCTL_DEV);
+	allow(&d, "/dev/tty", FS_READ_FILE | FS_WRITE_FILE | FS_IOCTL_DEV); /* the caller's own, whichever that is */
 	allow_host(&d, level);
 	*ret_fd = d.fd;
 	return 0;

@@ -2,11 +2,17 @@
 /* open, openat, openat2, creat; and leases, which stop others from opening. */
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "sys/call.h"
 #include "sys/handlers.h"
+#include "vfs/fast.h"
+#include "vfs/internal.h"
+#include "vfs/proc.h"
+#include "vfs/pts.h"
 
 struct open_args {
 	int flags;
@@ -63,6 +69,53 @@ static int open_path_only(struct kp_call *c, const struct kp_node *n, int flags)
 	return rc;
 }
 
+/* A session leader that has no terminal gets the first one that it opens. */
+static bool takes_terminal(const struct kp_call *c, int fd, int flags)
+{
+	char path[48], text[512];
+	kp_autoclose int stat_fd = -1;
+	int session = 0, terminal = -1;
+	const char *at;
+	ssize_t n;
+
+	if (flags & O_NOCTTY || (flags & O_ACCMODE) == O_WRONLY || !isatty(fd))
+		return false;
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", c->tid);
+	stat_fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = stat_fd < 0 ? -1 : read(stat_fd, text, sizeof(text) - 1);
+	text[KP_MAX(n, 0)] = '\0';
+	at = strrchr(text, ')');
+	return at && sscanf(at + 2, "%*c %*d %*d %d %d", &session, &terminal) == 2 && terminal == 0 && session == kp_proc_tgid(c->tid);
+}
+
+/* Pseudo terminals are opened here: the guest's own (vfs/pts.c) lie among those of all other programs of the user. */
+static int open_terminal(struct kp_call *c, const struct kp_node *n, int flags)
+{
+	bool slave = kp_pts_is_slave(&n->st);
+	struct kp_hpath host;
+	unsigned number;
+	int rc = kp_node_host_path(c->vfs, n, &host);
+
+	if (!rc && slave && !kp_pts_has(c->vfs, minor(n->st.st_rdev)))
+		rc = -EACCES;
+	if (rc)
+		return rc;
+	c->fd = open(host.s, (flags & ~(O_CREAT | O_EXCL | O_NOFOLLOW)) | O_NOCTTY | O_CLOEXEC);
+	if (c->fd < 0)
+		return -errno;
+	if (slave)
+		c->takes_terminal = takes_terminal(c, c->fd, flags);
+	else if (ioctl(c->fd, TIOCGPTN, &number) == 0)
+		kp_pts_put(c->vfs, number);
+	c->reply = KP_REPLY_FD;
+	return 0;
+}
+
+static bool is_terminal(const struct kp_node *n)
+{
+	return S_ISCHR(n->mode) && (kp_pts_is_slave(&n->st) || (n->origin == KP_HOST && n->st.st_rdev == makedev(5, 2)));
+}
+
 static int open_existing(struct kp_call *c, struct kp_node *n, int flags)
 {
 	int want = wanted_access(flags), rc;
@@ -80,6 +133,8 @@ static int open_existing(struct kp_call *c, struct kp_node *n, int flags)
 		if (rc)
 			return rc;
 	}
+	if (want & W_OK && n->origin == KP_PROC && !kp_proc_is_of_process(n))
+		return -EACCES;
 	if (want & W_OK && n->origin == KP_HOST && n->self.bind && n->self.bind->read_only && !S_ISCHR(n->mode))
 		return -EROFS;
 	if (want & W_OK && (S_ISREG(n->mode)) && n->origin != KP_PROC) {
@@ -91,6 +146,8 @@ static int open_existing(struct kp_call *c, struct kp_node *n, int flags)
 	}
 	if (flags & O_PATH)
 		return open_path_only(c, n, flags);
+	if (is_terminal(n))
+		return open_terminal(c, n, flags);
 	rc = kp_node_open(c->vfs, n, flags & ~(O_CREAT | O_EXCL), &c->fd);
 	if (rc == -EAGAIN)
 		return open_itself(c, n, flags);
@@ -133,6 +190,18 @@ static bool changes(const struct open_args *a)
 	return (a->flags & O_ACCMODE) != O_RDONLY || a->flags & (O_CREAT | O_TRUNC);
 }
 
+/* A file of the instance is written to in its place: size and times are nobody's to remember. */
+static void declare(struct kp_call *c, const struct kp_node *n, const struct open_args *a)
+{
+	bool made = n->origin == KP_ABSENT && a->flags & O_CREAT;
+	bool copied = n->origin != KP_UPPER && S_ISREG(n->mode) && wanted_access(a->flags) & W_OK && !(a->flags & O_EXCL && a->flags & O_CREAT);
+
+	if (made || copied)
+		kp_fast_changes(c->vfs, n);
+	else
+		kp_fast_unchanged(c->vfs);
+}
+
 static int do_open(struct kp_call *c, struct open_args *a)
 {
 	struct kp_walk w = {.resolve = a->resolve};
@@ -156,6 +225,10 @@ static int do_open(struct kp_call *c, struct open_args *a)
 	else
 		kp_vfs_read_lock(c->vfs);
 	rc = kp_call_walk(c, 0, &w, n);
+	if (!rc && changes(a))
+		declare(c, n, a);
+	else if (changes(a))
+		kp_fast_unchanged(c->vfs);
 	if (!rc)
 		rc = open_node(c, n, a);
 	kp_vfs_unlock(c->vfs);

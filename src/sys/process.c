@@ -3,6 +3,8 @@
  * Calls that reach into another process by its number: what is no guest of this instance is not there. The supervisor is the
  * caller's ancestor with the same user id; where Yama does not forbid it (kernel.yama.ptrace_scope=0) the kernel would allow it all.
  */
+#include <sys/resource.h>
+
 #include "sys/handlers.h"
 #include "sys/internal.h"
 #include "vfs/proc.h"
@@ -31,4 +33,33 @@ int kp_sys_process_vm(struct kp_call *c)
 int kp_sys_pidfd_open(struct kp_call *c)
 {
 	return guests_only(c, 0);
+}
+
+/* The first argument is a process or a thread; 0: the caller. */
+int kp_sys_pid(struct kp_call *c)
+{
+	return guests_only(c, 0);
+}
+
+/* which, who: a process, a group (by its leader's number), or all of a user's processes, of which only the guests count. */
+static int others(struct kp_call *c, int user)
+{
+	return (int)c->raw[0] == user ? -EPERM : guests_only(c, 1);
+}
+
+int kp_sys_setpriority(struct kp_call *c)
+{
+	return others(c, PRIO_USER);
+}
+
+int kp_sys_getpriority(struct kp_call *c)
+{
+	return others(c, PRIO_USER);
+}
+
+#define IOPRIO_WHO_USER 3
+
+int kp_sys_ioprio(struct kp_call *c)
+{
+	return others(c, IOPRIO_WHO_USER);
 }

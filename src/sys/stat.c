@@ -7,6 +7,7 @@
 
 #include "sys/call.h"
 #include "sys/handlers.h"
+#include "vfs/proc.h"
 
 /* Runs a look-up under the read lock and fills a statx. */
 static int stat_path(struct kp_call *c, bool follow, int flags, struct statx *x)
@@ -16,6 +17,8 @@ static int stat_path(struct kp_call *c, bool follow, int flags, struct statx *x)
 
 	kp_vfs_read_lock(c->vfs);
 	rc = kp_call_resolve_at(c, 0, follow, flags, n);
+	if (!rc)
+		kp_fast_note(c, follow, n);
 	if (!rc)
 		rc = n->origin == KP_ABSENT ? -ENOENT : kp_node_statx(c->vfs, n, x);
 	kp_vfs_unlock(c->vfs);
@@ -119,12 +122,16 @@ static int check_access(struct kp_call *c, int mode, int flags)
 	n = kp_calloc(1, sizeof(*n));
 	kp_vfs_read_lock(c->vfs);
 	rc = kp_call_resolve_at(c, 0, !(flags & AT_SYMLINK_NOFOLLOW), flags, n);
+	if (!rc)
+		kp_fast_note(c, !(flags & AT_SYMLINK_NOFOLLOW), n);
 	if (!rc && n->origin == KP_ABSENT)
 		rc = -ENOENT;
 	if (!rc && mode & W_OK && n->origin == KP_HOST && n->self.bind && n->self.bind->read_only && !S_ISCHR(n->mode))
 		rc = -EROFS;
 	if (!rc && mode && !S_ISLNK(n->mode)) {
-		if (n->origin == KP_PROC)
+		if (n->origin == KP_PROC && mode & W_OK && !kp_proc_is_of_process(n))
+			rc = -EACCES;
+		else if (n->origin == KP_PROC)
 			rc = faccessat(AT_FDCWD, n->host.s, mode, AT_EACCESS) < 0 ? -errno : 0;
 		else
 			rc = kp_node_permit(c->vfs, n, kp_call_cred(c), mode);
@@ -176,6 +183,8 @@ static int read_link(struct kp_call *c, uint64_t addr, uint64_t size)
 		}
 	} else {
 		rc = kp_call_resolve(c, 0, false, n);
+		if (!rc)
+			kp_fast_note(c, false, n);
 	}
 	if (!rc && n->origin == KP_ABSENT)
 		rc = -ENOENT;

@@ -111,3 +111,22 @@ int kp_task_dup_fd(pid_t tid, int fd)
 	rc = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
 	return rc < 0 ? -errno : rc;
 }
+
+bool kp_task_signalled(pid_t tid)
+{
+	static const char *const names[] = {"SigPnd:", "ShdPnd:", "SigBlk:", "SigIgn:"};
+	uint64_t sets[4] = {0};
+	kp_autofree char *text = NULL;
+	char path[48];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", tid);
+	if (kp_read_file(AT_FDCWD, path, 65536, &text, NULL))
+		return true;
+	for (size_t i = 0; i < KP_ARRAY_LEN(names); i++) {
+		const char *at = strstr(text, names[i]);
+
+		if (at)
+			sets[i] = strtoull(at + strlen(names[i]), NULL, 16);
+	}
+	return (sets[0] | sets[1]) & ~sets[2] & ~sets[3];
+}

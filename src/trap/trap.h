@@ -49,6 +49,8 @@ int kp_task_fd_flags(pid_t tid, int fd, int *ret_flags);
 /* Position of the descriptor's file. 0 or -EBADF (also where it is only a path). */
 int kp_task_fd_pos(pid_t tid, int fd, int64_t *ret_pos);
 mode_t kp_task_umask(pid_t tid);
+/* A signal that the task neither blocks nor ignores waits for it. */
+bool kp_task_signalled(pid_t tid);
 /* A copy of the guest's descriptor (same open file description), or -errno (-EPERM: not allowed here). */
 int kp_task_dup_fd(pid_t tid, int fd);
 

@@ -9,6 +9,8 @@
 
 #include "vfs/change.h"
 #include "vfs/proc.h"
+#include "vfs/pts.h"
+#include "vfs/regtree.h"
 #include "vfs/resolve.h"
 #include "vfs/upper.h"
 
@@ -101,6 +103,7 @@ int kp_node_statx(struct kp_vfs *v, const struct kp_node *n, struct statx *x)
 		from_stat(&n->st, x);
 		break;
 	case KP_BASE:
+	case KP_REG:
 		from_stat(&n->st, x);
 		break;
 	case KP_HOST:
@@ -168,6 +171,8 @@ int kp_node_host_path(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath
 			return kp_standin(v, n, ret);
 		*ret = n->host;
 		return 0;
+	case KP_REG:
+		return kp_regtree_real(v, n, ret);
 	case KP_PROC:
 	case KP_MAGIC:
 		*ret = n->host;
@@ -247,6 +252,8 @@ int kp_node_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *ret_
 	if (must_open_itself(n, flags))
 		return -EAGAIN;
 	flags |= O_CLOEXEC | O_NOCTTY;
+	if (n->origin == KP_REG)
+		return kp_regtree_open(v, n, flags, ret_fd);
 	if (n->origin == KP_PROC && !(flags & (O_PATH | O_DIRECTORY))) {
 		fd = kp_proc_open_text(v, n);
 		if (fd != -ENOSYS) {
@@ -298,12 +305,24 @@ int kp_node_xattr_path(struct kp_vfs *v, const struct kp_node *n, char *buf, siz
 		return (size_t)snprintf(buf, size, "%s", n->host.s) >= size ? -ENAMETOOLONG : 0;
 	case KP_IMAGE:
 	case KP_BASE:
+	case KP_REG:
 		buf[0] = '\0';
 		return 0;
 	case KP_ABSENT:
 	default:
 		return -ENOENT;
 	}
+}
+
+bool kp_node_is_kernels(struct kp_vfs *v, const struct kp_node *n)
+{
+	if (n->origin == KP_PROC)
+		return !kp_proc_is_of_process(n);
+	if (n->origin != KP_HOST && n->origin != KP_MAGIC)
+		return false;
+	if (S_ISCHR(n->mode) || S_ISBLK(n->mode))
+		return !kp_pts_is_slave(&n->st) || !kp_pts_has(v, minor(n->st.st_rdev));
+	return n->self.bind && !strcmp(n->self.bind->guest, "/dev/pts");
 }
 
 static int may_change(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred)
@@ -315,6 +334,8 @@ static int may_change(struct kp_vfs *v, const struct kp_node *n, const struct kp
 		return -ENOENT;
 	if (n->origin == KP_HOST && n->self.bind && n->self.bind->read_only)
 		return -EROFS;
+	if (kp_node_is_kernels(v, n))
+		return -EPERM;
 	kp_node_owner(v, n, &uid, &gid);
 	return cred->privileged || cred->uid == uid ? 0 : -EPERM;
 }
@@ -352,7 +373,7 @@ int kp_chmod(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, mo
 	if (S_ISLNK(n->mode))
 		return -EOPNOTSUPP;
 	rc = kp_copy_up(v, n, KP_COPY_DATA);
-	if (rc)
+	if (rc || n->origin == KP_REG) /* a registry has no modes, owners and times of its own: asking for them does no harm */
 		return rc;
 	if (n->origin == KP_MAGIC && n->ino && !n->self.rule)
 		return chmod_open_file(n, mode);
@@ -386,6 +407,8 @@ int kp_chown(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, ui
 
 	if (n->origin == KP_ABSENT)
 		return -ENOENT;
+	if (kp_node_is_kernels(v, n))
+		return -EPERM;
 	kp_node_owner(v, n, &old_uid, &old_gid);
 	if (!cred->privileged) {
 		bool group_ok = gid == (gid_t)-1 || gid == old_gid || gid == cred->gid;
@@ -396,7 +419,7 @@ int kp_chown(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, ui
 			return -EPERM;
 	}
 	rc = kp_copy_up(v, n, KP_COPY_DATA);
-	if (rc)
+	if (rc || n->origin == KP_REG)
 		return rc;
 	if (n->origin != KP_UPPER)
 		return fchownat(AT_FDCWD, n->host.s, uid, gid, n->origin == KP_MAGIC ? 0 : AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
@@ -423,7 +446,7 @@ int kp_utimens(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, 
 	if (rc)
 		return rc;
 	rc = kp_copy_up(v, n, KP_COPY_DATA);
-	if (rc)
+	if (rc || n->origin == KP_REG)
 		return rc;
 	if (is_half_host(n) && !kp_shown_of(&n->self, n->guest.s, &n->host))
 		(void)utimensat(AT_FDCWD, n->host.s, times, AT_SYMLINK_NOFOLLOW);
@@ -443,7 +466,7 @@ int kp_truncate(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred,
 		return -EISDIR;
 	if (!S_ISREG(n->mode))
 		return -EINVAL;
-	rc = kp_node_permit(v, n, cred, W_OK);
+	rc = kp_node_is_kernels(v, n) ? -EACCES : kp_node_permit(v, n, cred, W_OK);
 	if (!rc)
 		rc = kp_copy_up(v, n, length ? KP_COPY_DATA : KP_COPY_NO_DATA);
 	if (!rc)

@@ -90,12 +90,12 @@ static void put_copy(struct kp_vfs *v, const char *path, const char *host, const
 
 static void put_dirs(struct kp_vfs *v, const struct kp_vfs_options *o)
 {
-	static const struct {
+	const struct {
 		const char *path;
 		mode_t mode;
 	} dirs[] = {
 		{"/dev", 0755}, {"/dev/pts", 0755}, {"/dev/shm", 01777}, {"/etc", 0755}, {"/proc", 0555}, {"/root", 0700},
-		{"/run", 0755}, {"/run/lock", 01777}, {"/sys", 0555}, {"/tmp", 01777}, {"/var", 0755}, {"/var/tmp", 01777},
+		{"/run", 0755}, {"/run/lock", 01777}, {"/sys", o->narrow ? 0755 : 0555}, {"/tmp", 01777}, {"/var", 0755}, {"/var/tmp", 01777},
 		{"/home", 0755},
 	};
 

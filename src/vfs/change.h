@@ -30,6 +30,9 @@ int kp_link_open_file(struct kp_vfs *v, const struct kp_node *file, struct kp_no
 /* flags: RENAME_NOREPLACE, RENAME_EXCHANGE. */
 int kp_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const struct kp_cred *cred, unsigned flags);
 
+/* Devices, /dev/pts, what /proc has beside processes: one for the whole host. Root without powers owns them all the same; guests change no
+ * attribute of them. A terminal of theirs is theirs. */
+bool kp_node_is_kernels(struct kp_vfs *v, const struct kp_node *n);
 int kp_chmod(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, mode_t mode);
 int kp_chown(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, uid_t uid, gid_t gid);
 /* times as of utimensat; NULL: now. */

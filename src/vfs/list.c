@@ -11,6 +11,8 @@
 
 #include "vfs/change.h"
 #include "vfs/proc.h"
+#include "vfs/pts.h"
+#include "vfs/regtree.h"
 #include "vfs/resolve.h"
 #include "vfs/upper.h"
 
@@ -249,6 +251,10 @@ static int read_real(struct reading *r, int dirfd, const char *path, enum real h
 		if (proc && e->d_name[0] >= '0' && e->d_name[0] <= '9' &&
 		    !kp_proc_is_guest(r->v, (pid_t)strtol(e->d_name, NULL, 10)))
 			continue;
+		if (r->n->self.bind && !strcmp(r->n->guest.s, "/dev/pts") && !kp_pts_has_name(r->v, e->d_name, strlen(e->d_name)))
+			continue;
+		if (proc && !strcmp(path, "/proc") && !kp_proc_shows(e->d_name))
+			continue;
 		HASH_FIND_STR(hidden, e->d_name, i);
 		if (i || (shown && (is_cut_off(r, e->d_name) || kp_shown_is_private(r->v, path, fd_of, e->d_name))))
 			continue;
@@ -259,6 +265,15 @@ static int read_real(struct reading *r, int dirfd, const char *path, enum real h
 	}
 	(void)closedir(d);
 	return 0;
+}
+
+static void put_registry(const char *name, bool dir, void *ctx)
+{
+	struct reading *r = ctx;
+	char path[PATH_MAX];
+
+	if (!kp_path_join(path, sizeof(path), r->n->guest.s, name))
+		(void)put(r->l, name, dir ? DT_DIR : DT_REG, kp_regtree_ino(path));
 }
 
 /* Bind points live in no layer but must be seen in their parent: base has placeholders for all of them. */
@@ -277,8 +292,12 @@ static int read_directory(struct reading *r)
 	r->l->ino = r->n->ino;
 	r->l->parent_ino = kp_resolve_exact(r->v, up.s, 0, parent) ? r->n->ino : parent->ino;
 	free(parent);
-	if (r->n->origin == KP_PROC || r->n->self.bind || r->n->origin == KP_MAGIC) {
+	if (r->n->origin == KP_REG) {
+		rc = kp_regtree_list(r->v, r->n, put_registry, r);
+	} else if (r->n->origin == KP_PROC || r->n->self.bind || r->n->origin == KP_MAGIC) {
 		rc = read_real(r, AT_FDCWD, r->n->host.s, ALONE, NULL);
+		if (!rc && r->v->registry && !strcmp(r->n->guest.s, "/proc"))
+			put_registry("registry", true, r);
 	} else {
 		if (r->n->self.upper)
 			rc = read_upper(r, &hidden);

@@ -4,7 +4,9 @@
 #include <sys/xattr.h>
 
 #include "vfs/internal.h"
+#include "vfs/pts.h"
 #include "vfs/proc.h"
+#include "vfs/regtree.h"
 
 int kp_record_read(const struct kp_vfs *v, const char *rel, struct kp_record *ret)
 {
@@ -209,11 +211,15 @@ int kp_lookup_child(struct kp_vfs *v, const struct kp_dir *dir, const char *name
 	child->self.moved_len = dir->moved_len;
 	if (len > NAME_MAX)
 		return -ENAMETOOLONG;
+	if (v->registry && (dir->reg || !strcmp(child->guest.s, KP_REGTREE)))
+		return kp_regtree_lookup(v, name, len, child);
 	if (dir->proc)
 		return kp_proc_lookup(v, name, len, tid, child);
 	for (size_t i = v->bind_count; i-- > 0;)
 		if (!strcmp(v->binds[i].guest, child->guest.s))
 			return lookup_host(&v->binds[i], child);
+	if (dir->bind && !strcmp(dir->bind->guest, "/dev/pts") && !kp_pts_has_name(v, name, len))
+		return 0;
 	if (dir->bind)
 		return lookup_host(dir->bind, child);
 	rc = lookup_layers(v, dir, name, len, tid, child);

@@ -94,6 +94,28 @@ bool kp_proc_link_by_name(const struct kp_hpath *link)
 	return rest && (!strcmp(rest, "exe") || !strcmp(rest, "root"));
 }
 
+/* Beside processes: what tells of the kernel, the processors and memory. Not what tells of the host's files, devices, keys and objects. */
+bool kp_proc_shows(const char *name)
+{
+	static const char *const shown[] = {
+		"buddyinfo", "cgroups", "cpuinfo", "crypto", "devices", "filesystems", "interrupts", "loadavg",
+		"meminfo", "misc", "mounts", "net", "pressure", "self", "softirqs", "stat", "sys", "thread-self", "uptime", "version",
+		"vmstat", "zoneinfo",
+	};
+
+	for (size_t i = 0; i < KP_ARRAY_LEN(shown); i++)
+		if (!strcmp(name, shown[i]))
+			return true;
+	return name[0] >= '0' && name[0] <= '9';
+}
+
+bool kp_proc_is_of_process(const struct kp_node *n)
+{
+	const char *rest = kp_path_below(n->host.s, "/proc");
+
+	return rest && isdigit((unsigned char)rest[1]);
+}
+
 int kp_proc_lookup(struct kp_vfs *v, const char *name, size_t len, pid_t tid, struct kp_node *child)
 {
 	bool top = strlen(child->guest.s) == strlen("/proc/") + len;
@@ -106,6 +128,8 @@ int kp_proc_lookup(struct kp_vfs *v, const char *name, size_t len, pid_t tid, st
 		if (!kp_proc_is_guest(v, pid))
 			return 0;
 	}
+	if (top && !kp_proc_shows(child->guest.s + strlen("/proc/")))
+		return 0;
 	if (fstatat(AT_FDCWD, child->host.s, &child->st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT || errno == ESRCH ? 0 : -errno;
 	child->origin = KP_PROC;

@@ -28,27 +28,35 @@ static int text_fd(const struct kp_buf *text)
 	return rc < 0 ? -errno : rc;
 }
 
-/* "START-END perms offset dev inode   PATH": the path begins at the first '/' after the inode. */
-static void maps_line(const struct kp_vfs *v, const char *line, size_t len, struct kp_buf *out)
+/* "START-END perms offset dev inode   PATH": the path begins at the first '/' after the inode. In numa_maps: "START policy file=PATH
+ * NAME=VALUE...", with blanks in it escaped. */
+static void maps_line(const struct kp_vfs *v, const char *line, size_t len, bool numa, struct kp_buf *out)
 {
 	const char *path = memchr(line, '/', len);
 	char host[PATH_MAX];
 	struct kp_mapped m;
+	size_t path_len;
 
 	if (!path || (size_t)(line + len - path) >= sizeof(host) || !isxdigit((unsigned char)line[0])) {
 		kp_buf_add(out, line, len);
 		return;
 	}
-	(void)snprintf(host, sizeof(host), "%.*s", (int)(line + len - path), path);
+	path_len = (size_t)(line + len - path);
+	(void)snprintf(host, sizeof(host), "%.*s", (int)path_len, path);
+	if (numa) {
+		path_len = strcspn(host, " ");
+		host[path_len] = '\0';
+	}
 	kp_map_host(v, host, &m);
 	kp_buf_add(out, line, (size_t)(path - line));
 	if (m.kind == KP_MAP_FOREIGN)
-		kp_buf_puts(out, strstr(host, "/loader") ? "[kapsel]" : host);
+		kp_buf_puts(out, strstr(host, "/loader") || kp_fast_is_file(host) ? "[kapsel]" : host);
 	else
 		kp_buf_printf(out, "%s%s", m.guest.s, m.deleted ? " (deleted)" : "");
+	kp_buf_add(out, path + path_len, (size_t)(line + len - path) - path_len);
 }
 
-static int open_maps(const struct kp_vfs *v, const struct kp_node *n)
+static int open_maps(const struct kp_vfs *v, const struct kp_node *n, bool numa)
 {
 	kp_autofree char *text = NULL;
 	kp_autobuf struct kp_buf out = {0};
@@ -60,7 +68,7 @@ static int open_maps(const struct kp_vfs *v, const struct kp_node *n)
 	for (const char *p = text; *p;) {
 		size_t n_line = strcspn(p, "\n");
 
-		maps_line(v, p, n_line, &out);
+		maps_line(v, p, n_line, numa, &out);
 		p += n_line;
 		if (*p == '\n') {
 			kp_buf_add(&out, "\n", 1);
@@ -78,6 +86,30 @@ static const struct {
 	{"/dev/pts", "devpts", "rw,nosuid,noexec,relatime"},
 	{"/dev/shm", "tmpfs", "rw,nosuid,nodev"},
 };
+
+static int open_mountstats(void)
+{
+	kp_autobuf struct kp_buf out = {0};
+
+	kp_buf_puts(&out, "device kapsel mounted on / with fstype kapsel\n");
+	for (size_t i = 0; i < KP_ARRAY_LEN(kernel_mounts); i++)
+		kp_buf_printf(&out, "device %s mounted on %s with fstype %s\n", kernel_mounts[i].type, kernel_mounts[i].guest,
+			      kernel_mounts[i].type);
+	return text_fd(&out);
+}
+
+/* Tables of /proc/net: sockets that have names, and, where no network is granted, all of the host's network. The first line alone is no secret. */
+static int open_headline(const struct kp_node *n)
+{
+	kp_autobuf struct kp_buf out = {0};
+	kp_autofree char *text = NULL;
+	int rc = kp_read_file(AT_FDCWD, n->host.s, MAX_TEXT, &text, NULL);
+
+	if (rc)
+		return rc;
+	kp_buf_add(&out, text, strcspn(text, "\n") + (text[strcspn(text, "\n")] == '\n'));
+	return text_fd(&out);
+}
 
 static int open_mounts(const struct kp_vfs *v, bool info)
 {
@@ -117,8 +149,12 @@ int kp_proc_open_text(struct kp_vfs *v, const struct kp_node *n)
 
 	if (!S_ISREG(n->mode))
 		return -ENOSYS;
+	if (kp_proc_is_of_process(n) && strstr(n->host.s, "/net/") && (v->offline || !strcmp(name, "unix")))
+		return open_headline(n);
 	if (!strcmp(name, "maps") || !strcmp(name, "smaps") || !strcmp(name, "numa_maps"))
-		return open_maps(v, n);
+		return open_maps(v, n, !strcmp(name, "numa_maps"));
+	if (!strcmp(name, "mountstats"))
+		return open_mountstats();
 	if (!strcmp(name, "mounts"))
 		return open_mounts(v, false);
 	if (!strcmp(name, "mountinfo"))

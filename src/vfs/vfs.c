@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "vfs/internal.h"
+#include "vfs/pts.h"
+#include "vfs/regtree.h"
 
 static int open_dir(const char *parent, const char *name, mode_t mode, struct kp_hpath *ret_path, int *ret_fd,
 		    struct kp_err *err)
@@ -92,16 +94,19 @@ static void add_builtin_binds(struct kp_vfs *v, const struct kp_vfs_options *o)
 	static const struct {
 		const char *path;
 		bool read_only;
+		enum { ALWAYS, WIDE, NARROW } when;
 	} builtin[] = {
-		{"/dev/null", false}, {"/dev/zero", false}, {"/dev/full", false}, {"/dev/random", false},
-		{"/dev/urandom", false}, {"/dev/tty", false}, {"/dev/ptmx", false}, {"/dev/pts", false}, {"/sys", true},
+		{"/dev/null", false, ALWAYS}, {"/dev/zero", false, ALWAYS}, {"/dev/full", false, ALWAYS}, {"/dev/random", false, ALWAYS},
+		{"/dev/urandom", false, ALWAYS}, {"/dev/tty", false, ALWAYS}, {"/dev/ptmx", false, ALWAYS}, {"/dev/pts", false, ALWAYS},
+		{"/sys", true, WIDE}, {"/sys/devices/system/cpu", true, NARROW}, {"/sys/devices/system/node", true, NARROW},
+		{"/sys/kernel/mm/transparent_hugepage", true, NARROW},
 	};
 	struct kp_hpath shm;
 
 	for (size_t i = 0; i < KP_ARRAY_LEN(builtin); i++) {
 		kp_autofree char *real = kp_real_path(builtin[i].path); /* /dev/ptmx is a link on some hosts */
 
-		if (real)
+		if (real && builtin[i].when != (o->narrow ? WIDE : NARROW))
 			add_bind(v, real, builtin[i].path, builtin[i].read_only);
 	}
 	if (!kp_path_join(shm.s, sizeof(shm.s), o->run_dir, "shm") && (mkdir(shm.s, 01777) == 0 || errno == EEXIST)) {
@@ -141,8 +146,10 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 	v->uid = geteuid();
 	v->gid = getegid();
 	v->supervisor = getpid();
+	v->offline = o->offline;
 	v->dev = makedev(0, 0x6b70);
 	pthread_rwlock_init(&v->lock, NULL);
+	pthread_mutex_init(&v->terminal_lock, NULL);
 	v->lists = kp_dirlists_new();
 	v->moves = kp_moves_new();
 	v->layer_count = o->layer_count;
@@ -164,6 +171,8 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 			add_bind(v, o->binds[i].host, o->binds[i].guest, o->binds[i].read_only);
 		kp_base_make(v, o);
 		kp_moves_load(v);
+		if (!rc && o->registry)
+			v->registry = kp_regtree_new(o->registry, o->instance_dir, v->dirs_fd);
 	}
 	if (rc) {
 		kp_vfs_free(v);
@@ -173,10 +182,21 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 	return 0;
 }
 
+int kp_vfs_registry_fd(const struct kp_vfs *v)
+{
+	return v->registry ? kp_regtree_fd(v->registry) : -1;
+}
+
+void kp_vfs_registry_drain(struct kp_vfs *v)
+{
+	kp_regtree_drain(v->registry);
+}
+
 struct kp_vfs *kp_vfs_free(struct kp_vfs *v)
 {
 	if (!v)
 		return NULL;
+	v->registry = kp_regtree_free(v->registry);
 	for (size_t i = 0; i < v->bind_count; i++) {
 		free((char *)v->binds[i].host);
 		free((char *)v->binds[i].guest);
@@ -194,7 +214,9 @@ struct kp_vfs *kp_vfs_free(struct kp_vfs *v)
 	kp_close(v->work_fd);
 	v->base = kp_base_free(v->base);
 	kp_close(v->dirs_fd);
+	kp_pts_free(v);
 	kp_dirlists_free(v->lists);
+	kp_fast_free(v->fast);
 	kp_moves_free(v->moves);
 	pthread_rwlock_destroy(&v->lock);
 	free(v);
