@@ -12,20 +12,6 @@
 
 /* --- the target --- */
 
-<<<<<<< HEAD
-/* A running instance takes back what its programs wrote, before anything is read or changed. Closes fd. */
-static void settle(int fd)
-{
-	struct kp_ctl_conn conn;
-	const char *payload;
-	unsigned type;
-	size_t len;
-	int r = kp_ctl_send(fd, KP_CTL_SETTLE, NULL, NULL, 0, 0);
-
-	kp_ctl_conn_init(&conn, fd);
-	while (!r && !(r = kp_ctl_fill(&conn)))
-		r = kp_ctl_next(&conn, &type, &payload, &len); /* whatever comes: it has been asked */
-=======
 /* What guests have written to files of the tree is in the registry when the supervisor has answered. */
 static void settle(int fd)
 {
@@ -42,7 +28,6 @@ static void settle(int fd)
 		if (!r)
 			r = kp_ctl_next(&conn, &type, &payload, &len);
 	}
->>>>>>> main
 	kp_ctl_conn_close(&conn);
 }
 

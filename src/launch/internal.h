@@ -28,7 +28,6 @@ struct kp_supervisor {
 	struct kp_reg *registry;
 	struct kp_vfs *vfs;
 	struct kp_engine *engine;
-	struct kp_reg *reg; /* NULL: nothing of the run shows it */
 	int epoll_fd, listen_fd, signal_fd;
 	struct kp_client *clients;
 	size_t client_count;
@@ -53,9 +52,8 @@ void kp_client_drop(struct kp_supervisor *s, struct kp_client *c);
 /* Tells why; the client is to exit with that status. */
 void kp_client_fail(struct kp_client *c, const struct kp_err *err, int exit_status);
 
-/* projections.c: opens the registry for the files that show it, and these; at the end takes back what is left. */
+/* projections.c: the files that show the run's registry. */
 int kp_projections_open(struct kp_supervisor *s, struct kp_err *err);
-void kp_projections_close(struct kp_supervisor *s);
 
 /* guests.c */
 void kp_guests_reap(struct kp_supervisor *s);

@@ -135,7 +135,7 @@ static int setup(struct kp_supervisor *s, struct kp_err *err)
 	if (s->listen_fd < 0)
 		return kp_fail_errno(err, -s->listen_fd, "%s/control: cannot listen", s->run_dir);
 	r = watch(s, s->listen_fd, &s->listen_fd, err);
-	return r || kp_live_fd(s->vfs) < 0 ? r : watch(s, kp_live_fd(s->vfs), &s->reg, err);
+	return r || kp_live_fd(s->vfs) < 0 ? r : watch(s, kp_live_fd(s->vfs), &s->registry, err);
 }
 
 static bool finished(struct kp_supervisor *s)
@@ -188,13 +188,9 @@ static void loop(struct kp_supervisor *s)
 			take_signals(s);
 		} else if (n > 0 && ev.data.ptr == &s->listen_fd) {
 			kp_client_accept(s);
-<<<<<<< HEAD
-		} else if (n > 0 && ev.data.ptr == &s->reg) {
-			kp_live_drain(s->vfs);
-=======
 		} else if (n > 0 && ev.data.ptr == &s->registry) {
 			kp_vfs_registry_drain(s->vfs);
->>>>>>> main
+			kp_live_drain(s->vfs);
 		} else if (n > 0) {
 			kp_client_readable(s, ev.data.ptr);
 		}
@@ -210,7 +206,8 @@ static void tear_down(struct kp_supervisor *s)
 
 	s->listen_fd = kp_close(s->listen_fd);
 	s->engine = kp_engine_free(s->engine);
-	kp_projections_close(s);
+	if (s->vfs)
+		kp_live_close(s->vfs);
 	s->vfs = kp_vfs_free(s->vfs);
 	s->registry = kp_reg_free(s->registry);
 	for (size_t i = 0; s->store_images && i <= s->plan->under_count; i++)

@@ -130,15 +130,11 @@ static void serve(struct kp_call *c)
 	}
 	rc = kp_call_snapshot(c);
 	if (!rc)
-<<<<<<< HEAD
 		rc = handle(c);
-=======
-		rc = c->row->handler(c);
 	if (rc < 0 && kp_fault("broker")) {
 		c->reply = KP_REPLY_KERNEL;
 		rc = 0;
 	}
->>>>>>> main
 	if (!rc && changes_dir(c))
 		kp_where_moves(c->engine, c->tid);
 	if (c->noted)

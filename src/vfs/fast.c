@@ -8,6 +8,7 @@
 #include "vfs/change.h"
 #include "vfs/fast.h"
 #include "vfs/internal.h"
+#include "vfs/live.h"
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
@@ -197,7 +198,8 @@ static bool fill(struct kp_vfs *v, const char *path, const char *start, const st
 {
 	size_t len = strlen(path);
 
-	if (!len || len >= KP_FAST_TEXT - 2 || n->hosted || (start && !start_of(v, start, e)))
+	/* A projected file is looked after at each call that names it. */
+	if (!len || len >= KP_FAST_TEXT - 2 || n->hosted || kp_live_has(v, n->guest.s) || (start && !start_of(v, start, e)))
 		return false;
 	memcpy(e->text, path, len + 1);
 	e->path_len = (uint16_t)len;
@@ -219,6 +221,7 @@ static bool fill(struct kp_vfs *v, const char *path, const char *start, const st
 	case KP_HOST:
 	case KP_PROC:
 	case KP_MAGIC:
+	case KP_REG:
 	default:
 		return false;
 	}

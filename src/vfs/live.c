@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "vfs/live_internal.h"
+#include "vfs/regtree.h"
 #include "vfs/resolve.h"
 
 static struct kp_live_state *find(const struct kp_live *l, const char *guest)
@@ -14,6 +15,11 @@ static struct kp_live_state *find(const struct kp_live *l, const char *guest)
 		if (!strcmp(l->files[i].guest, guest))
 			return &l->files[i];
 	return NULL;
+}
+
+bool kp_live_has(const struct kp_vfs *v, const char *guest)
+{
+	return v->live && find(v->live, guest);
 }
 
 struct kp_live_mark kp_live_mark(const struct stat *st)
@@ -55,6 +61,10 @@ void kp_live_refresh(struct kp_vfs *v, const char *guest)
 {
 	struct kp_live_state *f;
 
+	if (kp_path_below(guest, KP_REGTREE)) {
+		kp_live_drain(v);
+		return;
+	}
 	kp_vfs_write_lock(v);
 	f = v->live ? find(v->live, guest) : NULL;
 	if (f)
@@ -74,6 +84,22 @@ static struct kp_live_mark look(const struct kp_vfs *v, const struct kp_live_sta
 													: (struct kp_live_mark){0};
 }
 
+/* To be taken back: since it was left, or since a run that did not get to it. */
+static bool is_changed(const struct kp_vfs *v, const struct kp_live_state *f, bool all)
+{
+	struct kp_live_mark now = look(v, f);
+
+	return !f->held_back && (f->known ? !kp_live_same(&now, &f->seen) : all && now.there);
+}
+
+bool kp_live_pending(const struct kp_vfs *v)
+{
+	for (size_t i = 0; v->live && i < v->live->count; i++)
+		if (is_changed(v, &v->live->files[i], true))
+			return true;
+	return false;
+}
+
 static void take_events(struct kp_live *l)
 {
 	char events[4096];
@@ -86,11 +112,9 @@ static void drain(struct kp_vfs *v, bool all)
 {
 	for (size_t i = 0; i < v->live->count; i++) {
 		struct kp_live_state *f = &v->live->files[i];
-		struct kp_live_mark now = look(v, f);
 
-		if (f->held_back || (f->known ? kp_live_same(&now, &f->seen) : !all || !now.there))
-			continue;
-		kp_live_sync(v, f, true);
+		if (is_changed(v, f, all))
+			kp_live_sync(v, f, true);
 	}
 }
 
