@@ -198,8 +198,10 @@ static bool fill(struct kp_vfs *v, const char *path, const char *start, const st
 {
 	size_t len = strlen(path);
 
-	/* A projected file is looked after at each call that names it. */
-	if (!len || len >= KP_FAST_TEXT - 2 || n->hosted || kp_live_has(v, n->guest.s) || (start && !start_of(v, start, e)))
+	if (!len || len >= KP_FAST_TEXT - 2 || n->hosted || (start && !start_of(v, start, e)))
+		return false;
+	/* These change by themselves. */
+	if (kp_path_below(n->guest.s, "/proc") || kp_live_is(v, n->guest.s))
 		return false;
 	memcpy(e->text, path, len + 1);
 	e->path_len = (uint16_t)len;

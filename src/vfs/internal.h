@@ -12,10 +12,10 @@
 #include "vfs/record.h"
 
 struct kp_dirlists;
-struct kp_live;
 struct kp_fast_cache;
 struct kp_terminal;
 struct kp_regtree;
+struct kp_live;
 struct kp_moves;
 
 struct kp_vfs {
@@ -53,12 +53,12 @@ struct kp_vfs {
 	atomic_bool guest_makes_names; /* a bind was let go: its name comes into the upper when the guest runs on, without the lock */
 	atomic_ulong temp_count;
 	struct kp_dirlists *lists;
-	struct kp_live *live; /* projected files; NULL: none */
 	struct kp_fast_cache *fast; /* what guests read themselves; NULL: none */
 	bool declared;              /* the writer has said which names it changes */
 	pthread_mutex_t terminal_lock; /* of the next two (pts.c) */
 	struct kp_terminal *terminals;
 	size_t terminal_count;
+	struct kp_live *live; /* projected files; NULL: none */
 	struct kp_moves *moves;
 	struct kp_regtree *registry; /* NULL: none is shown */
 };

@@ -17,11 +17,6 @@ static struct kp_live_state *find(const struct kp_live *l, const char *guest)
 	return NULL;
 }
 
-bool kp_live_has(const struct kp_vfs *v, const char *guest)
-{
-	return v->live && find(v->live, guest);
-}
-
 struct kp_live_mark kp_live_mark(const struct stat *st)
 {
 	return (struct kp_live_mark){true, st->st_ino, st->st_size, st->st_mtim, st->st_ctim};
@@ -55,6 +50,11 @@ bool kp_live_stale(const struct kp_vfs *v, const struct kp_node *n)
 		return false; /* removed, perhaps to be made anew: that is taken back with the next call to the registry */
 	now = kp_live_mark(&n->st);
 	return !kp_live_same(&now, &f->seen);
+}
+
+bool kp_live_is(const struct kp_vfs *v, const char *guest)
+{
+	return v->live && find(v->live, guest);
 }
 
 void kp_live_refresh(struct kp_vfs *v, const char *guest)

@@ -25,10 +25,11 @@ int kp_live_open(struct kp_vfs *v, struct kp_reg *reg, const char *instance_dir,
 /* Takes back what is left, also what was deleted; then there are no projections any more. */
 void kp_live_close(struct kp_vfs *v);
 
-bool kp_live_has(const struct kp_vfs *v, const char *guest); /* is that the name of a projected file? */
 /* With either lock: is that the name of a projected file that must be looked after before it is used? n NULL: a directory was missing, which
  * may be that of projected files that wait for something to show. */
 bool kp_live_stale(const struct kp_vfs *v, const struct kp_node *n);
+/* Is that the name of a projected file? */
+bool kp_live_is(const struct kp_vfs *v, const char *guest);
 /* Without the lock. guest "": those without a directory; below KP_REGTREE: as kp_live_drain. */
 void kp_live_refresh(struct kp_vfs *v, const char *guest);
 /* Without the lock, before anything is read from the registry or changed in it, by whomever: takes back what programs have written. */
