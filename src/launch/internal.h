@@ -35,6 +35,7 @@ struct kp_supervisor {
 	bool stopping;     /* TERM has been sent to all */
 	int64_t kill_at;   /* when KILL follows, in milliseconds of CLOCK_MONOTONIC */
 	int64_t started;   /* CLOCK_REALTIME seconds */
+	char *cwd;         /* where it was started */
 	uint32_t group_by[32]; /* by signal: who last sent it to our process group, which is the front's; 0: nobody */
 };
 
@@ -55,6 +56,11 @@ void kp_client_fail(struct kp_client *c, const struct kp_err *err, int exit_stat
 /* projections.c: opens the registry for the files that show it, and these; at the end takes back what is left. */
 int kp_projections_open(struct kp_supervisor *s, struct kp_err *err);
 void kp_projections_close(struct kp_supervisor *s);
+/* about.c */
+int kp_client_info(struct kp_supervisor *s, struct kp_client *c);
+
+/* copies.c */
+int kp_client_snapshot(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_reader *in);
 
 /* guests.c */
 void kp_guests_reap(struct kp_supervisor *s);

@@ -10,6 +10,7 @@
 #include "manifest/manifest.h"
 #include "profile/profile.h"
 #include "registry/registry.h"
+#include "snapshot/snapshot.h"
 #include "sys/policy.h"
 #include "vfs/vfs.h"
 
@@ -106,6 +107,19 @@ int kp_front_run(struct kp_plan *plan, struct kp_err *err);
 int kp_front_join(struct kp_plan *plan, struct kp_err *err);
 /* Connects to a running instance: descriptor; -ENOTCONN when it does not run. */
 int kp_front_connect(const struct kp_instance *instance);
+/* Of an instance that runs. 0, -ENOTCONN when it does not, other -errno; no answer within a second is -ETIMEDOUT. */
+struct kp_about {
+	uint32_t started; /* seconds since the epoch */
+	pid_t supervisor;
+	uint32_t count;   /* of guest processes */
+	pid_t *pids;
+	char *cwd;        /* where it was started */
+};
+int kp_about_running(const struct kp_instance *instance, struct kp_about *ret);
+void kp_about_free(struct kp_about *a);
+/* A snapshot of an instance that runs; *ret_us: how long it was held still. -ENOTCONN (err unset) when it does not run. */
+int kp_front_snapshot(const struct kp_instance *instance, const struct kp_snapshot_make *make, char **ret_name, uint64_t *ret_us,
+		      struct kp_err *err);
 
 /* The supervisor; first is its end of the front's connection. Never returns. */
 _Noreturn void kp_supervisor_main(struct kp_plan *plan, int first);

@@ -231,6 +231,9 @@ _Noreturn void kp_supervisor_main(struct kp_plan *plan, int first)
 	struct kp_err err = {0};
 
 	kp_fds_drop_inherited();
+	s.cwd = getcwd(NULL, 0);
+	if (!s.cwd)
+		s.cwd = kp_strdup("/");
 	let_go();
 	s.started = (int64_t)time(NULL);
 	s.epoll_fd = epoll_create1(EPOLL_CLOEXEC);

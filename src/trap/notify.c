@@ -23,6 +23,7 @@ struct kp_trap *kp_trap_new(int listener_fd)
 
 	t->fd = listener_fd;
 	pthread_mutex_init(&t->lock, NULL);
+	pthread_mutex_init(&t->hold.lock, NULL);
 	if (ioctl(t->fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP) < 0)
 		KP_DEBUG(TRAP, "no sync wake-up: %s", strerror(errno));
 	return t;
@@ -37,6 +38,7 @@ struct kp_trap *kp_trap_free(struct kp_trap *t)
 	for (size_t i = 0; i < KP_SCRATCH_SLOTS; i++)
 		free(t->pending[i].blob);
 	pthread_mutex_destroy(&t->lock);
+	pthread_mutex_destroy(&t->hold.lock);
 	free(t);
 	return NULL;
 }
