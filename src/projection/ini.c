@@ -247,6 +247,7 @@ static int scan(struct kp_doc *doc, const char *s, size_t rest, struct kp_line *
 	kp_buf_add(&value, "", 0);
 	if (doc->dialect == GIT) {
 		ret->ignore |= !git_value(s, l->value_at, rest, l, &value);
+		doc->unended |= s[rest - 1] == '\\';
 		if (ret->ignore)
 			l->len = kp_line_span(s, rest, NULL);
 	} else {

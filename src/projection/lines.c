@@ -140,8 +140,6 @@ int kp_lines_parse(struct kp_doc *doc, struct kp_err *err)
 			l->item->literal_len = found.literal_len;
 		}
 	}
-	/* A backslash would join what comes behind it. */
-	doc->unended |= doc->len && doc->text[doc->len - 1] == '\\';
 	return 0;
 }
 

@@ -151,6 +151,7 @@ static bool scan_value(struct kp_doc *doc, const char *s, size_t rest, struct kp
 	if (v[3] != ':' && (v[3] != '(' || !type_in_brackets(v + 3, end - 3, &head, &type)))
 		return false;
 	l->len = l->value_at + joined_span(v, rest - l->value_at);
+	doc->unended |= l->len == rest && s[rest - 1 - (s[rest - 1] == '\n')] == '\\';
 	l->value_end = l->len;
 	while (l->value_end > l->value_at && strchr(" \t\r\n", s[l->value_end - 1]) && s[l->value_end - 1])
 		l->value_end--;

@@ -7,6 +7,7 @@
 #include "sys/internal.h"
 #include "vfs/internal.h"
 #include "vfs/live.h"
+#include "vfs/regtree.h"
 
 #define LOOKS 2U /* a call names two files at most; one that is being written stays as it is */
 
@@ -141,6 +142,22 @@ static int walk_from_removed(struct kp_call *c, size_t i, struct kp_walk *w, str
 	return rc;
 }
 
+/* The walk gave rc; is something to be done about projected files before that is used? */
+static int look_after(struct kp_call *c, int rc, const char *path, const struct kp_node *n)
+{
+	const char *stale = NULL;
+
+	if (kp_path_below(rc ? path : n->guest.s, KP_REGTREE))
+		stale = kp_live_pending(c->vfs) ? KP_REGTREE : NULL;
+	else if ((!rc || rc == -ENOENT) && kp_live_stale(c->vfs, rc ? NULL : n))
+		stale = rc ? "" : n->guest.s;
+	if (!stale)
+		return rc;
+	free(c->stale);
+	c->stale = kp_strdup(stale);
+	return -ERESTART;
+}
+
 int kp_call_walk(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node *ret_node)
 {
 	int rc;
@@ -160,11 +177,7 @@ int kp_call_walk(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node 
 			return rc;
 	}
 	rc = kp_resolve(c->vfs, w, ret_node);
-	if ((rc && rc != -ENOENT) || !c->vfs->live || c->looked >= LOOKS || !kp_live_stale(c->vfs, rc ? NULL : ret_node))
-		return rc;
-	free(c->stale);
-	c->stale = kp_strdup(rc ? "" : ret_node->guest.s);
-	return -ERESTART;
+	return c->vfs->live && c->looked < LOOKS ? look_after(c, rc, c->path[i], ret_node) : rc;
 }
 
 static int resolve_path(struct kp_call *c, size_t i, bool follow, bool name_only, struct kp_node *ret_node)

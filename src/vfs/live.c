@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "vfs/live_internal.h"
+#include "vfs/regtree.h"
 #include "vfs/resolve.h"
 
 static struct kp_live_state *find(const struct kp_live *l, const char *guest)
@@ -28,6 +29,37 @@ bool kp_live_same(const struct kp_live_mark *a, const struct kp_live_mark *b)
 						       a->ctime.tv_nsec == b->ctime.tv_nsec));
 }
 
+/* Of the upper's file as it is now. */
+static struct kp_live_mark look(const struct kp_vfs *v, const struct kp_live_state *f)
+{
+	struct stat st;
+
+	return fstatat(v->upper_fd, f->guest + 1, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) ? kp_live_mark(&st)
+													: (struct kp_live_mark){0};
+}
+
+/* To be taken back: since it was left, or since a run that did not get to it. */
+static bool is_changed(const struct kp_vfs *v, const struct kp_live_state *f, bool all)
+{
+	struct kp_live_mark now = look(v, f);
+
+	return !f->held_back && (f->known ? !kp_live_same(&now, &f->seen) : all && now.there);
+}
+
+/* Others that were written: what they say must be in the registry before this one shows it. One that is gone may come again. */
+static bool is_written(const struct kp_vfs *v, const struct kp_live_state *f)
+{
+	return look(v, f).there && is_changed(v, f, true);
+}
+
+static bool others_written(const struct kp_vfs *v, const struct kp_live_state *but)
+{
+	for (size_t i = 0; i < v->live->count; i++)
+		if (&v->live->files[i] != but && is_written(v, &v->live->files[i]))
+			return true;
+	return false;
+}
+
 static bool waits(const struct kp_live *l, const struct kp_live_state *f)
 {
 	return f->homeless && !f->held_back && (!f->known || kp_reg_generation(l->reg) != f->generation);
@@ -43,7 +75,7 @@ bool kp_live_stale(const struct kp_vfs *v, const struct kp_node *n)
 			return true;
 	if (!f || f->held_back)
 		return false;
-	if (!f->known || kp_reg_generation(v->live->reg) != f->generation)
+	if (!f->known || kp_reg_generation(v->live->reg) != f->generation || others_written(v, f))
 		return true;
 	if (n->origin != KP_UPPER)
 		return false; /* removed, perhaps to be made anew: that is taken back with the next call to the registry */
@@ -60,8 +92,15 @@ void kp_live_refresh(struct kp_vfs *v, const char *guest)
 {
 	struct kp_live_state *f;
 
+	if (kp_path_below(guest, KP_REGTREE)) {
+		kp_live_drain(v);
+		return;
+	}
 	kp_vfs_write_lock(v);
 	f = v->live ? find(v->live, guest) : NULL;
+	for (size_t i = 0; v->live && i < v->live->count; i++)
+		if (&v->live->files[i] != f && is_written(v, &v->live->files[i]))
+			kp_live_sync(v, &v->live->files[i], false);
 	if (f)
 		kp_live_sync(v, f, false);
 	for (size_t i = 0; v->live && !*guest && i < v->live->count; i++)
@@ -70,13 +109,12 @@ void kp_live_refresh(struct kp_vfs *v, const char *guest)
 	kp_vfs_unlock(v);
 }
 
-/* Of the upper's file as it is now. */
-static struct kp_live_mark look(const struct kp_vfs *v, const struct kp_live_state *f)
+bool kp_live_pending(const struct kp_vfs *v)
 {
-	struct stat st;
-
-	return fstatat(v->upper_fd, f->guest + 1, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) ? kp_live_mark(&st)
-													: (struct kp_live_mark){0};
+	for (size_t i = 0; v->live && i < v->live->count; i++)
+		if (is_changed(v, &v->live->files[i], true))
+			return true;
+	return false;
 }
 
 static void take_events(struct kp_live *l)
@@ -91,11 +129,9 @@ static void drain(struct kp_vfs *v, bool all)
 {
 	for (size_t i = 0; i < v->live->count; i++) {
 		struct kp_live_state *f = &v->live->files[i];
-		struct kp_live_mark now = look(v, f);
 
-		if (f->held_back || (f->known ? kp_live_same(&now, &f->seen) : !all || !now.there))
-			continue;
-		kp_live_sync(v, f, true);
+		if (is_changed(v, f, all))
+			kp_live_sync(v, f, true);
 	}
 }
 

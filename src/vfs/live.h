@@ -30,10 +30,13 @@ void kp_live_close(struct kp_vfs *v);
 bool kp_live_stale(const struct kp_vfs *v, const struct kp_node *n);
 /* Is that the name of a projected file? */
 bool kp_live_is(const struct kp_vfs *v, const char *guest);
-/* Without the lock. guest "": those without a directory. */
+/* Without the lock. guest "": those without a directory; below KP_REGTREE: as kp_live_drain. */
 void kp_live_refresh(struct kp_vfs *v, const char *guest);
 /* Without the lock, before anything is read from the registry or changed in it, by whomever: takes back what programs have written. */
 void kp_live_drain(struct kp_vfs *v);
+
+/* With either lock: has something been written that is not taken back yet? */
+bool kp_live_pending(const struct kp_vfs *v);
 
 /* Readable when a file may have been written (then drain); -1: there are no projections. */
 int kp_live_fd(const struct kp_vfs *v);

@@ -84,6 +84,10 @@ expect_out '; kept
 theme=green   ; note
 own=1
 size=13' "a file renamed over it"
+run one 'sed -i s/=13/=14/ /etc/app.ini; cat /proc/registry/HKEY_CURRENT_USER/Software/App/ui/theme; echo; echo -n pink >/proc/registry/HKEY_CURRENT_USER/Software/App/ui/theme; sed -n 3p /etc/app.ini; sed -i s/pink/green/ /etc/app.ini; cat /proc/registry/HKEY_CURRENT_USER/Software/App/ui/theme; echo'
+expect_out "green
+theme=pink   ; note
+green" "the tree and the files show each other's changes at once"
 query one 'HKCU\Software\App\ui' theme
 expect_out green "and it is in the registry"
 
