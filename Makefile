@@ -28,7 +28,7 @@ CFLAGS_ALL := -std=gnu11 $(WARN) -O2 -g -fno-common -fno-strict-aliasing -pthrea
 LINK_LAUNCHER := $(if $(SANITIZE),,-static-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
 PIC := $(if $(SANITIZE),,-fPIE)
 
-LIB_DIRS := base image store registry manifest profile vfs sys trap instance changes snapshot launch confine
+LIB_DIRS := base image store registry projection manifest profile vfs sys trap instance changes snapshot launch confine
 LIB_SRC := $(filter-out src/sys/mkfilter.c,$(sort $(foreach d,$(LIB_DIRS),$(wildcard src/$(d)/*.c))))
 LIB_OBJ := $(LIB_SRC:%.c=$(O)/%.o) $(O)/gen/loader_blob.o $(O)/gen/filter_code.o $(O)/gen/profiles.o
 LAUNCHER_SRC := src/main.c $(sort $(wildcard src/cmd/*.c))

@@ -12,22 +12,19 @@
 
 /* --- the target --- */
 
-/* What guests have written to files of the tree is in the registry when the supervisor has answered. */
+/* A running instance takes back what its programs wrote, before anything is read or changed. Closes fd. */
 static void settle(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	struct kp_ctl_conn conn;
 	const char *payload;
-	size_t len;
 	unsigned type;
-	int r = kp_ctl_send(fd, KP_CTL_INFO, NULL, NULL, 0, 0);
+	size_t len;
+	int r = kp_ctl_send(fd, KP_CTL_SETTLE, NULL, NULL, 0, 0);
 
 	kp_ctl_conn_init(&conn, fd);
-	while (!r && poll(&p, 1, 5000) > 0) {
-		r = kp_ctl_fill(&conn);
-		if (!r)
-			r = kp_ctl_next(&conn, &type, &payload, &len);
-	}
+	while (!r && poll(&p, 1, 5000) > 0 && !(r = kp_ctl_fill(&conn)))
+		r = kp_ctl_next(&conn, &type, &payload, &len); /* whatever comes: it has been asked */
 	kp_ctl_conn_close(&conn);
 }
 

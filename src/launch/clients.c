@@ -192,10 +192,13 @@ static int on_message(struct kp_supervisor *s, struct kp_client *c, unsigned typ
 	case KP_CTL_SIGNAL:
 		return on_signal(s, c, &in);
 	case KP_CTL_INFO:
-		kp_vfs_registry_drain(s->vfs); /* who asks before a look at the registry sees what guests wrote */
 		return kp_client_info(s, c);
 	case KP_CTL_STOP:
 		return on_stop(s, c, &in);
+	case KP_CTL_SETTLE:
+		kp_vfs_registry_drain(s->vfs);
+		kp_live_drain(s->vfs);
+		return kp_ctl_send(c->conn.fd, KP_CTL_SETTLED, NULL, NULL, 0, MSG_DONTWAIT);
 	case KP_CTL_SNAPSHOT:
 		return kp_client_snapshot(s, c, &in);
 	default:

@@ -7,6 +7,7 @@
 
 #include "launch/launch.h"
 #include "sys/engine.h"
+#include "vfs/live.h"
 
 struct kp_client {
 	struct kp_ctl_conn conn;
@@ -57,6 +58,10 @@ int kp_client_info(struct kp_supervisor *s, struct kp_client *c);
 
 /* copies.c */
 int kp_client_snapshot(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_reader *in);
+
+/* projections.c: opens the registry for the files that show it, and these; at the end takes back what is left. */
+int kp_projections_open(struct kp_supervisor *s, struct kp_err *err);
+void kp_projections_close(struct kp_supervisor *s);
 
 /* guests.c */
 void kp_guests_reap(struct kp_supervisor *s);

@@ -85,6 +85,8 @@ static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 	}
 	eo.vfs = s->vfs;
 	if (!r)
+		r = kp_projections_open(s, err);
+	if (!r)
 		r = kp_engine_start(&eo, &s->engine, err);
 	return r;
 }
@@ -132,7 +134,8 @@ static int setup(struct kp_supervisor *s, struct kp_err *err)
 	s->listen_fd = kp_ctl_listen(s->run_dir);
 	if (s->listen_fd < 0)
 		return kp_fail_errno(err, -s->listen_fd, "%s/control: cannot listen", s->run_dir);
-	return watch(s, s->listen_fd, &s->listen_fd, err);
+	r = watch(s, s->listen_fd, &s->listen_fd, err);
+	return r || kp_live_fd(s->vfs) < 0 ? r : watch(s, kp_live_fd(s->vfs), &s->vfs, err);
 }
 
 static bool finished(struct kp_supervisor *s)
@@ -187,6 +190,8 @@ static void loop(struct kp_supervisor *s)
 			kp_client_accept(s);
 		} else if (n > 0 && ev.data.ptr == &s->registry) {
 			kp_vfs_registry_drain(s->vfs);
+		} else if (n > 0 && ev.data.ptr == &s->vfs) {
+			kp_live_drain(s->vfs);
 		} else if (n > 0) {
 			kp_client_readable(s, ev.data.ptr);
 		}
@@ -202,6 +207,7 @@ static void tear_down(struct kp_supervisor *s)
 
 	s->listen_fd = kp_close(s->listen_fd);
 	s->engine = kp_engine_free(s->engine);
+	kp_projections_close(s);
 	s->vfs = kp_vfs_free(s->vfs);
 	s->registry = kp_reg_free(s->registry);
 	for (size_t i = 0; s->store_images && i <= s->plan->under_count; i++)

@@ -6,6 +6,9 @@
 
 #include "sys/internal.h"
 #include "vfs/internal.h"
+#include "vfs/live.h"
+
+#define LOOKS 2U /* a call names two files at most; one that is being written stays as it is */
 
 int kp_call_snapshot(struct kp_call *c)
 {
@@ -49,7 +52,8 @@ void kp_call_release(struct kp_call *c)
 	free(c->str);
 	free(c->rewrite);
 	free(c->made);
-	c->str = c->made = NULL;
+	free(c->stale);
+	c->str = c->made = c->stale = NULL;
 	c->rewrite = NULL;
 }
 
@@ -155,7 +159,12 @@ int kp_call_walk(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node 
 		if (rc)
 			return rc;
 	}
-	return kp_resolve(c->vfs, w, ret_node);
+	rc = kp_resolve(c->vfs, w, ret_node);
+	if ((rc && rc != -ENOENT) || !c->vfs->live || c->looked >= LOOKS || !kp_live_stale(c->vfs, rc ? NULL : ret_node))
+		return rc;
+	free(c->stale);
+	c->stale = kp_strdup(rc ? "" : ret_node->guest.s);
+	return -ERESTART;
 }
 
 static int resolve_path(struct kp_call *c, size_t i, bool follow, bool name_only, struct kp_node *ret_node)

@@ -48,6 +48,9 @@ struct kp_call {
 	bool takes_terminal; /* KP_REPLY_FD: it becomes the controlling terminal */
 	char *made; /* the file that this open made (allocated): without room for the descriptor it goes again */
 	struct kp_rewrite *rewrite; /* allocated by kp_call_rewrite */
+	/* A projected file that is to be looked after first (allocated): the handler gave -ERESTART and is called again then. */
+	char *stale;
+	unsigned looked; /* how often that was */
 };
 
 /* Reads the row's strings. 0 or -errno (-EFAULT, -ENAMETOOLONG). */
@@ -61,7 +64,7 @@ mode_t kp_call_mode(struct kp_call *c, uint64_t mode);
 
 /* Guest path of the directory that path i starts from; with the vfs lock held. -ENOENT with *ret_start: it was there and is removed. */
 int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start);
-/* Walks path i as w says (start is filled in). Call with the vfs lock held. */
+/* Walks path i as w says (start is filled in). Call with the vfs lock held, before anything is done: -ERESTART is for the engine. */
 int kp_call_walk(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node *ret_node);
 /* Resolves path i. Call with the vfs lock held. An empty path is -ENOENT: see kp_call_resolve_at. */
 int kp_call_resolve(struct kp_call *c, size_t i, bool follow, struct kp_node *ret_node);

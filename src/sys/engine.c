@@ -14,6 +14,7 @@
 
 #include "loader/blob.h"
 #include "sys/internal.h"
+#include "vfs/live.h"
 #include "vfs/proc.h"
 
 #define WORKER_STACK (512U << 10)
@@ -83,6 +84,21 @@ static bool changes_dir(const struct kp_call *c)
 	return c->n.data.nr == SYS_chdir || c->n.data.nr == SYS_fchdir;
 }
 
+static int handle(struct kp_call *c)
+{
+	int rc;
+
+	c->looked = 0;
+	rc = c->row->handler(c);
+	while (rc == -ERESTART && c->stale) {
+		kp_live_refresh(c->vfs, c->stale);
+		c->looked++;
+		c->reply = KP_REPLY_VALUE;
+		rc = c->row->handler(c);
+	}
+	return rc;
+}
+
 static void serve(struct kp_call *c)
 {
 	uint64_t begun = c->engine->trace ? now_us() : 0;
@@ -114,7 +130,7 @@ static void serve(struct kp_call *c)
 	}
 	rc = kp_call_snapshot(c);
 	if (!rc)
-		rc = c->row->handler(c);
+		rc = handle(c);
 	if (rc < 0 && kp_fault("broker")) {
 		c->reply = KP_REPLY_KERNEL;
 		rc = 0;

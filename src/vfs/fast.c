@@ -8,6 +8,7 @@
 #include "vfs/change.h"
 #include "vfs/fast.h"
 #include "vfs/internal.h"
+#include "vfs/live.h"
 
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
@@ -199,6 +200,9 @@ static bool fill(struct kp_vfs *v, const char *path, const char *start, const st
 
 	if (!len || len >= KP_FAST_TEXT - 2 || n->hosted || (start && !start_of(v, start, e)))
 		return false;
+	/* These change by themselves. */
+	if (kp_path_below(n->guest.s, "/proc") || kp_live_is(v, n->guest.s))
+		return false;
 	memcpy(e->text, path, len + 1);
 	e->path_len = (uint16_t)len;
 	e->mode = n->mode;
@@ -219,6 +223,7 @@ static bool fill(struct kp_vfs *v, const char *path, const char *start, const st
 	case KP_HOST:
 	case KP_PROC:
 	case KP_MAGIC:
+	case KP_REG:
 	default:
 		return false;
 	}

@@ -15,6 +15,7 @@ struct kp_dirlists;
 struct kp_fast_cache;
 struct kp_terminal;
 struct kp_regtree;
+struct kp_live;
 struct kp_moves;
 
 struct kp_vfs {
@@ -57,6 +58,7 @@ struct kp_vfs {
 	pthread_mutex_t terminal_lock; /* of the next two (pts.c) */
 	struct kp_terminal *terminals;
 	size_t terminal_count;
+	struct kp_live *live; /* projected files; NULL: none */
 	struct kp_moves *moves;
 	struct kp_regtree *registry; /* NULL: none is shown */
 };

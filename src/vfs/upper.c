@@ -250,6 +250,18 @@ int kp_upper_publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_
 	return rc;
 }
 
+int kp_upper_publish_quietly(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n)
+{
+	struct times_kept kept;
+	int rc;
+
+	keep_times(v, &n->guest, &kept);
+	rc = kp_upper_publish(v, t, n);
+	if (!rc)
+		restore_times(v, &kept);
+	return rc;
+}
+
 static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy how)
 {
 	struct kp_temp t = kp_temp_name(v);
