@@ -26,6 +26,12 @@ enum kp_fast_kind {
 	KP_FAST_DIR,        /* the same of a directory */
 };
 
+/* What an open at the gate may be: it reads, makes nothing, and is of a file. O_CLOEXEC, O_LARGEFILE, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY. */
+#define KP_GATE_OPEN_FLAGS (02000000 | 0100000 | 0400000 | 04000 | 0400)
+
+/* In perm, beside R_OK, W_OK and X_OK: a file that can be opened at the host path in text. */
+#define KP_FAST_OPEN 8
+
 /* Links in the last component: an entry may hold for calls that follow them, for those that do not, or for both. */
 enum { KP_FAST_FOLLOW = 1, KP_FAST_NOFOLLOW = 2 };
 
@@ -41,7 +47,7 @@ struct kp_fast_entry {
 	uint32_t mode, nlink, uid, gid;
 	uint64_t st_ino, size;
 	int64_t mtime;
-	uint8_t perm;       /* R_OK | W_OK | X_OK that access() grants */
+	uint8_t perm;       /* R_OK | W_OK | X_OK that access() grants, KP_FAST_OPEN */
 	uint8_t has_target; /* a symlink's target is in text */
 	uint16_t second;    /* where in text the host path or the target begins */
 	char text[KP_FAST_TEXT]; /* the path as given, NUL, the other, NUL */

@@ -182,6 +182,13 @@ static int on_stop(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_r
 	return 0;
 }
 
+/* What guests have written to files that stand for it. */
+static void settle_registry(struct kp_supervisor *s)
+{
+	kp_vfs_registry_drain(s->vfs);
+	kp_live_drain(s->vfs);
+}
+
 static int on_message(struct kp_supervisor *s, struct kp_client *c, unsigned type, const char *payload, size_t len)
 {
 	struct kp_ctl_reader in = {payload, len, false};
@@ -195,12 +202,12 @@ static int on_message(struct kp_supervisor *s, struct kp_client *c, unsigned typ
 		return kp_client_info(s, c);
 	case KP_CTL_STOP:
 		return on_stop(s, c, &in);
-	case KP_CTL_SETTLE:
-		kp_vfs_registry_drain(s->vfs);
-		kp_live_drain(s->vfs);
-		return kp_ctl_send(c->conn.fd, KP_CTL_SETTLED, NULL, NULL, 0, MSG_DONTWAIT);
 	case KP_CTL_SNAPSHOT:
+		settle_registry(s);
 		return kp_client_snapshot(s, c, &in);
+	case KP_CTL_SETTLE:
+		settle_registry(s);
+		return kp_ctl_send(c->conn.fd, KP_CTL_SETTLED, NULL, NULL, 0, MSG_DONTWAIT);
 	default:
 		return -EPROTO;
 	}

@@ -59,9 +59,6 @@ int kp_client_snapshot(struct kp_supervisor *s, struct kp_client *c, struct kp_c
 		return -ECONNABORTED; /* no answer: who asks does it himself when we are gone */
 	make.name = *name ? name : NULL;
 	make.prepared = *prepared ? prepared : NULL;
-	/* What programs have written into files of the registry's tree, and closed, is part of the registry. */
-	kp_vfs_registry_drain(s->vfs);
-	kp_live_drain(s->vfs);
 	r = kp_snapshot_create(s->plan->instance, &make, &made, &err);
 	kp_inodes_free(&h.mapped);
 	kp_inodes_free(&h.seen);

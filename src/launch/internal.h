@@ -53,15 +53,14 @@ void kp_client_drop(struct kp_supervisor *s, struct kp_client *c);
 /* Tells why; the client is to exit with that status. */
 void kp_client_fail(struct kp_client *c, const struct kp_err *err, int exit_status);
 
+/* projections.c: opens the registry for the files that show it, and these; at the end takes back what is left. */
+int kp_projections_open(struct kp_supervisor *s, struct kp_err *err);
+void kp_projections_close(struct kp_supervisor *s);
 /* about.c */
 int kp_client_info(struct kp_supervisor *s, struct kp_client *c);
 
 /* copies.c */
 int kp_client_snapshot(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_reader *in);
-
-/* projections.c: opens the registry for the files that show it, and these; at the end takes back what is left. */
-int kp_projections_open(struct kp_supervisor *s, struct kp_err *err);
-void kp_projections_close(struct kp_supervisor *s);
 
 /* guests.c */
 void kp_guests_reap(struct kp_supervisor *s);

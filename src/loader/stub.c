@@ -30,14 +30,14 @@ struct regs {
 long kp_stub(const struct regs *r);
 long kp_gate(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 
-enum what { STAT, STATX, ACCESS, READLINK };
+enum what { STAT, STATX, ACCESS, READLINK, OPEN };
 
 struct query {
 	enum what what;
 	int dirfd;
 	uint64_t path, buf, size;
 	uint8_t links; /* KP_FAST_FOLLOW or KP_FAST_NOFOLLOW */
-	int mode;      /* access */
+	int mode;      /* access: what for; open: flags */
 	const struct regs *regs;
 };
 
@@ -86,7 +86,7 @@ static bool is_writable(const struct query *q, uint64_t size)
 	return !sys5(SYS_rt_sigprocmask, 0, 0, q->buf, 8, 0) && !sys5(SYS_rt_sigprocmask, 0, 0, last, 8, 0);
 }
 
-/* Hashes the path, page by page after the kernel has read it. Its length, 0 where the cache cannot have it. */
+/* Hashes the path, page by page after the kernel has read it. Its length, 0 where the cache cannot have it or nothing is there. */
 static size_t hash_path(uint64_t path, uint64_t *ret_hash)
 {
 	const uint8_t *p = (const uint8_t *)path;
@@ -258,6 +258,51 @@ static long statx_of(const struct query *q, const struct kp_fast_entry *e, uint3
 	return 0;
 }
 
+/* What the descriptor is of was decided when the entry still held after it, or it is not given. */
+static long open_of(const struct query *q, const struct kp_fast_entry *e, uint32_t seq)
+{
+	long fd;
+
+	if (!S_ISREG(e->mode) || (e->perm & (KP_FAST_OPEN | 4)) != (KP_FAST_OPEN | 4) || e->second >= KP_FAST_TEXT || !holds(e, seq))
+		return MISS;
+	fd = kp_gate(SYS_openat, (uint64_t)AT_FDCWD, (uint64_t)(e->text + e->second), (uint64_t)q->mode, 0);
+	if (fd < 0)
+		return fd == -EMFILE ? fd : MISS;
+	if (holds(e, seq))
+		return fd;
+	sys5(SYS_close, (uint64_t)fd, 0, 0, 0, 0);
+	return MISS;
+}
+
+/* A descriptor: known by what it is of. */
+static long answer_fd(const struct query *given)
+{
+	const struct kp_fast_entry *e;
+	struct query q = *given;
+	struct stat st;
+	uint32_t seq;
+
+	/* The kernel reads the caller's own empty string, so that it may be looked at. */
+	if (q.dirfd < 0 || q.path < PAGE || kp_gate(SYS_newfstatat, (uint64_t)q.dirfd, q.path, (uint64_t)&st, AT_EMPTY_PATH) || *(const char *)q.path)
+		return MISS;
+	q.path = (uint64_t)"";
+	q.links = KP_FAST_FOLLOW;
+	e = find(&q, KP_FAST_SEED, 0, st.st_dev, st.st_ino, &seq);
+	if (!e)
+		return MISS;
+	if (e->kind == KP_FAST_DIR)
+		return q.what == STAT ? stat_of(&q, e, seq) : statx_of(&q, e, seq);
+	if (!st.st_nlink || !complete(e, &st) || !holds(e, seq))
+		return MISS;
+	if (!is_writable(&q, q.what == STAT ? sizeof(st) : sizeof(struct statx)))
+		return MISS;
+	if (q.what == STAT)
+		copy((void *)q.buf, &st, sizeof(st));
+	else
+		to_statx(&st, (struct statx *)q.buf);
+	return 0;
+}
+
 static long answer(const struct query *q)
 {
 	const struct kp_fast_entry *e;
@@ -290,6 +335,8 @@ static long answer(const struct query *q)
 		return statx_of(q, e, seq);
 	case ACCESS:
 		return access_of(q, e, seq);
+	case OPEN:
+		return open_of(q, e, seq);
 	case READLINK:
 	default:
 		return link_of(q, e, seq);
@@ -299,37 +346,25 @@ static long answer(const struct query *q)
 #define LINKS(nofollow) ((nofollow) ? KP_FAST_NOFOLLOW : KP_FAST_FOLLOW)
 #define ACCESS_MODES 7ULL
 
-/* The same checks of flags as the supervisor makes; what it would refuse goes to it. */
-static long answer_call(const struct regs *r)
+static long answer_open(struct query *q)
 {
-	const struct kp_ident *ident = (const struct kp_ident *)KP_IDENT_BASE;
-	struct query q = {.what = STAT, .dirfd = AT_FDCWD, .path = r->rdi, .buf = r->rsi, .links = KP_FAST_FOLLOW, .regs = r};
+	q->what = OPEN;
+	if (q->mode & ~KP_GATE_OPEN_FLAGS)
+		return MISS;
+	q->links = LINKS(q->mode & O_NOFOLLOW);
+	return answer(q);
+}
+
+/* The calls that start from a directory. */
+static long answer_at(const struct regs *r)
+{
+	struct query q = {.what = STAT, .dirfd = (int)r->rdi, .path = r->rsi, .buf = r->rdx, .regs = r};
 	int flags = 0;
 
-	if (!ident->near || !load32(&fast->on))
-		return MISS;
 	switch (r->rax) {
-	case SYS_stat:
-		return answer(&q);
-	case SYS_lstat:
-		q.links = KP_FAST_NOFOLLOW;
-		return answer(&q);
-	case SYS_access:
-		q.what = ACCESS;
-		q.mode = (int)r->rsi;
-		return r->rsi & ~ACCESS_MODES ? MISS : answer(&q);
-	case SYS_readlink:
-		q.what = READLINK;
-		q.links = KP_FAST_NOFOLLOW;
-		q.size = r->rdx;
-		return answer(&q);
-	default:
-		break;
-	}
-	q.dirfd = (int)r->rdi;
-	q.path = r->rsi;
-	q.buf = r->rdx;
-	switch (r->rax) {
+	case SYS_openat:
+		q.mode = (int)r->rdx;
+		return answer_open(&q);
 	case SYS_newfstatat:
 		flags = (int)r->r10;
 		break;
@@ -360,19 +395,58 @@ static long answer_call(const struct regs *r)
 	default:
 		return MISS;
 	}
+	if (flags == AT_EMPTY_PATH && (q.what == STAT || q.what == STATX))
+		return answer_fd(&q);
 	if (flags & ~(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT))
 		return MISS;
 	q.links = LINKS(flags & AT_SYMLINK_NOFOLLOW);
 	return answer(&q);
 }
 
-/* A call that still waits for the supervisor can be interrupted, and handlers without SA_RESTART make that EINTR, which none of these
+/* The same checks of flags as the supervisor makes; what it would refuse goes to it. */
+static long answer_call(const struct regs *r)
+{
+	const struct kp_ident *ident = (const struct kp_ident *)KP_IDENT_BASE;
+	struct query q = {.what = STAT, .dirfd = AT_FDCWD, .path = r->rdi, .buf = r->rsi, .links = KP_FAST_FOLLOW, .regs = r};
+
+	if (!ident->near || !load32(&fast->on))
+		return MISS;
+	switch (r->rax) {
+	case SYS_stat:
+		return answer(&q);
+	case SYS_lstat:
+		q.links = KP_FAST_NOFOLLOW;
+		return answer(&q);
+	case SYS_access:
+		q.what = ACCESS;
+		q.mode = (int)r->rsi;
+		return r->rsi & ~ACCESS_MODES ? MISS : answer(&q);
+	case SYS_readlink:
+		q.what = READLINK;
+		q.links = KP_FAST_NOFOLLOW;
+		q.size = r->rdx;
+		return answer(&q);
+	case SYS_open:
+		q.mode = (int)r->rsi;
+		return answer_open(&q);
+	case SYS_fstat:
+		q.dirfd = (int)r->rdi;
+		q.path = (uint64_t)"";
+		return answer_fd(&q);
+	default:
+		return answer_at(r);
+	}
+}
+
+/* Opens that are not answered are made at their site: threads may be cancelled there, and the supervisor may have them restarted. Others:
+ * a call that still waits for the supervisor can be interrupted, and handlers without SA_RESTART make that EINTR, which none of these
  * calls ever returns: here it is made again. */
 long kp_stub(const struct regs *r)
 {
+	bool opens = r->rax == SYS_open || r->rax == SYS_openat;
 	long ret = answer_call(r);
 
-	while (ret == MISS || ret == -EINTR)
+	while (!opens && (ret == MISS || ret == -EINTR))
 		ret = sys5((long)r->rax, r->rdi, r->rsi, r->rdx, r->r10, r->r8);
 	return ret;
 }

@@ -79,6 +79,8 @@ int kp_call_fd_node_for_change(struct kp_call *c, int fd, struct kp_node *ret_no
 
 /* With the read lock held: what path 0 of this call led to may be answered by the guest itself from now on. */
 void kp_fast_note(struct kp_call *c, bool follow, const struct kp_node *n);
+/* The same of a descriptor. */
+void kp_fast_note_fd(struct kp_call *c, const struct kp_node *n);
 
 /* Guest buffers. 0 or -EFAULT. */
 static inline int kp_call_get(struct kp_call *c, uint64_t addr, void *buf, size_t len)

@@ -177,6 +177,11 @@ void kp_fast_note(struct kp_call *c, bool follow, const struct kp_node *n)
 		c->noted = kp_fast_put(c->vfs, c->path[0], relative ? c->start.s : NULL, follow, kp_call_cred(c), n);
 }
 
+void kp_fast_note_fd(struct kp_call *c, const struct kp_node *n)
+{
+	c->noted = (n->origin == KP_IMAGE && S_ISREG(n->mode) && c->vfs->fast) || kp_fast_put_fd(c->vfs, n);
+}
+
 /* KAPSEL_FAST=off; eager: at the first call, for tests. */
 int kp_fast_start(struct kp_engine *e)
 {

@@ -229,8 +229,11 @@ static int do_open(struct kp_call *c, struct open_args *a)
 		declare(c, n, a);
 	else if (changes(a))
 		kp_fast_unchanged(c->vfs);
-	if (!rc)
+	if (!rc) {
 		rc = open_node(c, n, a);
+		if (!changes(a) && !a->resolve && (n->origin == KP_ABSENT || (!rc && S_ISREG(n->mode) && c->reply == KP_REPLY_FD)))
+			kp_fast_note(c, w.follow, n);
+	}
 	kp_vfs_unlock(c->vfs);
 	free(n);
 	return rc;

@@ -17,7 +17,9 @@ static int stat_path(struct kp_call *c, bool follow, int flags, struct statx *x)
 
 	kp_vfs_read_lock(c->vfs);
 	rc = kp_call_resolve_at(c, 0, follow, flags, n);
-	if (!rc)
+	if (!rc && !c->path[0][0])
+		kp_fast_note_fd(c, n);
+	else if (!rc)
 		kp_fast_note(c, follow, n);
 	if (!rc)
 		rc = n->origin == KP_ABSENT ? -ENOENT : kp_node_statx(c->vfs, n, x);
@@ -80,6 +82,8 @@ static int stat_fd(struct kp_call *c, int fd, struct statx *x)
 
 	kp_vfs_read_lock(c->vfs);
 	rc = kp_call_fd_node(c, fd, n);
+	if (!rc)
+		kp_fast_note_fd(c, n);
 	if (!rc)
 		rc = kp_node_statx(c->vfs, n, x);
 	kp_vfs_unlock(c->vfs);

@@ -266,6 +266,7 @@ int kp_node_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *ret_
 		fd = kp_store_open_entry(v->layers[n->layer].store, n->entry, S_ISLNK(n->mode) ? flags | O_NOFOLLOW : flags);
 		if (fd < 0)
 			return fd;
+		kp_fast_opened(v, n, fd);
 		*ret_fd = fd;
 		return 0;
 	}

@@ -21,7 +21,19 @@ struct kp_fast_cache {
 	int fd;
 	pthread_mutex_t lock; /* of the entries */
 	unsigned next;        /* which way of a full set goes */
+	struct object *objects;
+	uint64_t *opened[KP_MAX_LAYERS]; /* a bit for each entry of an image */
 };
+
+/* An inode of the store and the one entry that it was opened as. Never forgotten: descriptors of that may be about. */
+struct object {
+	dev_t dev;
+	ino_t ino;
+	uint32_t layer, entry;
+	bool several; /* it was opened as another, too */
+};
+#define OBJECTS 32768U
+#define PROBES 4U
 
 int kp_fast_make(struct kp_vfs *v)
 {
@@ -31,6 +43,7 @@ int kp_fast_make(struct kp_vfs *v)
 	pthread_mutex_init(&c->lock, NULL);
 	c->fd = memfd_create(NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	c->mem = MAP_FAILED;
+	c->objects = kp_calloc(OBJECTS, sizeof(*c->objects));
 	if (c->fd >= 0 && ftruncate(c->fd, sizeof(*c->mem)) == 0)
 		c->mem = mmap(NULL, sizeof(*c->mem), PROT_READ | PROT_WRITE, MAP_SHARED, c->fd, 0);
 	/* From here on nobody else maps it for writing, however he got at it. */
@@ -54,6 +67,9 @@ struct kp_fast_cache *kp_fast_free(struct kp_fast_cache *c)
 		if (c->mem != MAP_FAILED)
 			(void)munmap(c->mem, sizeof(*c->mem));
 		kp_close(c->fd);
+		free(c->objects);
+		for (size_t i = 0; i < KP_MAX_LAYERS; i++)
+			free(c->opened[i]);
 		pthread_mutex_destroy(&c->lock);
 		free(c);
 	}
@@ -83,13 +99,25 @@ static uint32_t name_slot(const char *guest)
 	return (uint32_t)(h ^ h >> 32) % KP_FAST_NAMES;
 }
 
+static uint32_t inode_slot(dev_t dev, ino_t ino)
+{
+	return (uint32_t)(kp_fast_key(KP_FAST_SEED, dev, ino) >> 8) % KP_FAST_NAMES;
+}
+
+static void move_counter(struct kp_vfs *v, uint32_t slot)
+{
+	__atomic_fetch_add(&v->fast->mem->names[slot], 1, __ATOMIC_SEQ_CST);
+}
+
 /* Before the change: who sees the kernel's answer of after it finds the entry void. Nothing is filled until the lock is let go. */
 void kp_fast_changes(struct kp_vfs *v, const struct kp_node *n)
 {
 	if (n->origin == KP_MAGIC || S_ISDIR(n->mode) || S_ISLNK(n->mode))
 		kp_fast_void(v);
 	else if (v->fast)
-		__atomic_fetch_add(&v->fast->mem->names[name_slot(n->guest.s)], 1, __ATOMIC_SEQ_CST);
+		move_counter(v, name_slot(n->guest.s));
+	if (v->fast && n->origin == KP_UPPER)
+		move_counter(v, inode_slot(n->st.st_dev, n->st.st_ino));
 	v->declared = true;
 }
 
@@ -149,6 +177,20 @@ static bool add_text(struct kp_fast_entry *e, size_t at, const char *prefix, con
 	return n >= 0 && (size_t)n < sizeof(e->text) - at;
 }
 
+static uint64_t *opened_bits(struct kp_fast_cache *c, const struct kp_node *n, uint64_t *ret_bit)
+{
+	*ret_bit = 1ULL << n->entry % 64;
+	return c->opened[n->layer] ? &c->opened[n->layer][n->entry / 64] : NULL;
+}
+
+/* Then it is in the store, whole, and known to be no other entry's inode, or to be several's. */
+static bool was_opened(struct kp_fast_cache *c, const struct kp_node *n)
+{
+	uint64_t bit, *bits = opened_bits(c, n, &bit);
+
+	return bits && __atomic_load_n(bits, __ATOMIC_ACQUIRE) & bit;
+}
+
 static bool from_image(struct kp_vfs *v, const struct kp_node *n, struct kp_fast_entry *e)
 {
 	struct statx x;
@@ -164,6 +206,11 @@ static bool from_image(struct kp_vfs *v, const struct kp_node *n, struct kp_fast
 	e->mtime = x.stx_mtime.tv_sec;
 	if (S_ISLNK(n->mode) && !kp_node_readlink(v, n, target, sizeof(target)))
 		e->has_target = add_text(e, e->path_len + 1U, "", target);
+	if (S_ISREG(n->mode) && was_opened(v->fast, n)) {
+		(void)snprintf(target, sizeof(target), "/%u", n->entry);
+		if (add_text(e, e->path_len + 1U, v->store_dir[n->layer].s, target))
+			e->perm |= KP_FAST_OPEN;
+	}
 	return true;
 }
 
@@ -183,6 +230,8 @@ static bool from_upper(const struct kp_vfs *v, const struct kp_node *n, struct k
 		e->kind = KP_FAST_PLAIN;
 		e->st_ino = KP_INO_UPPER;
 	}
+	if (S_ISREG(n->mode) && !v->upper_noexec)
+		e->perm |= KP_FAST_OPEN;
 	return add_text(e, e->path_len + 1U, v->upper.s, n->guest.s[1] ? n->guest.s : "");
 }
 
@@ -248,37 +297,125 @@ static void store(struct kp_fast_entry *to, const struct kp_fast_entry *e)
 	__atomic_store_n(&to->seq, seq + 2, __ATOMIC_SEQ_CST);
 }
 
-bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n)
+static bool add(struct kp_vfs *v, struct kp_fast_entry *e)
 {
 	struct kp_fast_cache *c = v->fast;
-	struct kp_fast_entry e = {0}, *set, *to = NULL;
+	struct kp_fast_entry *set, *to = NULL;
 	uint64_t h = KP_FAST_SEED, key;
 
-	if (!c || !fill(v, path, start, cred, n, &e))
+	if (!kp_vfs_is_reading(v))
 		return false;
-	for (const char *p = path; *p; p++)
+	for (const char *p = e->text; e->path_len && *p; p++)
 		h = kp_fast_mix(h, (uint8_t)*p);
-	key = kp_fast_key(h, e.dev, e.ino);
-	e.hash = (uint32_t)(key >> 16);
-	/* Where the last name is no link it does not matter whether links are followed. */
-	e.calls = follow ? KP_FAST_FOLLOW : KP_FAST_NOFOLLOW;
-	if (follow ? !n->through_link : !S_ISLNK(n->mode))
-		e.calls = KP_FAST_FOLLOW | KP_FAST_NOFOLLOW;
+	key = kp_fast_key(h, e->dev, e->ino);
+	e->hash = (uint32_t)(key >> 16);
 	set = c->mem->entries[key % KP_FAST_SETS];
 	pthread_mutex_lock(&c->lock);
-	e.all = c->mem->all;
-	e.name = c->mem->names[e.name_slot];
+	e->all = c->mem->all;
+	e->name = c->mem->names[e->name_slot];
 	for (size_t i = 0; i < KP_FAST_WAYS; i++)
-		if (is_same(&set[i], &e) && (set[i].calls & e.calls || !is_current(c->mem, &set[i])))
+		if (is_same(&set[i], e) && (set[i].calls & e->calls || !is_current(c->mem, &set[i])))
 			to = &set[i];
 	for (size_t i = 0; i < KP_FAST_WAYS && !to; i++)
 		if (!is_current(c->mem, &set[i]))
 			to = &set[i];
 	if (!to)
 		to = &set[c->next++ % KP_FAST_WAYS];
-	e.seq = to->seq;
-	if (memcmp(to, &e, sizeof(e)) != 0)
-		store(to, &e);
+	e->seq = to->seq;
+	if (memcmp(to, e, sizeof(*e)) != 0)
+		store(to, e);
 	pthread_mutex_unlock(&c->lock);
 	return true;
+}
+
+bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n)
+{
+	struct kp_fast_entry e = {.calls = KP_FAST_FOLLOW, .mode = n->mode, .st_ino = n->ino};
+	bool dir = S_ISDIR(n->mode);
+
+	if (!v->fast)
+		return false;
+	if (dir && (n->origin == KP_IMAGE || n->origin == KP_UPPER)) {
+		e.name_slot = name_slot(n->guest.s);
+		return start_of(v, n->guest.s, &e) && (n->origin == KP_IMAGE ? from_image(v, n, &e) : from_upper(v, n, &e)) && add(v, &e);
+	}
+	/* Open files of the upper are known by the descriptor alone (kp_node_from_link). */
+	if (n->origin != KP_MAGIC || !n->ino || n->self.rule || !S_ISREG(n->mode) || !n->st.st_nlink)
+		return false;
+	e.dev = n->st.st_dev;
+	e.ino = n->st.st_ino;
+	e.name_slot = inode_slot(e.dev, e.ino);
+	if (!kp_may_have_record(n->st.st_mode))
+		e.st_ino = KP_INO_UPPER;
+	e.kind = kp_may_have_record(n->st.st_mode) ? KP_FAST_NOTED : KP_FAST_PLAIN;
+	e.uid = n->st.st_uid;
+	e.gid = n->st.st_gid;
+	return add(v, &e);
+}
+
+/* With the lock of the entries held. NULL: there is no room to remember it. */
+static struct object *object_of(struct kp_fast_cache *c, const struct stat *st)
+{
+	uint64_t key = kp_fast_key(KP_FAST_SEED, st->st_dev, st->st_ino);
+
+	for (uint64_t i = 0; i < PROBES; i++) {
+		struct object *o = &c->objects[(key + i) % OBJECTS];
+
+		if (!o->ino || (o->ino == st->st_ino && o->dev == st->st_dev))
+			return o;
+	}
+	return NULL;
+}
+
+/* With the lock of the entries held. */
+static void note_opened(struct kp_vfs *v, const struct kp_node *n)
+{
+	struct kp_fast_cache *c = v->fast;
+	uint64_t bit, *bits;
+
+	if (!c->opened[n->layer])
+		__atomic_store_n(&c->opened[n->layer], kp_calloc(kp_image_count(v->layers[n->layer].image) / 64 + 1, sizeof(uint64_t)), __ATOMIC_RELEASE);
+	bits = opened_bits(c, n, &bit);
+	__atomic_fetch_or(bits, bit, __ATOMIC_SEQ_CST);
+}
+
+void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd)
+{
+	struct kp_fast_entry e = {.calls = KP_FAST_FOLLOW, .mode = n->mode, .st_ino = n->ino, .name_slot = name_slot(n->guest.s)};
+	struct object *o;
+	struct stat st;
+	bool good;
+
+	if (!v->fast || !S_ISREG(n->mode) || fstat(fd, &st) < 0)
+		return;
+	pthread_mutex_lock(&v->fast->lock);
+	o = object_of(v->fast, &st);
+	if (o && !o->ino)
+		*o = (struct object){st.st_dev, st.st_ino, (uint32_t)n->layer, n->entry, false};
+	if (o && !o->several && (o->layer != n->layer || o->entry != n->entry)) {
+		o->several = true;
+		kp_fast_void(v);
+	}
+	good = o && !o->several;
+	if (st.st_nlink) /* not a copy for a store that does not allow exec */
+		note_opened(v, n);
+	pthread_mutex_unlock(&v->fast->lock);
+	e.dev = st.st_dev;
+	e.ino = st.st_ino;
+	/* Under the write lock it is about to change; without a name it may have been copied up. */
+	if (good && kp_vfs_is_reading(v) && !n->nameless && from_image(v, n, &e))
+		(void)add(v, &e);
+}
+
+bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n)
+{
+	struct kp_fast_entry e = {0};
+
+	if (!v->fast || !fill(v, path, start, cred, n, &e))
+		return false;
+	/* Where the last name is no link it does not matter whether links are followed. */
+	e.calls = follow ? KP_FAST_FOLLOW : KP_FAST_NOFOLLOW;
+	if (follow ? !n->through_link : !S_ISLNK(n->mode))
+		e.calls = KP_FAST_FOLLOW | KP_FAST_NOFOLLOW;
+	return add(v, &e);
 }

@@ -33,4 +33,9 @@ void kp_fast_unchanged(struct kp_vfs *v);
 /* With the read lock held: what path, from start (NULL: it is absolute), led to. start is a stand-in's guest path. True: it is known now. */
 bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n);
 
+/* The same of what a descriptor holds; n as kp_call_fd_node gives it. */
+bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n);
+/* Each time before a guest gets a descriptor of an image's file: equal files are one inode of the store, and then none is known by it. */
+void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd);
+
 #endif

@@ -9,6 +9,7 @@ printf 'kept' >tree/kept
 printf 'image file' | head -c 9 >tree/of-image
 printf '12345' >tree/name
 printf '1234' >tree/dir/name
+printf 'kept' >tree/twin # one object of the store
 ln -s kept tree/to-kept
 ln -s of-image tree/to-image
 cp "$STAGE/e2e/fast" fast

@@ -85,8 +85,19 @@ START_TEST(gate)
 	ck_assert_uint_eq(bpf_sim(plain, plain_len, &data), NOTIFY);
 	for (int nr = -1; nr < 600; nr++) {
 		data.nr = nr;
-		if (nr != SYS_newfstatat)
+		if (nr != SYS_newfstatat && nr != SYS_openat)
 			ck_assert_uint_eq(bpf_sim(code, len, &data), bpf_sim(plain, plain_len, &data));
+	}
+	data.nr = SYS_openat;
+	ck_assert_uint_eq(bpf_sim(code, len, &data), ALLOW);
+	for (int bit = 0; bit < 32; bit++) {
+		data.args[2] = 1ULL << bit;
+		ck_assert_uint_eq(bpf_sim(code, len, &data), data.args[2] & KP_GATE_OPEN_FLAGS ? ALLOW : NOTIFY);
+	}
+	data.args[2] = 0;
+	for (int bit = 0; bit < 64; bit++) {
+		data.instruction_pointer = KP_GATE_IP ^ 1ULL << bit;
+		ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
 	}
 	data.nr = SYS_newfstatat;
 	for (int bit = 0; bit < 64; bit++) {
