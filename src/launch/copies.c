@@ -8,7 +8,6 @@
 
 struct holding {
 	struct kp_engine *engine;
-	struct kp_vfs *vfs;
 	struct kp_inodes mapped, seen; /* seen: processes, by their numbers */
 	uint64_t us;
 	int (*fn)(void *ctx, struct kp_err *err);
@@ -28,7 +27,6 @@ static int held(void *ctx, struct kp_err *err)
 	struct holding *h = ctx;
 
 	kp_engine_each_held(h->engine, take_maps, h);
-	kp_vfs_registry_drain(h->vfs); /* what guests wrote */
 	return h->fn(h->ctx, err);
 }
 
@@ -43,7 +41,7 @@ static int hold(void *ctx, int (*fn)(void *ctx, struct kp_err *err), void *fn_ct
 
 int kp_client_snapshot(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_reader *in)
 {
-	struct holding h = {.engine = s->engine, .vfs = s->vfs};
+	struct holding h = {.engine = s->engine};
 	struct kp_snapshot_make make = {.hold = hold, .ctx = &h, .mapped = &h.mapped};
 	struct kp_buf kp_autobuf payload = {0};
 	kp_autofree char *made = NULL;
