@@ -329,10 +329,12 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	}
 	if (!rc)
 		rc = kp_limits_start(e, o->limits, err);
-	if (!rc)
-		rc = kp_spawner_start(e, &listener, err);
 	if (!rc) {
-		e->trap = kp_trap_new(listener);
+		e->trap = kp_trap_new();
+		rc = kp_spawner_start(e, &listener, err);
+	}
+	if (!rc) {
+		kp_trap_listen(e->trap, listener);
 		rc = add_worker(e);
 		if (rc)
 			rc = kp_fail_errno(err, rc, "workers: cannot start");

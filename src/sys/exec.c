@@ -364,6 +364,10 @@ int kp_exec_start(struct kp_call *c)
 		x->start.interp_fd = kp_trap_add_fd(c->trap, c->n.id, c->tid, x->interp_fd, true);
 		rc = x->start.interp_fd < 0 ? x->start.interp_fd : 0;
 	}
+	if (!rc) {
+		x->start.scratch_fd = kp_trap_add_fd(c->trap, c->n.id, c->tid, kp_trap_scratch(c->trap), true);
+		rc = KP_MIN(x->start.scratch_fd, 0);
+	}
 	if (!rc)
 		rc = kp_call_put(c, c->raw[0], &x->start, sizeof(x->start));
 	exec_free(x);

@@ -253,9 +253,9 @@ int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 	sp->limits = &e->limit.limits;
 	sp->landlock_fd = -1;
 	/* A guest's scratch area comes with its loader; the child between fork and exec needs one too. */
-	if (mmap((void *)(uintptr_t)KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
-		return kp_fail_errno(err, errno, "scratch area: cannot be mapped");
+	rc = kp_trap_scratch_make(e->trap);
+	if (rc)
+		return kp_fail_errno(err, -rc, "scratch area: cannot be mapped");
 	rc = kp_policy_filter(e->policy, &sp->filter.filter, &sp->filter.len, err);
 	if (!rc)
 		rc = kp_landlock_make(e->vfs, e->loader_path, e->level, &sp->landlock_fd, err);

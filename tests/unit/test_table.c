@@ -120,7 +120,7 @@ START_TEST(filter_says_what_the_row_says)
 
 		/* Without an address, and other requests or commands, pass: see the conditions. */
 		if (r && (!strcmp(r->name, "sendto") || !strcmp(r->name, "ptrace") || !strcmp(r->name, "fcntl") ||
-			  !strcmp(r->name, "socket") || !strcmp(r->name, "listen") ||
+			  !strcmp(r->name, "socket") || !strcmp(r->name, "madvise") || !strcmp(r->name, "listen") ||
 			  !strcmp(r->name, "clone") || !strcmp(r->name, "fork") || !strcmp(r->name, "vfork") ||
 			  takes_pid(r->name)))
 			want = SECCOMP_RET_ALLOW;
@@ -203,6 +203,8 @@ static const struct {
 	{"fcntl", {3, 1024 /* F_SETLEASE */, 1}, SECCOMP_RET_USER_NOTIF},
 	{"fcntl", {3, 0xdeadbeef00000400, 1}, SECCOMP_RET_USER_NOTIF},
 	{"fcntl", {3, 1025 /* F_GETLEASE */}, SECCOMP_RET_ALLOW},
+	{"madvise", {0, 4096, 10 /* MADV_DONTFORK */}, SECCOMP_RET_USER_NOTIF},
+	{"process_madvise", {3, 0, 1, 10, 0}, SECCOMP_RET_ERRNO | EINVAL},
 	{"prctl", {15 /* PR_SET_NAME */}, SECCOMP_RET_ALLOW},
 	{"prctl", {4 /* PR_SET_DUMPABLE */}, SECCOMP_RET_ERRNO | 0},
 	{"prlimit64", {0, 7, 1}, SECCOMP_RET_ALLOW},
