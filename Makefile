@@ -28,7 +28,7 @@ CFLAGS_ALL := -std=gnu11 $(WARN) -O2 -g -fno-common -fno-strict-aliasing -pthrea
 LINK_LAUNCHER := $(if $(SANITIZE),,-static-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
 PIC := $(if $(SANITIZE),,-fPIE)
 
-LIB_DIRS := base image store manifest profile vfs sys trap instance changes snapshot launch confine
+LIB_DIRS := base image store registry projection manifest profile vfs sys trap instance changes snapshot launch confine
 LIB_SRC := $(filter-out src/sys/mkfilter.c,$(sort $(foreach d,$(LIB_DIRS),$(wildcard src/$(d)/*.c))))
 LIB_OBJ := $(LIB_SRC:%.c=$(O)/%.o) $(O)/gen/loader_blob.o $(O)/gen/filter_code.o $(O)/gen/profiles.o
 LAUNCHER_SRC := src/main.c $(sort $(wildcard src/cmd/*.c))
@@ -38,7 +38,7 @@ PACK_OBJ := $(PACK_SRC:%.c=$(O)/%.o)
 UNIT_SRC := $(sort $(wildcard tests/unit/*.c))
 UNIT_OBJ := $(UNIT_SRC:%.c=$(O)/%.o)
 
-LAUNCHER_LIBS := -lseccomp -lsquashfs -llz4 -lz -llzma -lzstd -lyaml -lsodium -pthread
+LAUNCHER_LIBS := -lsqlite3 -lm -lseccomp -lsquashfs -llz4 -lz -llzma -lzstd -lyaml -lsodium -pthread
 PACK_LIBS := $(LAUNCHER_LIBS) -larchive -lelf
 
 # Each image carries the launcher: what only debuggers read stands beside it, where they look.
@@ -69,12 +69,13 @@ $(O)/%.o: %.c
 LOADER_CFLAGS := -std=gnu11 $(WARN) -Os -ffreestanding -fPIE -fvisibility=hidden -fno-stack-protector \
 	-fcf-protection=none -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns \
 	-mgeneral-regs-only -U_FORTIFY_SOURCE
-$(O)/loader: src/loader/loader.c src/loader/start.S src/loader/loader.lds src/loader/elf.h include/kapsel/start.h
+$(O)/loader: src/loader/loader.c src/loader/stub.c src/loader/start.S src/loader/stub.S src/loader/loader.lds src/loader/elf.h include/kapsel/start.h \
+		include/kapsel/fast.h
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(Q)$(CC) -D_GNU_SOURCE -Iinclude -Isrc $(LOADER_CFLAGS) -nostdlib -static -no-pie -s -Wl,--build-id=none \
 		-Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,-T,src/loader/loader.lds -o $@ \
-		src/loader/start.S src/loader/loader.c
+		src/loader/start.S src/loader/stub.S src/loader/loader.c src/loader/stub.c
 	@chmod 0555 $@
 
 $(O)/gen/loader_blob.o: $(O)/loader
@@ -125,7 +126,7 @@ check-unit: $(O)/unit ## unit tests
 
 # --- what a build needs, by its Debian 12 names ---
 DEPS := gcc make libc6-dev libseccomp-dev libsquashfs-dev liblz4-dev zlib1g-dev liblzma-dev libzstd-dev \
-	libyaml-dev libsodium-dev libarchive-dev libelf-dev uthash-dev check libsubunit-dev \
+	libyaml-dev libsodium-dev libsqlite3-dev libarchive-dev libelf-dev uthash-dev check libsubunit-dev \
 	squashfs-tools musl-tools util-linux busybox-static
 # For fuzz, lint, format and bench only.
 DEPS_SAMPLES := golang-go musl-tools rsync sqlite3 git
@@ -149,7 +150,7 @@ BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
 BENCH_BIN := $(BENCH_SRC:%.c=$(O)/%) $(BENCH_SRC:%.c=$(O)/%-static)
 # They pass bad pointers on purpose.
 TEST_CFLAGS := -std=gnu11 $(WARN) -Wno-nonnull -Wno-stringop-overread -Wno-format-truncation -O2 -g -pthread \
-	-MMD -MP -D_GNU_SOURCE -Itests/calls
+	-MMD -MP -D_GNU_SOURCE -Itests/calls -Iinclude
 
 $(O)/tests/calls/%-static $(O)/tests/bench/%-static: TEST_LINK := -static
 $(O)/tests/e2e/%: TEST_LINK := -static
@@ -207,6 +208,10 @@ check-docker: all $(CALLS_BIN) $(HELPER_BIN) ## the differential families and e2
 
 check-modes: all $(CALLS_BIN) ## those of check-calls in a tree of the host, shown by each isolation mode
 	$(Q)for mode in writecopy merged; do echo "# mode $$mode"; MODE=$$mode tests/run-calls.sh $(O) $(ONLY) || exit 1; done
+
+check-fast: all $(CALLS_BIN) ## those of check-calls and check-guest with the fast path from the first call on, and without it
+	$(Q)for how in eager off; do echo "# KAPSEL_FAST=$$how"; KAPSEL_FAST=$$how tests/run-calls.sh $(O) $(ONLY) || exit 1; \
+		KAPSEL_FAST=$$how tests/run-guest.sh $(O) $(ONLY) || exit 1; done
 
 check-native: $(CALLS_BIN) ## those programs say the same thing each time without Kapsel
 	$(Q)tests/run-calls.sh --native $(O) $(ONLY)

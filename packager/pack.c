@@ -162,7 +162,7 @@ static int read_manifest(struct pack *p, struct kp_err *err)
 	*(strrchr(real, '/') == real ? real + 1 : strrchr(real, '/')) = '\0';
 	p->dir = kp_strdup(real);
 	rc = kp_manifest_parse(text, len, p->file, &p->manifest, err);
-	if (!rc && !p->manifest->source_count)
+	if (!rc && !p->manifest->source_count && !p->manifest->registry.imports.count && !p->manifest->registry.value_count)
 		rc = kp_fail(err, EINVAL, "%s:1:1: contents: nothing to pack: the list is missing or empty", p->file);
 	return rc;
 }
@@ -208,6 +208,7 @@ static int build(struct pack *p, const struct options *o, struct output *out, st
 	struct kp_write_options w = {.level = o->level, .jobs = o->jobs, .cancel = &pack_cancel,
 				     .progress = progress_show};
 	kp_autofree char *text = NULL;
+	struct kp_buf kp_autobuf hive = {0};
 	struct progress progress;
 	char launcher[PATH_MAX];
 	int rc = find_launcher(launcher, sizeof(launcher), err);
@@ -219,9 +220,13 @@ static int build(struct pack *p, const struct options *o, struct output *out, st
 	if (!rc)
 		rc = output_open(out, o->out, err);
 	if (!rc)
+		rc = registry_make(p, &hive, err);
+	if (!rc)
 		rc = pack_sources(p, err);
 	if (rc)
 		return rc;
+	w.hive = hive.data;
+	w.hive_len = hive.len;
 	text = kp_manifest_normalised(p->manifest, &w.manifest_len);
 	w.manifest = text;
 	w.launcher = launcher;

@@ -104,6 +104,9 @@ int tree_read(const struct pack *p, const char *path, size_t max, char **ret_dat
 /* Calls fn for each path below dir that matches the pattern (NULL: all). */
 struct kp_strings tree_list(const struct pack *p, const char *pattern);
 
+/* registry.c: the bytes of the image's hive; none where the manifest has no values. */
+int registry_make(const struct pack *p, struct kp_buf *out, struct kp_err *err);
+
 /* progress.c */
 struct progress {
 	bool shown;

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 
 find src packager include -name '*.[ch]' | sort | xargs awk '
 BEGIN {
-  n = split("base:0 image:1 store:1 manifest:1 profile:2 vfs:2 trap:3 sys:4 confine:5 instance:5 changes:6 snapshot:6 launch:7 cmd:8", rows, " ")
+  n = split("base:0 image:1 store:1 registry:1 projection:1 manifest:1 profile:2 vfs:2 trap:3 sys:4 confine:5 instance:5 changes:6 snapshot:6 launch:7 cmd:8", rows, " ")
   for (i = 1; i <= n; i++) { split(rows[i], r, ":"); rank[r[1]] = r[2] }
   rank["loader"] = 0       # stands alone: base does not know it, anyone may carry it
   rank["kapsel"] = -1      # include/kapsel: what programs must agree on
@@ -26,7 +26,7 @@ FNR == 1 {
   if (to == "tests" || !(to in rank)) { complain("not a room of the source"); next }
   if (room == "packager") {
     if (what == "vfs/record.h") next # what archives of instances carry
-    if (rank[to] > 1 || to == "loader" || to == "cmd") complain("the packager stands on base, image, store and manifest")
+    if (rank[to] > 1 || to == "loader" || to == "cmd") complain("the packager stands on base, image, store, registry and manifest")
   } else if (room == "loader") {
     if (to != "loader" && to != "kapsel") complain("the loader is freestanding")
   } else if (room == "base" && to == "loader") {

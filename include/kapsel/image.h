@@ -3,7 +3,7 @@
  * The image on disk: what stands around and behind the squashfs. docs/FORMAT.md is the description;
  * these structs are what both programs compile. All numbers are little-endian.
  *
- *   [launcher][zeros][head][squashfs][zeros][records][strings][chunk digests][manifest][trailer]
+ *   [launcher][zeros][head][squashfs][zeros][records][strings][hive][chunk digests][manifest][trailer]
  */
 #ifndef KAPSEL_IMAGE_FORMAT_H
 #define KAPSEL_IMAGE_FORMAT_H
@@ -47,12 +47,12 @@ struct kp_disk_trailer {
 	uint64_t total_size;
 	uint64_t launcher_len;
 	uint64_t squashfs_off, squashfs_len;
-	uint64_t index_off, index_len; /* records and strings */
+	uint64_t index_off, index_len; /* records, strings, hive */
 	uint32_t count, record_size;
 	uint32_t chunk_size, chunk_count;
 	uint64_t chunks_off; /* chunk_count digests, one a chunk of the index */
 	uint64_t manifest_off, manifest_len;
-	uint8_t reserved[16];
+	uint64_t hive_off, hive_len; /* the registry's part of the index (kapsel/hive.h), up to its end; 0, 0: none */
 	uint8_t payload_digest[KP_FORMAT_DIGEST];  /* of all bytes before index_off */
 	uint8_t index_digest[KP_FORMAT_DIGEST];    /* of the chunk digests */
 	uint8_t manifest_digest[KP_FORMAT_DIGEST];
@@ -81,6 +81,7 @@ static_assert(offsetof(struct kp_disk_head, total_size) == 24, "head layout");
 static_assert(sizeof(struct kp_disk_trailer) == 256, "trailer layout");
 static_assert(offsetof(struct kp_disk_trailer, index_off) == 56, "trailer layout");
 static_assert(offsetof(struct kp_disk_trailer, manifest_off) == 96, "trailer layout");
+static_assert(offsetof(struct kp_disk_trailer, hive_off) == 112, "trailer layout");
 static_assert(offsetof(struct kp_disk_trailer, payload_digest) == 128, "trailer layout");
 static_assert(offsetof(struct kp_disk_trailer, self_digest) == 224, "trailer layout");
 static_assert(sizeof(struct kp_disk_record) == 88, "record layout");

@@ -26,7 +26,7 @@
 #define KP_SCRATCH_SIZE (KP_SCRATCH_SLOT * KP_SCRATCH_SLOTS)
 
 /* The same, but the process's own, which it can write itself: for the one call that the kernel answers in its arguments (sendmmsg). */
-#define KP_OWN_BASE (KP_SCRATCH_BASE + KP_SCRATCH_SIZE)
+#define KP_OWN_BASE 0x7ea010000000ULL
 
 /* A page below the scratch holds what /proc must say of this process image. It is in the guest's hands: a guest
  * can lie here only about itself. */
@@ -35,6 +35,8 @@
 struct kp_ident {
 	uint64_t magic;
 	char exe[4096]; /* guest path of the running program, NUL-terminated */
+	uint64_t near;  /* fast path: the page of slots near the libraries; 0: none */
+	uint32_t near_used, reserved;
 };
 
 #define KP_START_STRINGS 20480U
@@ -49,6 +51,7 @@ struct kp_start {
 	uint32_t argv_off;   /* argv_count strings one after the other, each NUL-terminated */
 	uint32_t strings_len;
 	int32_t scratch_fd; /* mapped, for reading, at KP_SCRATCH_BASE; the loader closes it */
+	int32_t fast_fd;     /* the fast path's cache, or -1; the loader maps and closes it */
 	char strings[KP_START_STRINGS];
 };
 

@@ -41,6 +41,7 @@ struct kp_change {
 	bool moved;  /* DELETED: what a RENAMED one was */
 	char *source; /* it is in a renamed directory, and its content still in the layers below, there; NULL: in the upper */
 	struct timespec times[2]; /* with source */
+	char *base;   /* in the upper, and what the layers below have of it lies there, since a directory was renamed; NULL: at path */
 };
 
 struct kp_changes {

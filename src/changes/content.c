@@ -194,6 +194,7 @@ void kp_changes_free(struct kp_changes *c)
 		free(c->items[i].from);
 		free(c->items[i].host);
 		free(c->items[i].source);
+		free(c->items[i].base);
 	}
 	free(c->items);
 	*c = (struct kp_changes){0};

@@ -37,6 +37,7 @@ struct walk {
 		uint64_t ino;
 	} *numbered; /* added files that carry a lower number: perhaps renamed */
 	size_t numbered_count;
+	struct kp_sames *same; /* or NULL */
 	struct replaced {
 		uint64_t ino;
 		UT_hash_handle hh;
@@ -314,6 +315,18 @@ static unsigned differs(struct walk *w, const struct entry *e)
 	return d;
 }
 
+static void put_same(struct walk *w, const struct entry *e)
+{
+	struct kp_sames *s = w->same;
+
+	if (!s)
+		return;
+	if (!(s->count & (s->count + 1)))
+		s->items = kp_realloc(s->items, 2 * (s->count + 1) * sizeof(*s->items));
+	s->items[s->count++] = (struct kp_same){.path = kp_strdup(e->path), .hidden = e->hidden, .dir = S_ISDIR(e->st.st_mode),
+						  .base = e->lower[0] ? kp_strdup(e->lower) : NULL};
+}
+
 /* A directory that was renamed, or is in one: its number is that of what lies below. */
 static int number_dir(struct walk *w, struct entry *e)
 {
@@ -370,8 +383,10 @@ static int compare(struct walk *w, const struct entry *e)
 	if (!absent && (!dir || e->hidden || e->rec.flags & (KP_REC_OPAQUE | KP_REC_MOVED)))
 		note_replaced(w, e);
 	d = absent ? 0 : differs(w, e);
-	if (!absent && !d)
+	if (!absent && !d) {
+		put_same(w, e);
 		return 0;
+	}
 	c = put(w, e->path, absent ? KP_CHANGE_ADDED : KP_CHANGE_CHANGED);
 	c->differs = d;
 	take_old(w, c);
@@ -382,6 +397,7 @@ static int compare(struct walk *w, const struct entry *e)
 	c->uid = e->st.st_uid;
 	c->gid = e->st.st_gid;
 	c->hidden = e->hidden;
+	c->base = e->lower[0] ? kp_strdup(e->lower) : NULL;
 	c->copied = e->rec.flags & KP_REC_INO && kp_vfs_is_host_number(e->rec.ino) && (dir || e->st.st_nlink == 1);
 	if (absent && e->rec.flags & KP_REC_INO)
 		put_numbered(w, e->rec.ino);
@@ -503,7 +519,12 @@ static void drop_walk(struct walk *w)
 
 int kp_changes_find(int upper_fd, struct kp_vfs *lower, struct kp_changes *ret, struct kp_err *err)
 {
-	struct walk w = {.upper_fd = upper_fd, .lower = lower, .node = kp_calloc(1, sizeof(*w.node)), .out = ret, .err = err};
+	return kp_changes_find_same(upper_fd, lower, ret, NULL, err);
+}
+
+int kp_changes_find_same(int upper_fd, struct kp_vfs *lower, struct kp_changes *ret, struct kp_sames *same, struct kp_err *err)
+{
+	struct walk w = {.upper_fd = upper_fd, .lower = lower, .node = kp_calloc(1, sizeof(*w.node)), .out = ret, .same = same, .err = err};
 	int r = 0;
 
 	*ret = (struct kp_changes){0};

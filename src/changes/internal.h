@@ -6,6 +6,16 @@
 #include "changes/changes.h"
 #include "vfs/record.h"
 
+struct kp_sames { /* what is in the upper and no change, directories before what they hold; zero-initialise */
+	struct kp_same {
+		char *path, *base;
+		bool hidden; /* see struct kp_change */
+		bool dir;
+	} *items;
+	size_t count;
+};
+int kp_changes_find_same(int upper_fd, struct kp_vfs *lower, struct kp_changes *ret, struct kp_sames *same, struct kp_err *err);
+
 /* Is the upper's regular file at path equal to the lower node's, which has the same size? False also where one cannot be read. */
 bool kp_same_content(int upper_fd, struct kp_vfs *lower, const struct kp_node *n, const char *path);
 

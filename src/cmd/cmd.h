@@ -27,8 +27,10 @@ int kp_cmd_export(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_import(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_diff(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_snapshot(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_upgrade(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_undo(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_doctor(const struct kp_args *args, struct kp_err *err);
+int kp_cmd_reg(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_cache(const struct kp_args *args, struct kp_err *err);
 
 /* The launcher carries an image: runs it. argc, argv as of main. */

@@ -17,7 +17,7 @@ static size_t count_chosen(const struct kp_changes *c)
 
 static int before(const struct kp_instance *i, const char *note, struct kp_err *err)
 {
-	int r = kp_snapshot_create(i, NULL, note, KP_SNAPSHOT_AUTO, NULL, err);
+	int r = kp_snapshot_create(i, &(struct kp_snapshot_make){.note = note, .kind = KP_SNAPSHOT_AUTO}, NULL, err);
 
 	if (!r)
 		kp_snapshot_prune(i);

@@ -49,6 +49,7 @@ static void print_verdict(const struct kp_view *w, const struct kp_explained *x,
 		puts("made by Kapsel for each run");
 		break;
 	case KP_PROC:
+	case KP_REG:
 	case KP_MAGIC:
 	case KP_ABSENT:
 	default:

@@ -5,10 +5,12 @@
 
 #include "cmd/cmd.h"
 #include "instance/config.h"
+#include "registry/registry.h"
 
 struct figures {
 	uint64_t files, dirs, links, bytes;
 	uint64_t squashfs_offset, squashfs_len, file_len;
+	uint32_t keys, values; /* of the registry */
 	char digest[2 * KP_DIGEST_LEN + 1];
 };
 
@@ -31,6 +33,8 @@ static int count(const struct kp_look *look, struct figures *f, struct kp_err *e
 	kp_image_squashfs(look->image, &f->squashfs_offset, &f->squashfs_len);
 	kp_digest_text(kp_image_digest(look->image), f->digest);
 	f->file_len = stat(look->path, &st) < 0 ? 0 : (uint64_t)st.st_size;
+	if (kp_hive_count(look->image, &f->keys, &f->values) < 0)
+		return kp_fail(err, EIO, "%s: damaged: the registry's hive does not hold together", look->path);
 	return 0;
 }
 
@@ -51,6 +55,27 @@ static void add_string(struct kp_buf *b, const char *key, const char *value)
 	kp_buf_printf(b, " \"%s\": ", key);
 	kp_buf_quoted(b, value);
 	kp_buf_puts(b, ",\n");
+}
+
+static void json_registry(struct kp_buf *b, const struct kp_manifest *m, const struct figures *f)
+{
+	const struct kp_registry *r = &m->registry;
+
+	kp_buf_printf(b, " \"registry\": {\"keys\": %u, \"values\": %u, \"modes\": {", f->keys, f->values);
+	for (size_t i = 0; i < r->mode_count; i++) {
+		kp_buf_puts(b, i ? ", " : "");
+		kp_buf_quoted(b, r->modes[i].key);
+		kp_buf_printf(b, ": \"%s\"", kp_mode_names[r->modes[i].mode]);
+	}
+	kp_buf_puts(b, "}, \"projections\": [");
+	for (size_t i = 0; i < r->projection_count; i++) {
+		kp_buf_puts(b, i ? ", {\"file\": " : "{\"file\": ");
+		kp_buf_quoted(b, r->projections[i].file);
+		kp_buf_printf(b, ", \"format\": \"%s\", \"key\": ", kp_projection_formats[r->projections[i].format]);
+		kp_buf_quoted(b, r->projections[i].key);
+		kp_buf_puts(b, "}");
+	}
+	kp_buf_puts(b, "]},\n");
 }
 
 static int print_json(const struct kp_look *look, const struct figures *f, const char *profile, struct kp_err *err)
@@ -90,6 +115,7 @@ static int print_json(const struct kp_look *look, const struct figures *f, const
 		kp_buf_printf(&b, ": \"%s\"", kp_mode_names[m->modes[i].mode]);
 	}
 	kp_buf_puts(&b, "},\n");
+	json_registry(&b, m, f);
 	kp_json_requests(&b, &m->requests);
 	r = kp_json_grants(&b, look, profile, err);
 	if (r < 0)
@@ -108,6 +134,25 @@ static void print_line(const char *label, const char *value)
 
 	if (shown)
 		printf("%-9s %s\n", label, shown);
+}
+
+static void print_registry(const struct kp_manifest *m, const struct figures *f)
+{
+	const struct kp_registry *r = &m->registry;
+
+	if (f->keys || r->mode_count || r->projection_count)
+		printf("%-9s %u keys, %u values\n", "registry", f->keys, f->values);
+	for (size_t i = 0; i < r->mode_count; i++) {
+		kp_autofree char *rule = kp_asprintf("%s: %s", r->modes[i].key, kp_mode_names[r->modes[i].mode]);
+
+		print_line("", rule);
+	}
+	for (size_t i = 0; i < r->projection_count; i++) {
+		const struct kp_projection *p = &r->projections[i];
+		kp_autofree char *rule = kp_asprintf("%s: %s of %s", p->file, kp_projection_formats[p->format], p->key);
+
+		print_line("", rule);
+	}
 }
 
 static void print_text(const struct kp_look *look, const struct figures *f)
@@ -142,6 +187,7 @@ static void print_text(const struct kp_look *look, const struct figures *f)
 
 		print_line(i ? "" : "modes", rule);
 	}
+	print_registry(m, f);
 	kp_print_requests(m);
 	kp_size_text(f->file_len, packed, sizeof(packed));
 	kp_size_text(f->bytes, unpacked, sizeof(unpacked));

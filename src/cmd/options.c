@@ -128,12 +128,22 @@ static const struct kp_option clone_options[] = {
 
 static const struct kp_option snapshot_options[] = {
 	{"note",      0,  "TEXT",              0,              "create: what it is for"},
+	{"restart",   0,  NULL,                0,              "restore: what ran is started again, as it was started, in the place of this command"},
 	{"json",      0,  NULL,                0,              "list, diff: print JSON"},
 	{0}
 };
 
 static const struct kp_option undo_options[] = {
 	{"since",     0,  "TIME",              0,              "all since then: 10m, 2h, 3d, '2026-01-31 18:30', @SECONDS"},
+	{0}
+};
+
+static const struct kp_option upgrade_options[] = {
+	{"dry-run",  'n', NULL,                0,              "say what would become of each change, and what conflicts"},
+	{"conflicts", 0,  "keep|new",          0,              "where the instance and the new image both changed: keep the instance's, or take the image's (default: nothing is done)"},
+	{"from",      0,  "IMAGE",             0,              "where the image is now that the instance was made from"},
+	{"layer",     0,  "IMAGE",             KP_OPT_REPEAT,  "put an image underneath the new one (default: as in the last run)"},
+	{"quiet",    'q', NULL,                0,              "print nothing"},
 	{0}
 };
 
@@ -148,9 +158,29 @@ static const struct kp_option import_options[] = {
 	{0}
 };
 
+/* reg.exe's own words (/v /ve /va /t /d /f /s /k) are taken, too: KP_VERB_SLASH. */
+static const struct kp_option reg_options[] = {
+	{"value",    'v', "NAME",              0,              "the value (/v)"},
+	{"default",   0,  NULL,                0,              "the key's default value (/ve)"},
+	{"all-values", 0, NULL,                0,              "delete: all values of the key, and no key (/va)"},
+	{"type",     't', "TYPE",              0,              "add: its type (/t), REG_SZ where none is given; query: values of this type only"},
+	{"data",     'd', "DATA",              0,              "add: what it holds (/d); numbers decimal or 0x, bytes in hex"},
+	{"separator", 0,  "TEXT",              0,              "add: what stands between the texts of a REG_MULTI_SZ (/s; default: \\0)"},
+	{"force",    'f', NULL,                0,              "add, delete, export: do not ask (/f)"},
+	{"recursive", 's', NULL,               0,              "query: all keys below (/s)"},
+	{"find",      0,  "TEXT",              0,              "query: what has this in a key's name, a value's name or its data (/f)"},
+	{"in-keys",  'k', NULL,                0,              "query --find: in names of keys only (/k)"},
+	{"in-data",   0,  NULL,                0,              "query --find: in data only (/d)"},
+	{"utf8",      0,  NULL,                0,              "export: in UTF-8, not in UTF-16"},
+	{"profile",  'p', "NAME|FILE",         0,              "with the policy of this profile (default: portable)"},
+	{"json",      0,  NULL,                0,              "query: print JSON"},
+	{0}
+};
+
 #define C KP_VERB_COMMAND
 #define P KP_VERB_PACK
 #define L KP_VERB_LATER
+#define S KP_VERB_SLASH
 const struct kp_verb kp_verbs[] = {
 	/* name      function         flags min max usage                                 help                                       options */
 	{"run",      kp_cmd_run,      C, 1,  1, "[OPTIONS] IMAGE [-- CMD|@NAME ARG...]", "run the entry point, or CMD, in an instance", run_options},
@@ -169,21 +199,21 @@ const struct kp_verb kp_verbs[] = {
 	{"discard",  kp_cmd_discard,  0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "drop an instance's changes",                 discard_options},
 	{"clone",    kp_cmd_clone,    0, 2,  2, "[--count N] INSTANCE NEW",              "copy an instance",                           clone_options},
 	{"snapshot", kp_cmd_snapshot, 0, 2,  4, "create|list|restore|rm|diff INSTANCE [NAME [NAME]]", "keep an instance's state, and go back to it", snapshot_options},
-	{"undo",     kp_cmd_undo,     0, 1,  1, "[--since TIME] INSTANCE",               "go back to before the last commit, discard or restore", undo_options},
+	{"undo",     kp_cmd_undo,     0, 1,  1, "[--since TIME] INSTANCE",               "go back to before the last commit, discard, restore or upgrade", undo_options},
+	{"upgrade",  kp_cmd_upgrade,  0, 2,  2, "[OPTIONS] INSTANCE IMAGE",              "move an instance to a new version of its image", upgrade_options},
 	{"export",   kp_cmd_export,   0, 1,  1, "[--force] INSTANCE -o FILE",            "write an instance to one file",              export_options},
 	{"import",   kp_cmd_import,   0, 1,  2, "[--image IMAGE] FILE [NAME]",           "make an instance from such a file",          import_options},
+	{"reg",      kp_cmd_reg,      S, 2,  4, "query|add|delete|export|import [OPTIONS] IMAGE|INSTANCE [KEY] [FILE]", "the registry of an image or instance", reg_options},
 	{"cache",    kp_cmd_cache,    0, 1,  1, "show|trim|verify [OPTIONS]",            "look after the object store",                cache_options},
 	{"doctor",   kp_cmd_doctor,   0, 0,  0, "[--json]",                              "what this host offers",                      json_options},
 	{"pack",     NULL,            P, 0, -1, "MANIFEST -o APP.kapsel",                "build an image (kapsel-pack)",               pack_options},
 	{"capture",  NULL,            L, 0, -1, "", "pack what a command reads", NULL},
 	{"learn",    NULL,            L, 0, -1, "", "the narrowest profile", NULL},
 	{"lint",     NULL,            L, 0, -1, "", "what will bite on other hosts", NULL},
-	{"reg",      NULL,            L, 0, -1, "", "the registry", NULL},
 	{"report",   NULL,            L, 0, -1, "", "what a recorded run did", NULL},
 	{"selftest", NULL,            L, 0, -1, "", "what holds on this host", NULL},
 	{"sign",     NULL,            L, 0, -1, "", "sign an image", NULL},
 	{"try",      NULL,            L, 0, -1, "", "a program of the host, changes kept apart", NULL},
-	{"upgrade",  NULL,            L, 0, -1, "", "move an instance to a new image", NULL},
 	{"why",      NULL,            L, 0, -1, "", "why an access went as it did", NULL},
 	{0}
 };

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <dirent.h>
-#include <poll.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -50,32 +49,21 @@ static uint64_t disk_usage(int dirfd, const char *name, int depth)
 	return sum;
 }
 
-/* The supervisor's answer, waited for no longer than a second. */
-static bool ask(int fd, struct about *a)
+/* What a supervisor says, and what /proc says of its processes. */
+static void ask(const struct kp_instance *i, struct about *a)
 {
-	struct pollfd p = {.fd = fd, .events = POLLIN};
-	struct kp_ctl_conn conn;
-	struct kp_ctl_reader in = {0};
-	unsigned type;
-	int r = kp_ctl_send(fd, KP_CTL_INFO, NULL, NULL, 0, 0);
+	struct kp_about told;
 
-	kp_ctl_conn_init(&conn, fd);
-	while (!r && poll(&p, 1, 1000) > 0) {
-		r = kp_ctl_fill(&conn);
-		if (!r)
-			r = kp_ctl_next(&conn, &type, &in.at, &in.left);
-	}
-	if (r == 1 && type == KP_CTL_ABOUT) {
-		a->started = kp_ctl_get_u32(&in);
-		a->supervisor = kp_ctl_get_u32(&in);
-		a->count = kp_ctl_get_u32(&in);
-		a->memory = 1024 * kp_proc_pss((pid_t)a->supervisor);
-		for (uint32_t i = 0; i < a->count && !in.bad; i++)
-			a->memory += 1024 * kp_proc_pss((pid_t)kp_ctl_get_u32(&in));
-		a->runs = !in.bad;
-	}
-	kp_ctl_conn_close(&conn);
-	return a->runs;
+	if (kp_about_running(i, &told) < 0)
+		return;
+	a->runs = true;
+	a->started = told.started;
+	a->supervisor = (uint32_t)told.supervisor;
+	a->count = told.count;
+	a->memory = 1024 * kp_proc_pss(told.supervisor);
+	for (uint32_t k = 0; k < told.count; k++)
+		a->memory += 1024 * kp_proc_pss(told.pids[k]);
+	kp_about_free(&told);
 }
 
 static void print_json(struct ps *ps, const struct kp_instance *i, const struct about *a)
@@ -116,13 +104,10 @@ static int one(const char *name, void *ctx)
 	struct kp_instance *i = NULL;
 	struct about a = {0};
 	struct ps *ps = ctx;
-	int fd;
 
 	if (kp_instance_open(name, &i, NULL) < 0)
 		return 0;
-	fd = kp_front_connect(i);
-	if (fd >= 0)
-		(void)ask(fd, &a);
+	ask(i, &a);
 	if (a.runs || ps->all) {
 		a.disk = disk_usage(AT_FDCWD, i->dir, 0);
 		if (ps->json)

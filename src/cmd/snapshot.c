@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cmd/again.h"
 #include "cmd/view.h"
 #include "instance/config.h"
 #include "snapshot/compare.h"
@@ -26,6 +27,61 @@ static int open_locked(const char *name, bool lock, struct kp_instance **ret, st
 	return r || !lock ? r : kp_lock_stopped(*ret, err);
 }
 
+#define STOP_SECONDS 10
+#define LOCK_TRIES 300 /* of 10 ms: somebody holds the lock who does not answer: it starts, ends, or is being worked on */
+
+/* Of an instance that runs, or of one that does not. It is unlocked before and after. */
+static int create(struct kp_instance *i, const struct kp_snapshot_make *make, char **ret_name, uint64_t *ret_us, struct kp_err *err)
+{
+	const struct timespec pause = {.tv_nsec = 10000000};
+	int r = 0;
+
+	for (int tries = 0; tries < LOCK_TRIES; tries++) {
+		r = kp_instance_lock(i);
+		if (!r) {
+			*ret_us = 0;
+			r = kp_snapshot_create(i, make, ret_name, err);
+			i->lock_fd = kp_close(i->lock_fd);
+			return r;
+		}
+		if (r != -EWOULDBLOCK)
+			break;
+		r = kp_front_snapshot(i, make, ret_name, ret_us, err);
+		if (r != -ENOTCONN)
+			return r;
+		(void)nanosleep(&pause, NULL);
+	}
+	return kp_lock_stopped(i, err);
+}
+
+static int clone_all(struct kp_instance *i, const char *snapshot, const char *name, bool numbered, long n, struct kp_err *err)
+{
+	int r = 0;
+
+	kp_instance_sweep();
+	for (long k = 1; k <= n && !r; k++) {
+		kp_autofree char *one = numbered ? kp_asprintf("%s-%ld", name, k) : kp_strdup(name);
+
+		r = kp_clone_create(i, snapshot, one, err);
+	}
+	return r;
+}
+
+/* By way of a snapshot that nobody sees. */
+static int clone_running(struct kp_instance *i, const char *name, bool numbered, long n, struct kp_err *err)
+{
+	kp_autofree char *hidden = kp_asprintf(KP_SNAPSHOT_CLONE "%d", (int)getpid());
+	struct kp_snapshot_make make = {.name = hidden, .kind = KP_SNAPSHOT_HIDDEN};
+	uint64_t us;
+	int r = create(i, &make, NULL, &us, err);
+
+	if (r < 0)
+		return r;
+	r = clone_all(i, hidden, name, numbered, n, err);
+	kp_snapshot_unprepare(i, hidden);
+	return r;
+}
+
 int kp_cmd_clone(const struct kp_args *args, struct kp_err *err)
 {
 	const char *count = kp_args_get(args, "count"), *name = args->operands[1];
@@ -34,15 +90,13 @@ int kp_cmd_clone(const struct kp_args *args, struct kp_err *err)
 	int r = count ? kp_args_number("count", count, 1, 10000, &n, err) : 0;
 
 	if (!r)
-		r = open_locked(args->operands[0], true, &i, err);
-	if (!r)
-		kp_instance_sweep();
-	for (long k = 1; k <= n && !r; k++) {
-		kp_autofree char *one = count ? kp_asprintf("%s-%ld", name, k) : kp_strdup(name);
-
-		r = kp_clone_create(i, one, err);
-	}
-	return r;
+		r = open_locked(args->operands[0], false, &i, err);
+	if (r < 0)
+		return r;
+	r = kp_instance_lock(i);
+	if (r == -EWOULDBLOCK)
+		return clone_running(i, name, count, n, err);
+	return r < 0 ? kp_lock_stopped(i, err) : clone_all(i, NULL, name, count, n, err);
 }
 
 static void time_text(const struct timespec *t, char *out, size_t size)
@@ -58,30 +112,41 @@ static const char *kind_word(enum kp_snapshot_kind kind)
 	       : "undone";
 }
 
-static void print_snapshot(const struct kp_snapshot *s, bool json, bool first)
+static void print_json(const struct kp_snapshot *s, bool first)
 {
+	struct kp_buf kp_autobuf b = {0};
+
+	kp_buf_puts(&b, first ? "[\n {\"name\":" : ",\n {\"name\":");
+	kp_buf_quoted(&b, s->name);
+	kp_buf_puts(&b, ",\"parent\":");
+	kp_buf_quoted(&b, s->parent);
+	kp_buf_printf(&b, ",\"created\":%lld.%03ld,\"kind\":\"%s\",\"disk\":%" PRIu64 ",\"own\":%" PRIu64 ",\"note\":",
+		      (long long)s->created.tv_sec, s->created.tv_nsec / 1000000, kind_word(s->kind), s->bytes, s->own);
+	kp_buf_quoted(&b, s->note);
+	printf("%s}", b.data);
+}
+
+static void print_text(const struct kp_snapshot *s, size_t depth)
+{
+	kp_autofree char *note = kp_shown(s->note), *name = kp_asprintf("%*s%s", 2 * (int)depth, "", s->name);
 	char bytes[16], own[16], when[32];
 
-	if (json) {
-		struct kp_buf kp_autobuf b = {0};
-
-		kp_buf_puts(&b, first ? "[\n {\"name\":" : ",\n {\"name\":");
-		kp_buf_quoted(&b, s->name);
-		kp_buf_printf(&b, ",\"created\":%lld.%03ld,\"kind\":\"%s\",\"disk\":%" PRIu64 ",\"own\":%" PRIu64 ",\"note\":",
-			      (long long)s->created.tv_sec, s->created.tv_nsec / 1000000, kind_word(s->kind), s->bytes, s->own);
-		kp_buf_quoted(&b, s->note);
-		printf("%s}", b.data);
-		return;
-	}
-	if (first)
-		printf("%-28s %-19s %8s %8s %-11s %s\n", "NAME", "CREATED", "SIZE", "OWN", "KIND", "NOTE");
 	time_text(&s->created, when, sizeof(when));
 	kp_size_text(s->bytes, bytes, sizeof(bytes));
 	kp_size_text(s->own, own, sizeof(own));
-	{
-		kp_autofree char *note = kp_shown(s->note);
+	printf("%-28s %-19s %8s %8s %-11s %s\n", name, when, bytes, own, kind_word(s->kind), note);
+}
 
-		printf("%-28s %-19s %8s %8s %-11s %s\n", s->name, when, bytes, own, kind_word(s->kind), note);
+/* Each below what it was made from, which is older: where the clock went back it stands by itself. */
+static void print_below(const struct kp_snapshots *all, const char *parent, size_t depth)
+{
+	for (size_t k = 0; k < all->count; k++) {
+		const struct kp_snapshot *s = &all->items[k], *up = kp_snapshots_find(all, s->parent);
+
+		if (up && up < s ? !strcmp(up->name, parent) : !*parent) {
+			print_text(s, KP_MIN(depth, (size_t)8));
+			print_below(all, s->name, depth + 1);
+		}
 	}
 }
 
@@ -92,10 +157,14 @@ static int list(const struct kp_instance *i, bool json, struct kp_err *err)
 
 	if (r < 0)
 		return r;
-	for (size_t k = 0; k < all.count; k++)
-		print_snapshot(&all.items[k], json, !k);
-	if (json)
+	for (size_t k = 0; k < all.count && json; k++)
+		print_json(&all.items[k], !k);
+	if (json) {
 		puts(all.count ? "\n]" : "[]");
+	} else if (all.count) {
+		printf("%-28s %-19s %8s %8s %-11s %s\n", "NAME", "CREATED", "SIZE", "OWN", "KIND", "NOTE");
+		print_below(&all, "", 0);
+	}
 	return 0;
 }
 
@@ -143,33 +212,81 @@ static int diff(const struct kp_instance *i, const char *a, const char *b, bool 
 	return r;
 }
 
-static int restore(const struct kp_instance *i, const char *name, struct kp_err *err)
+static int restore_stopped(const struct kp_instance *i, const char *name, struct kp_err *err)
 {
 	kp_autofree char *note = kp_asprintf("before restore of %s", name);
+	int r = kp_snapshot_create(i, &(struct kp_snapshot_make){.note = note, .kind = KP_SNAPSHOT_AUTO}, NULL, err);
+
+	if (!r)
+		r = kp_snapshot_restore(i, name, NULL, NULL, err);
+	kp_snapshot_prune(i);
+	return r;
+}
+
+/* Stops what runs. again: told how it was started, if it ran. */
+static int lock_or_stop(struct kp_instance *i, bool restart, struct kp_again *again, struct kp_err *err)
+{
+	const struct timespec pause = {.tv_nsec = 10000000};
+	int r = -EWOULDBLOCK;
+
+	for (int tries = 0; tries < LOCK_TRIES && r == -EWOULDBLOCK; tries++) {
+		struct kp_err why = {0};
+
+		r = kp_instance_lock(i);
+		if (r != -EWOULDBLOCK)
+			break;
+		if (restart && !again->argv && kp_again_take(i, again, &why) < 0 && why.code != ENOTCONN)
+			return kp_fail(err, why.code, "%s", why.text);
+		if (kp_stop_running(i, STOP_SECONDS, &why) < 0 && why.code != ESRCH)
+			return kp_fail(err, why.code, "%s", why.text);
+		(void)nanosleep(&pause, NULL);
+	}
+	return r < 0 ? kp_lock_stopped(i, err) : 0;
+}
+
+static int restore(struct kp_instance *i, const char *name, bool restart, struct kp_err *err)
+{
 	int at = kp_snapshot_open(i, name, err), r;
+	struct kp_again again = {0};
 
 	if (at < 0)
 		return at;
 	(void)kp_close(at);
-	r = kp_snapshot_create(i, NULL, note, KP_SNAPSHOT_AUTO, NULL, err);
+	r = lock_or_stop(i, restart, &again, err);
 	if (!r)
-		r = kp_snapshot_restore(i, name, err);
-	kp_snapshot_prune(i);
+		r = restore_stopped(i, name, err);
+	i->lock_fd = kp_close(i->lock_fd);
+	if (!r && again.argv)
+		r = kp_again_exec(&again, err);
+	kp_again_free(&again);
 	return r;
 }
 
 static const struct {
 	const char *name;
 	size_t min, max; /* words after the instance */
-	bool locks;
-} actions[] = {{"create", 0, 1, true}, {"list", 0, 0, false}, {"restore", 1, 1, true}, {"rm", 1, 1, true}, {"diff", 1, 2, false}};
+} actions[] = {{"create", 0, 1}, {"list", 0, 0}, {"restore", 1, 1}, {"rm", 1, 1}, {"diff", 1, 2}};
+
+static int create_asked(struct kp_instance *i, const char *name, const char *note, struct kp_err *err)
+{
+	struct kp_snapshot_make make = {.name = name, .note = note, .kind = KP_SNAPSHOT_ASKED};
+	kp_autofree char *made = NULL;
+	uint64_t us = 0;
+	int r = create(i, &make, &made, &us, err);
+
+	if (r < 0)
+		return r;
+	puts(made);
+	if (us)
+		(void)fprintf(stderr, "kapsel: %s: held still for %" PRIu64 ".%01" PRIu64 " ms\n", i->name, us / 1000, us % 1000 / 100);
+	return 0;
+}
 
 int kp_cmd_snapshot(const struct kp_args *args, struct kp_err *err)
 {
 	const char *const *words = args->operands + 2;
 	const char *action = args->operands[0];
 	bool json = kp_args_has(args, "json");
-	kp_autofree char *name = NULL;
 	auto_instance *i = NULL;
 	size_t n = args->operand_count - 2, k = 0;
 	int r;
@@ -182,21 +299,19 @@ int kp_cmd_snapshot(const struct kp_args *args, struct kp_err *err)
 		(void)kp_fail(err, EINVAL, "snapshot %s: %s", action, n < actions[k].min ? "no snapshot named" : "too many names");
 		return kp_hint(err, "kapsel snapshot list %s", args->operands[1]);
 	}
-	r = open_locked(args->operands[1], actions[k].locks, &i, err);
+	r = open_locked(args->operands[1], false, &i, err);
 	if (r < 0)
 		return r;
 	if (!strcmp(action, "list"))
 		r = list(i, json, err);
 	else if (!strcmp(action, "create"))
-		r = kp_snapshot_create(i, n ? words[0] : NULL, kp_args_get(args, "note"), KP_SNAPSHOT_ASKED, &name, err);
+		r = create_asked(i, n ? words[0] : NULL, kp_args_get(args, "note"), err);
 	else if (!strcmp(action, "restore"))
-		r = restore(i, words[0], err);
+		r = restore(i, words[0], kp_args_has(args, "restart"), err);
 	else if (!strcmp(action, "rm"))
 		r = kp_snapshot_remove(i, words[0], err);
 	else
 		r = diff(i, words[0], n > 1 ? words[1] : NULL, json, err);
-	if (!r && name)
-		puts(name);
 	return r < 0 ? r : kp_flush(err);
 }
 
@@ -259,10 +374,10 @@ int kp_cmd_undo(const struct kp_args *args, struct kp_err *err)
 	{
 		kp_autofree char *note = kp_asprintf("before undo to %s", to->name);
 
-		r = kp_snapshot_create(i, NULL, note, KP_SNAPSHOT_UNDO, NULL, err);
+		r = kp_snapshot_create(i, &(struct kp_snapshot_make){.note = note, .kind = KP_SNAPSHOT_UNDO}, NULL, err);
 	}
 	if (!r)
-		r = kp_snapshot_restore(i, to->name, err);
+		r = kp_snapshot_restore(i, to->name, NULL, NULL, err);
 	for (size_t k = 0; k < all.count && !r; k++)
 		if (all.items[k].kind == KP_SNAPSHOT_AUTO && &all.items[k] >= to)
 			r = kp_snapshot_mark_undone(i, &all.items[k], err);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "registry/registry.h"
 #include "vfs/check.h"
 
 static void progress(uint64_t done, uint64_t total, void *ctx)
@@ -62,6 +63,8 @@ static int verify_image(const struct kp_args *args, struct kp_err *err)
 	r = kp_image_verify(look.image, show ? progress : NULL, &last, err);
 	if (show)
 		(void)fputs("\r\033[K", stderr);
+	if (!r)
+		r = kp_hive_verify(look.image, err);
 	if (r < 0)
 		return r;
 	if (!kp_args_has(args, "quiet")) {

@@ -96,6 +96,10 @@ static int check_regions(const struct kp_disk_trailer *t, const char *name, stru
 	    t->count == 0 || t->count >= KP_DAMAGED_ENTRY ||
 	    (uint64_t)t->count * sizeof(struct kp_disk_record) > t->index_len)
 		return kp_fail(err, EINVAL, "%s: damaged: the index does not fit its size", name);
+	if ((t->hive_off || t->hive_len) &&
+	    (t->hive_off % 8 || t->hive_off < t->index_off + (uint64_t)t->count * sizeof(struct kp_disk_record) ||
+	     t->hive_off > t->chunks_off || t->hive_len != t->chunks_off - t->hive_off))
+		return kp_fail(err, EINVAL, "%s: damaged: the hive does not fit the index", name);
 	if (t->manifest_len > KP_MANIFEST_LIMIT)
 		return kp_fail(err, EINVAL, "%s: damaged: the manifest is too large", name);
 	return 0;

@@ -68,6 +68,11 @@ uint32_t kp_image_find(const struct kp_image *image, const char *path);
 /* Absolute path of an entry into buf. 0, -ENAMETOOLONG or -EIO. */
 int kp_image_path(const struct kp_image *image, uint32_t id, char *buf, size_t size);
 
+/* The registry hive of the image (kapsel/hive.h): these bytes of it, checked against their digests, and where they stand in memory
+ * as long as the image. 0, -ENOENT: it has none; -EIO. */
+int kp_image_hive(const struct kp_image *image, uint64_t offset, uint64_t len, const void **ret);
+uint64_t kp_image_hive_len(const struct kp_image *image); /* 0: none */
+
 /* Writes the content of a regular file to out_fd (from its current position; zero blocks become
  * holes, or zeros on a pipe) and compares the digest. 0 or -errno with err set; -EIO when it does not match
  * (what was written must be dropped then). Never writes more than the entry's size. Calls from several threads

@@ -58,7 +58,7 @@ static const char *string_at(const struct kp_image *image, uint32_t off, size_t 
 	uint64_t base = (uint64_t)image->t.count * sizeof(struct kp_disk_record);
 	const char *s;
 
-	if (base + off + len + 1 > image->t.index_len ||
+	if (base + off + len + 1 > image->t.index_len - image->t.hive_len ||
 	    kp_image_load(image, base + off, len + 1) < 0)
 		return NULL;
 	s = (const char *)image->index + base + off;
@@ -207,4 +207,21 @@ int kp_image_path(const struct kp_image *image, uint32_t id, char *buf, size_t s
 	}
 	memmove(buf, buf + at, size - at);
 	return 0;
+}
+
+int kp_image_hive(const struct kp_image *image, uint64_t offset, uint64_t len, const void **ret)
+{
+	uint64_t at = image->t.hive_off - image->t.index_off;
+
+	if (!image->t.hive_len)
+		return -ENOENT;
+	if (offset > image->t.hive_len || len > image->t.hive_len - offset || (len && kp_image_load(image, at + offset, len) < 0))
+		return -EIO;
+	*ret = image->index + at + offset;
+	return 0;
+}
+
+uint64_t kp_image_hive_len(const struct kp_image *image)
+{
+	return image->t.hive_len;
 }

@@ -109,6 +109,12 @@ int kp_write_index(struct kp_write *w)
 	if (!rc) {
 		kp_buf_add(&index, records, len);
 		kp_buf_add(&index, st.buf.data, st.buf.len);
+		if (w->o->hive_len) {
+			kp_buf_add(&index, "\0\0\0\0\0\0\0", (8 - index.len % 8) % 8);
+			w->t.hive_off = w->t.index_off + index.len;
+			w->t.hive_len = w->o->hive_len;
+			kp_buf_add(&index, w->o->hive, w->o->hive_len);
+		}
 		rc = write_section(w, &index);
 	}
 	HASH_ITER (hh, st.known, k, next) {

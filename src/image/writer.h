@@ -55,6 +55,8 @@ struct kp_write_options {
 	const char *launcher;     /* host path of the static launcher put in front; NULL: none */
 	const char *manifest;     /* text embedded */
 	size_t manifest_len;
+	const void *hive;         /* the registry, as kp_hive_build() makes it; NULL: none */
+	size_t hive_len;
 	int level;                /* zstd level 1..22; 0 = default (15, as mksquashfs) */
 	unsigned jobs;            /* compressor threads; 0 = one a processor */
 	int64_t mtime_clamp;      /* times later than this are set to it; INT64_MAX: none */

@@ -2,6 +2,7 @@
 /* Finishing or taking away what a killed command left. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -55,7 +56,7 @@ static void settle_commit(const char *instance_dir)
 bool kp_settle_is_local(const char *name)
 {
 	static const char *const local[] = {"lock", "run", "work", "snapshots", "throw-away", "committing", "renaming", KP_SETTLE_NEW,
-					    KP_SETTLE_RESTORING, "restored"};
+					    KP_SETTLE_RESTORING, "restored", KP_SETTLE_STATE};
 
 	for (size_t i = 0; i < KP_ARRAY_LEN(local); i++)
 		if (!strcmp(name, local[i]))
@@ -146,7 +147,8 @@ static void settle_snapshots(int dir_fd)
 {
 	kp_autoclose int fd = openat(dir_fd, "snapshots", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct dirent **names = NULL;
-	int count = fd < 0 ? 0 : scandirat(fd, ".", &names, NULL, NULL);
+	/* Not while one of an instance that runs no more is being removed. */
+	int count = fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 ? 0 : scandirat(fd, ".", &names, NULL, NULL);
 
 	for (int i = 0; i < count; i++) {
 		const char *name = names[i]->d_name;

@@ -23,6 +23,7 @@ bool kp_settle_is_local(const char *name);
  * from when on it is the instance's new state: kp_settle() puts it in place, now or after a crash. */
 #define KP_SETTLE_NEW "restore.new"
 #define KP_SETTLE_RESTORING "restoring"
+#define KP_SETTLE_STATE "state-from" /* name of the snapshot that was made, or gone back to, last */
 
 /* Lock held. 0 or -errno. */
 int kp_settle(const char *instance_dir);

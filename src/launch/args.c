@@ -56,6 +56,37 @@ static int parse_long(struct kp_args *args, int argc, char **argv, int *i, struc
 	return add_given(args, o, value, err);
 }
 
+/* The option that /v, /ve, ... stand for: it depends on what is done. NULL: none. */
+static const char *slash_option(const struct kp_args *args, const char *word)
+{
+	static const struct {
+		const char *action, *word, *option; /* action NULL: any */
+	} rows[] = {
+		{NULL, "/v", "value"}, {NULL, "/ve", "default"}, {NULL, "/va", "all-values"}, {NULL, "/t", "type"},
+		{"query", "/s", "recursive"}, {"query", "/f", "find"}, {"query", "/d", "in-data"}, {"query", "/k", "in-keys"},
+		{"add", "/d", "data"}, {"add", "/s", "separator"}, {NULL, "/f", "force"}, {NULL, "/y", "force"},
+	};
+
+	for (size_t i = 0; i < KP_ARRAY_LEN(rows) && args->operand_count; i++)
+		if (!strcasecmp(word, rows[i].word) && (!rows[i].action || !strcmp(rows[i].action, args->operands[0])))
+			return rows[i].option;
+	return NULL;
+}
+
+/* A word that the verb takes for an option's name, as "/v"; its value is the next word. */
+static int parse_alias(struct kp_args *args, int argc, char **argv, int *i, const char *name, struct kp_err *err)
+{
+	const struct kp_option *o = find_long(args->verb, name, strlen(name));
+	const char *value = NULL;
+
+	if (o->arg) {
+		if (*i + 1 >= argc)
+			return kp_fail(err, EINVAL, "%s: value missing: %s", argv[*i], o->arg);
+		value = argv[++*i];
+	}
+	return add_given(args, o, value, err);
+}
+
 /* -a, -ab, -oVALUE, -o VALUE */
 static int parse_short(struct kp_args *args, int argc, char **argv, int *i, struct kp_err *err)
 {
@@ -107,7 +138,12 @@ int kp_args_parse(const struct kp_verb *verb, int argc, char **argv, struct kp_a
 	args.operands = kp_calloc((size_t)argc + 1, sizeof(*args.operands));
 	for (int i = 0; i < argc && !r; i++) {
 		char *word = argv[i];
+		const char *alias = verb->flags & KP_VERB_SLASH ? slash_option(&args, word) : NULL;
 
+		if (alias) {
+			r = parse_alias(&args, argc, argv, &i, alias, err);
+			continue;
+		}
 		if (!strcmp(word, "--")) {
 			/* A verb without a command takes what follows as operands, as everywhere. */
 			if (verb->flags & KP_VERB_COMMAND) {

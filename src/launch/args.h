@@ -24,6 +24,7 @@ enum kp_verb_flags {
 	KP_VERB_PACK = 1 << 0,    /* done by kapsel-pack */
 	KP_VERB_LATER = 1 << 1,   /* known, not in this version: refused */
 	KP_VERB_COMMAND = 1 << 2, /* takes `-- CMD ARG...` */
+	KP_VERB_SLASH = 1 << 3,   /* takes the options of Windows' reg.exe, too: /v, /ve, ... */
 };
 
 struct kp_args;

@@ -171,20 +171,6 @@ static int on_signal(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl
 	return 0;
 }
 
-static int on_info(struct kp_supervisor *s, struct kp_client *c)
-{
-	struct kp_buf kp_autobuf payload = {0};
-	pid_t pids[1024];
-	size_t count = KP_MIN(kp_engine_pids(s->engine, pids, KP_ARRAY_LEN(pids)), KP_ARRAY_LEN(pids));
-
-	kp_ctl_put_u32(&payload, (uint32_t)s->started);
-	kp_ctl_put_u32(&payload, (uint32_t)getpid());
-	kp_ctl_put_u32(&payload, (uint32_t)count);
-	for (size_t i = 0; i < count; i++)
-		kp_ctl_put_u32(&payload, (uint32_t)pids[i]);
-	return kp_ctl_send(c->conn.fd, KP_CTL_ABOUT, &payload, NULL, 0, MSG_DONTWAIT);
-}
-
 static int on_stop(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_reader *in)
 {
 	uint32_t seconds = kp_ctl_get_u32(in);
@@ -194,6 +180,13 @@ static int on_stop(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_r
 	c->waits_stop = true;
 	kp_guests_stop(s, seconds);
 	return 0;
+}
+
+/* What guests have written to files that stand for it. */
+static void settle_registry(struct kp_supervisor *s)
+{
+	kp_vfs_registry_drain(s->vfs);
+	kp_live_drain(s->vfs);
 }
 
 static int on_message(struct kp_supervisor *s, struct kp_client *c, unsigned type, const char *payload, size_t len)
@@ -206,9 +199,15 @@ static int on_message(struct kp_supervisor *s, struct kp_client *c, unsigned typ
 	case KP_CTL_SIGNAL:
 		return on_signal(s, c, &in);
 	case KP_CTL_INFO:
-		return on_info(s, c);
+		return kp_client_info(s, c);
 	case KP_CTL_STOP:
 		return on_stop(s, c, &in);
+	case KP_CTL_SNAPSHOT:
+		settle_registry(s);
+		return kp_client_snapshot(s, c, &in);
+	case KP_CTL_SETTLE:
+		settle_registry(s);
+		return kp_ctl_send(c->conn.fd, KP_CTL_SETTLED, NULL, NULL, 0, MSG_DONTWAIT);
 	default:
 		return -EPROTO;
 	}

@@ -119,6 +119,57 @@ static bool name_ok(const char *name, size_t len)
 	return len > 0 && !memchr(name, '=', len);
 }
 
+/* --- HKCU\Environment --- */
+
+struct variables {
+	struct list *list;
+	uint32_t type; /* of this pass */
+};
+
+/* %NAME% by the variables there are; what is none of them stays as it is. */
+static char *expanded(const char *text, char *const *envp)
+{
+	struct kp_buf b = {0};
+
+	kp_buf_add(&b, "", 0);
+	while (*text) {
+		const char *end = *text == '%' ? strchr(text + 1, '%') : NULL;
+		kp_autofree char *name = end ? kp_strndup(text + 1, (size_t)(end - text) - 1) : NULL;
+		const char *value = name && *name ? kp_environ_get(envp, name) : NULL;
+
+		if (value) {
+			kp_buf_puts(&b, value);
+			text = end + 1;
+		} else {
+			kp_buf_add(&b, text++, 1);
+		}
+	}
+	return b.data;
+}
+
+static int take_variable(const struct kp_reg_value *v, void *ctx)
+{
+	const struct variables *all = ctx;
+	kp_autofree char *text = kp_strndup(v->d.data, v->d.len), *whole = NULL;
+
+	/* A variable's value has no zero bytes. */
+	if (v->d.type != all->type || strlen(text) != v->d.len || !name_ok(v->name, strlen(v->name)))
+		return 0;
+	whole = v->d.type == KP_REG_EXPAND_SZ ? expanded(text, all->list->items) : kp_strdup(text);
+	set(all->list, v->name, whole);
+	return 0;
+}
+
+static int set_from_registry(struct list *l, struct kp_reg *r, struct kp_err *err)
+{
+	static const uint32_t passes[] = {KP_REG_SZ, KP_REG_EXPAND_SZ};
+	int rc = 0;
+
+	for (size_t i = 0; i < KP_ARRAY_LEN(passes) && !rc; i++)
+		rc = kp_reg_each_value(r, "HKCU\\Environment", take_variable, &(struct variables){l, passes[i]});
+	return rc && rc != -ENOENT ? kp_fail_errno(err, -rc, "registry: HKCU\\Environment") : 0;
+}
+
 static int apply_options(struct list *l, const struct kp_environ_options *o, struct kp_err *err)
 {
 	for (size_t i = 0; i < o->unset_count; i++) {
@@ -159,7 +210,9 @@ int kp_environ_make(const struct kp_environ_options *o, char ***ret_envp, struct
 	pass_granted(&l, o);
 	for (size_t i = 0; o->manifest && i < o->manifest->env.count; i++)
 		set(&l, o->manifest->env.items[i].name, o->manifest->env.items[i].value);
-	r = apply_options(&l, o, err);
+	r = o->registry ? set_from_registry(&l, o->registry, err) : 0;
+	if (!r)
+		r = apply_options(&l, o, err);
 	if (r < 0) {
 		kp_environ_free(l.items);
 		return r;

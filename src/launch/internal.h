@@ -7,6 +7,7 @@
 
 #include "launch/launch.h"
 #include "sys/engine.h"
+#include "vfs/live.h"
 
 struct kp_client {
 	struct kp_ctl_conn conn;
@@ -24,6 +25,7 @@ struct kp_supervisor {
 	char *run_dir;
 	struct kp_store *store;
 	struct kp_store_image **store_images; /* of each image, top down */
+	struct kp_reg *registry;
 	struct kp_vfs *vfs;
 	struct kp_engine *engine;
 	int epoll_fd, listen_fd, signal_fd;
@@ -33,6 +35,7 @@ struct kp_supervisor {
 	bool stopping;     /* TERM has been sent to all */
 	int64_t kill_at;   /* when KILL follows, in milliseconds of CLOCK_MONOTONIC */
 	int64_t started;   /* CLOCK_REALTIME seconds */
+	char *cwd;         /* where it was started */
 	uint32_t group_by[32]; /* by signal: who last sent it to our process group, which is the front's; 0: nobody */
 };
 
@@ -49,6 +52,15 @@ void kp_client_accept(struct kp_supervisor *s);
 void kp_client_drop(struct kp_supervisor *s, struct kp_client *c);
 /* Tells why; the client is to exit with that status. */
 void kp_client_fail(struct kp_client *c, const struct kp_err *err, int exit_status);
+
+/* projections.c: opens the registry for the files that show it, and these; at the end takes back what is left. */
+int kp_projections_open(struct kp_supervisor *s, struct kp_err *err);
+void kp_projections_close(struct kp_supervisor *s);
+/* about.c */
+int kp_client_info(struct kp_supervisor *s, struct kp_client *c);
+
+/* copies.c */
+int kp_client_snapshot(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_reader *in);
 
 /* guests.c */
 void kp_guests_reap(struct kp_supervisor *s);
@@ -106,6 +118,10 @@ void kp_rules_again(struct kp_plan *plan, const struct kp_strings *noted);
 char *kp_rules_show(const struct kp_plan *plan, const char *host);
 /* A guest path's host path, symlinks resolved as far as it exists. Allocated. */
 char *kp_host_of(const char *guest);
+/* registry.c: the same for the keys of the registry ("KEY=MODE" among the others). cap: what of a mode is granted at a guest path. */
+void kp_plan_key_modes(struct kp_plan *plan, enum kp_mode (*cap)(const char *guest, enum kp_mode mode, void *ctx), void *ctx);
+void kp_key_modes_note(const struct kp_plan *plan, struct kp_strings *ret);
+void kp_key_modes_again(struct kp_plan *plan, const struct kp_strings *noted);
 /* private.c: Kapsel's own directories, which no mode shows. */
 char **kp_private_dirs(const char *instance_dir, const char *run_dir, const char *store_root, size_t *ret_count);
 void kp_private_dirs_free(char **dirs, size_t count);

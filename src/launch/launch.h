@@ -9,6 +9,8 @@
 #include "instance/instance.h"
 #include "manifest/manifest.h"
 #include "profile/profile.h"
+#include "registry/registry.h"
+#include "snapshot/snapshot.h"
 #include "sys/policy.h"
 #include "vfs/vfs.h"
 
@@ -33,6 +35,8 @@ struct kp_plan {
 	size_t bind_count;
 	struct kp_rule *rules;
 	size_t rule_count;
+	struct kp_key_mode *key_modes; /* of the registry */
+	size_t key_mode_count;
 	char *home, *user, *hostname;
 	enum kp_level level;
 	char *trace; /* absolute host path or NULL */
@@ -72,10 +76,14 @@ void kp_plan_free(struct kp_plan *plan);
 /* HOST[:GUEST[:ro]] to a bind with allocated, absolute paths. 0 or -errno with err. */
 int kp_bind_parse(const char *text, struct kp_bind *ret_bind, struct kp_err *err);
 
+/* The registry of the plan's images, instance and profile. writable: what is to be written can be; it needs an instance. */
+int kp_plan_registry(const struct kp_plan *plan, bool writable, struct kp_reg **ret_reg, struct kp_err *err);
+
 /* The guest's environment, NULL-terminated and allocated. host_env as of environ(7). */
 struct kp_environ_options {
 	char *const *host_env;
 	const struct kp_manifest *manifest;
+	struct kp_reg *registry;       /* its HKCU\Environment; or NULL */
 	const struct kp_strings *pass; /* host variables that the profile lets in; or NULL */
 	unsigned desktop;              /* enum kp_desktop: what is granted of it brings its variables */
 	const char *home, *user, *instance;
@@ -99,6 +107,19 @@ int kp_front_run(struct kp_plan *plan, struct kp_err *err);
 int kp_front_join(struct kp_plan *plan, struct kp_err *err);
 /* Connects to a running instance: descriptor; -ENOTCONN when it does not run. */
 int kp_front_connect(const struct kp_instance *instance);
+/* Of an instance that runs. 0, -ENOTCONN when it does not, other -errno; no answer within a second is -ETIMEDOUT. */
+struct kp_about {
+	uint32_t started; /* seconds since the epoch */
+	pid_t supervisor;
+	uint32_t count;   /* of guest processes */
+	pid_t *pids;
+	char *cwd;        /* where it was started */
+};
+int kp_about_running(const struct kp_instance *instance, struct kp_about *ret);
+void kp_about_free(struct kp_about *a);
+/* A snapshot of an instance that runs; *ret_us: how long it was held still. -ENOTCONN (err unset) when it does not run. */
+int kp_front_snapshot(const struct kp_instance *instance, const struct kp_snapshot_make *make, char **ret_name, uint64_t *ret_us,
+		      struct kp_err *err);
 
 /* The supervisor; first is its end of the front's connection. Never returns. */
 _Noreturn void kp_supervisor_main(struct kp_plan *plan, int first);

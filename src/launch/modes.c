@@ -254,6 +254,11 @@ static void prune(struct kp_plan *plan)
 	}
 }
 
+static enum kp_mode cap_key(const char *guest, enum kp_mode mode, void *ctx)
+{
+	return capped(ctx, guest, mode);
+}
+
 int kp_plan_modes(struct kp_plan *plan, const char *const *options, size_t count, struct kp_err *err)
 {
 	const struct kp_manifest *m = plan->manifest;
@@ -265,6 +270,8 @@ int kp_plan_modes(struct kp_plan *plan, const char *const *options, size_t count
 		put_rule(plan, g.items[i].path, g.items[i].rule->mode, g.items[i].dots);
 	for (size_t i = 0; i < m->mode_count && !r; i++)
 		put_rule(plan, m->modes[i].path, capped(&g, m->modes[i].path, m->modes[i].mode), false);
+	if (!r)
+		kp_plan_key_modes(plan, cap_key, &g);
 	for (size_t i = 0; i < count && !r; i++)
 		r = rule_of_option(plan, options[i], err);
 	for (size_t i = 0; i < plan->rule_count; i++) {
@@ -292,6 +299,7 @@ void kp_rules_note(const struct kp_plan *plan, struct kp_strings *ret)
 	}
 	if (!root)
 		kp_strings_add(ret, "/=full");
+	kp_key_modes_note(plan, ret);
 }
 
 void kp_rules_again(struct kp_plan *plan, const struct kp_strings *noted)
@@ -312,6 +320,7 @@ void kp_rules_again(struct kp_plan *plan, const struct kp_strings *noted)
 		put_rule(plan, *path ? path : "/", mode, dots);
 	}
 	prune(plan);
+	kp_key_modes_again(plan, noted);
 }
 
 /* Where a rule shows the host's directory here: allocated, or NULL. */

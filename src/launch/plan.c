@@ -175,7 +175,10 @@ int kp_plan_make_guest(struct kp_plan *plan, const struct kp_request *q, struct 
 	if (!r)
 		r = plan_cwd(plan, q, err);
 	if (!r)
+		r = kp_plan_registry(plan, false, &eo.registry, err);
+	if (!r)
 		r = kp_environ_make(&eo, &plan->envp, err);
+	(void)kp_reg_free(eo.registry);
 	memcpy(plan->pass_fds, q->pass_fds, sizeof(plan->pass_fds));
 	plan->pass_fd_count = q->pass_fd_count;
 	return r;
@@ -278,6 +281,9 @@ void kp_plan_free(struct kp_plan *plan)
 		free((void *)(uintptr_t)plan->rules[i].guest);
 	}
 	free(plan->rules);
+	for (size_t i = 0; i < plan->key_mode_count; i++)
+		free(plan->key_modes[i].key);
+	free(plan->key_modes);
 	free(plan->home);
 	free(plan->user);
 	free(plan->hostname);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "launch/internal.h"
+#include "vfs/regtree.h"
 
 static int setup_signals(struct kp_supervisor *s, struct kp_err *err)
 {
@@ -73,7 +74,10 @@ static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 		r = kp_store_attach(s->store, layers[i].image, &s->store_images[i], err);
 		layers[i].store = s->store_images[i];
 	}
+	if (!r)
+		r = kp_plan_registry(plan, true, &s->registry, err);
 	if (!r) {
+		vo.registry = s->registry;
 		private_dirs = kp_private_dirs(vo.instance_dir, vo.run_dir, kp_store_root(s->store), &vo.private_count);
 		vo.private_dirs = (const char *const *)private_dirs;
 		r = kp_vfs_open(&vo, &s->vfs, err);
@@ -81,8 +85,25 @@ static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 	}
 	eo.vfs = s->vfs;
 	if (!r)
+		r = kp_projections_open(s, err);
+	if (!r)
 		r = kp_engine_start(&eo, &s->engine, err);
 	return r;
+}
+
+/* Values that guests of a run that was killed had written. */
+static void recover_registry(const struct kp_plan *plan)
+{
+	kp_autofree char *dir = NULL, *dirs = NULL, *tree = NULL;
+	struct kp_reg *r = NULL;
+
+	if (kp_run_dir_find(plan->instance, &dir) < 0)
+		return;
+	dirs = kp_asprintf("%s/dirs", dir);
+	tree = kp_asprintf("%s" KP_REGTREE, dirs);
+	if (access(tree, F_OK) == 0 && !kp_plan_registry(plan, true, &r, NULL))
+		kp_regtree_recover(dirs, r);
+	(void)kp_reg_free(r);
 }
 
 static int setup(struct kp_supervisor *s, struct kp_err *err)
@@ -97,10 +118,13 @@ static int setup(struct kp_supervisor *s, struct kp_err *err)
 		r = watch(s, s->signal_fd, &s->signal_fd, err);
 	if (r < 0)
 		return r;
+	recover_registry(s->plan);
 	kp_instance_clean(s->plan->instance);
 	r = kp_run_dir_create(s->plan->instance, &s->run_dir, err);
 	if (!r)
 		r = setup_engine(s, err);
+	if (!r)
+		r = watch(s, kp_vfs_registry_fd(s->vfs), &s->registry, err);
 	if (r < 0)
 		return r;
 	r = kp_plan_write_grants(s->plan, s->run_dir);
@@ -110,7 +134,8 @@ static int setup(struct kp_supervisor *s, struct kp_err *err)
 	s->listen_fd = kp_ctl_listen(s->run_dir);
 	if (s->listen_fd < 0)
 		return kp_fail_errno(err, -s->listen_fd, "%s/control: cannot listen", s->run_dir);
-	return watch(s, s->listen_fd, &s->listen_fd, err);
+	r = watch(s, s->listen_fd, &s->listen_fd, err);
+	return r || kp_live_fd(s->vfs) < 0 ? r : watch(s, kp_live_fd(s->vfs), &s->vfs, err);
 }
 
 static bool finished(struct kp_supervisor *s)
@@ -163,6 +188,10 @@ static void loop(struct kp_supervisor *s)
 			take_signals(s);
 		} else if (n > 0 && ev.data.ptr == &s->listen_fd) {
 			kp_client_accept(s);
+		} else if (n > 0 && ev.data.ptr == &s->registry) {
+			kp_vfs_registry_drain(s->vfs);
+		} else if (n > 0 && ev.data.ptr == &s->vfs) {
+			kp_live_drain(s->vfs);
 		} else if (n > 0) {
 			kp_client_readable(s, ev.data.ptr);
 		}
@@ -178,7 +207,9 @@ static void tear_down(struct kp_supervisor *s)
 
 	s->listen_fd = kp_close(s->listen_fd);
 	s->engine = kp_engine_free(s->engine);
+	kp_projections_close(s);
 	s->vfs = kp_vfs_free(s->vfs);
+	s->registry = kp_reg_free(s->registry);
 	for (size_t i = 0; s->store_images && i <= s->plan->under_count; i++)
 		(void)kp_store_detach(s->store_images[i]);
 	free(s->store_images);
@@ -200,6 +231,9 @@ _Noreturn void kp_supervisor_main(struct kp_plan *plan, int first)
 	struct kp_err err = {0};
 
 	kp_fds_drop_inherited();
+	s.cwd = getcwd(NULL, 0);
+	if (!s.cwd)
+		s.cwd = kp_strdup("/");
 	let_go();
 	s.started = (int64_t)time(NULL);
 	s.epoll_fd = epoll_create1(EPOLL_CLOEXEC);

@@ -6,7 +6,7 @@
 #include <sys/random.h>
 #include <sys/syscall.h>
 
-#include "kapsel/start.h"
+#include "kapsel/fast.h"
 #include "loader/elf.h"
 
 #define PIE_BASE 0x555555554000ULL
@@ -15,6 +15,7 @@
 #define STACK_TOP_FIXED KP_ELF_TASK_SIZE
 #define MAX_AUX 64
 #define PLATFORM_MAX 32
+#define NEAR_BELOW 0x10000
 
 struct aux {
 	uint64_t type, value;
@@ -374,6 +375,25 @@ static void map_scratch(void)
 	sys(SYS_close, start.scratch_fd, 0, 0, 0);
 }
 
+/* The cache, and a page that call sites reach: of an interpreter and its libraries, which come right below it, or of a static program.
+ * Without either there is no fast path here. */
+static void map_fast(const struct image *prog)
+{
+	struct kp_ident *ident = (struct kp_ident *)KP_IDENT_BASE;
+	uint64_t near, below = start.interp_fd >= 0 ? 0 : prog->span.lo + prog->bias - NEAR_BELOW;
+
+	if (start.fast_fd < 0)
+		return;
+	near = (uint64_t)sys6(SYS_mmap, KP_FAST_BASE, sizeof(struct kp_fast), PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE,
+			      (uint64_t)start.fast_fd, 0);
+	sys(SYS_close, start.fast_fd, 0, 0, 0);
+	if (near != KP_FAST_BASE)
+		return;
+	near = (uint64_t)sys6(SYS_mmap, below, KP_NEAR_SIZE, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1ULL, 0);
+	if (near < KP_ELF_TASK_SIZE)
+		ident->near = near;
+}
+
 void kp_loader_main(uint64_t *sp)
 {
 	struct image prog = {0}, interp = {0};
@@ -387,6 +407,7 @@ void kp_loader_main(uint64_t *sp)
 	if (stack.top != STACK_TOP_FIXED)
 		sys(SYS_getrandom, rnd, sizeof(rnd), GRND_NONBLOCK, 0);
 	load(&prog, start.program_fd, PIE_BASE + (rnd[0] % PIE_RANDOM_PAGES) * KP_ELF_PAGE);
+	map_fast(&prog);
 	entry = jump = prog.info.entry + prog.bias;
 	if (start.interp_fd >= 0) {
 		load(&interp, start.interp_fd, 0);

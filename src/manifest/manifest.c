@@ -2,6 +2,7 @@
 /* The manifest's schema: one table a mapping, one reader a value. */
 #include <ctype.h>
 
+#include "manifest/registry.h"
 #include "manifest/requests.h"
 #include "manifest/sources.h"
 #include "manifest/yaml.h"
@@ -197,12 +198,6 @@ static int read_contents(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	return kp_yaml_each(y, at, YAML_SEQUENCE_NODE, kp_read_source, ctx);
 }
 
-static int refuse(struct kp_yaml *y, const struct kp_at *at, void *ctx)
-{
-	(void)ctx;
-	return kp_yaml_fail(y, at, "not supported by this version");
-}
-
 static const struct kp_yaml_key top_keys[] = {
 	{"kapsel", read_format, true},
 	{"name", read_name, true},
@@ -213,7 +208,7 @@ static const struct kp_yaml_key top_keys[] = {
 	{"contents", read_contents, false},
 	{"layers", read_layers, false},
 	{"modes", read_modes, false},
-	{"registry", refuse, false},
+	{"registry", kp_read_registry, false},
 	{"requests", kp_read_requests, false},
 	{NULL, NULL, false},
 };
@@ -283,6 +278,7 @@ struct kp_manifest *kp_manifest_free(struct kp_manifest *m)
 	for (size_t i = 0; i < m->mode_count; i++)
 		free(m->modes[i].path);
 	free(m->modes);
+	kp_registry_free(&m->registry);
 	free(m);
 	return NULL;
 }

@@ -73,6 +73,50 @@ struct kp_command {
 	struct kp_strings argv;
 };
 
+/* A value of the registry, as it was written. */
+struct kp_registry_value {
+	char *key, *name, *type; /* HKLM\..., name NULL or "" is the default value, REG_SZ */
+	struct kp_strings data;  /* one text, or those of REG_MULTI_SZ */
+	struct kp_mark mark;     /* of the data */
+};
+
+struct kp_key_mode {
+	char *key;
+	enum kp_mode mode;
+};
+
+enum kp_projection_format {
+	KP_PROJECTION_INI,
+	KP_PROJECTION_KEYFILE,
+	KP_PROJECTION_ENV,
+	KP_PROJECTION_PLAIN,
+	KP_PROJECTION_JSON,
+	KP_PROJECTION_WINE,
+	KP_PROJECTION_XML,
+	KP_PROJECTION_FORMATS
+};
+extern const char *const kp_projection_formats[KP_PROJECTION_FORMATS]; /* as users write them */
+
+/* A guest file that shows a key, and is read back. */
+struct kp_projection {
+	char *file; /* absolute guest path, normalised; no two are the same */
+	enum kp_projection_format format;
+	char *key;
+	struct kp_mark mark;
+};
+
+/* imports and values are in the image's hive: an image's own text has only the rest. */
+struct kp_registry {
+	struct kp_strings imports; /* .reg files, relative to the manifest */
+	struct kp_mark *import_marks;
+	struct kp_registry_value *values;
+	size_t value_count;
+	struct kp_key_mode *modes;
+	size_t mode_count;
+	struct kp_projection *projections;
+	size_t projection_count;
+};
+
 struct kp_manifest {
 	char *name, *version, *summary; /* summary may be NULL */
 	struct kp_strings entry;        /* entry.command; empty in an image that is only a layer */
@@ -87,11 +131,12 @@ struct kp_manifest {
 	size_t mode_count;
 	struct kp_strings layers;
 	struct kp_requests requests;
+	struct kp_registry registry;
 };
 
 /* Parses text (len bytes). file is used in errors: "FILE:LINE:COLUMN: key.path: what". Unknown keys, wrong types,
  * duplicate keys, bad names, paths with "..": -EINVAL. Keys of the format that this version does not act on yet
- * (registry, oci) are refused with a text that says so. */
+ * (oci) are refused with a text that says so. */
 int kp_manifest_parse(const char *text, size_t len, const char *file, struct kp_manifest **ret_manifest,
 		      struct kp_err *err);
 struct kp_manifest *kp_manifest_free(struct kp_manifest *m); /* NULL is fine; returns NULL */

@@ -90,6 +90,28 @@ static void put_requests(struct kp_buf *b, const struct kp_requests *r)
 	}
 }
 
+static void put_registry(struct kp_buf *b, const struct kp_registry *r)
+{
+	if (!r->mode_count && !r->projection_count)
+		return;
+	kp_buf_puts(b, "registry:\n");
+	if (r->mode_count)
+		kp_buf_puts(b, "  modes:\n");
+	for (size_t i = 0; i < r->mode_count; i++) {
+		kp_buf_puts(b, "    ? ");
+		put_text(b, r->modes[i].key);
+		kp_buf_printf(b, "\n    : %s\n", kp_mode_names[r->modes[i].mode]);
+	}
+	if (r->projection_count)
+		kp_buf_puts(b, "  projections:\n");
+	for (size_t i = 0; i < r->projection_count; i++) {
+		kp_buf_puts(b, "  - file: ");
+		put_text(b, r->projections[i].file);
+		kp_buf_printf(b, "\n    format: %s\n", kp_projection_formats[r->projections[i].format]);
+		put_pair(b, "    ", "key", r->projections[i].key);
+	}
+}
+
 char *kp_manifest_normalised(const struct kp_manifest *m, size_t *ret_len)
 {
 	struct kp_buf b = {0};
@@ -121,6 +143,7 @@ char *kp_manifest_normalised(const struct kp_manifest *m, size_t *ret_len)
 		kp_buf_printf(&b, "\n  : %s\n", kp_mode_names[m->modes[i].mode]);
 	}
 	put_requests(&b, &m->requests);
+	put_registry(&b, &m->registry);
 	if (ret_len)
 		*ret_len = b.len;
 	return b.data;

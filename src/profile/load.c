@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "manifest/registry.h"
 #include "profile/internal.h"
 
 #define PROFILE_MAX (1U << 20)
@@ -29,12 +30,8 @@ struct kp_profile *kp_profile_free(struct kp_profile *p)
 	kp_strings_free(&p->devices);
 	kp_strings_free(&p->env);
 	kp_strings_free(&p->syscalls);
-	for (size_t i = 0; i < p->registry_count; i++) {
-		free(p->registry[i].key);
-		free(p->registry[i].name);
-		free(p->registry[i].type);
-		kp_strings_free(&p->registry[i].data);
-	}
+	for (size_t i = 0; i < p->registry_count; i++)
+		kp_registry_value_free(&p->registry[i]);
 	free(p->registry);
 	free(p->name);
 	free(p->summary);

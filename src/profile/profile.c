@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The profile's schema: one table a mapping, one reader a value. */
+#include "manifest/registry.h"
 #include "manifest/requests.h"
 #include "profile/internal.h"
 
@@ -207,65 +208,13 @@ static int read_daemons(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 
 /* --- registry policy --- */
 
-static int read_value_key(struct kp_yaml *y, const struct kp_at *at, void *ctx)
-{
-	struct kp_policy_value *v = ctx;
-	int rc = kp_yaml_text(y, at, &v->key, NULL);
-
-	if (!rc && strncmp(v->key, "HKLM\\", 5) != 0 && strncmp(v->key, "HKCU\\", 5) != 0 &&
-	    strncmp(v->key, "HKEY_LOCAL_MACHINE\\", 19) != 0 && strncmp(v->key, "HKEY_CURRENT_USER\\", 18) != 0)
-		rc = kp_yaml_fail(y, at, "`%s` is no key below HKLM or HKCU", v->key);
-	return rc;
-}
-
-static int read_value_name(struct kp_yaml *y, const struct kp_at *at, void *ctx)
-{
-	return kp_yaml_text(y, at, &((struct kp_policy_value *)ctx)->name, NULL);
-}
-
-static int read_value_type(struct kp_yaml *y, const struct kp_at *at, void *ctx)
-{
-	static const char *const types[] = {"REG_SZ", "REG_EXPAND_SZ", "REG_MULTI_SZ", "REG_DWORD", "REG_QWORD",
-					    "REG_BINARY", "REG_NONE"};
-	struct kp_policy_value *v = ctx;
-	int rc = kp_yaml_text(y, at, &v->type, NULL);
-	bool known = false;
-
-	for (size_t i = 0; !rc && i < KP_ARRAY_LEN(types); i++)
-		known |= !strcmp(v->type, types[i]);
-	return rc || known ? rc : kp_yaml_fail(y, at, "`%s` is no type of value", v->type);
-}
-
-static int read_value_data(struct kp_yaml *y, const struct kp_at *at, void *ctx)
-{
-	struct kp_policy_value *v = ctx;
-	char *text = NULL;
-	int rc;
-
-	if (at->node->type == YAML_SEQUENCE_NODE)
-		return kp_yaml_texts(y, at, &v->data, NULL);
-	rc = kp_yaml_text(y, at, &text, NULL);
-	if (rc)
-		return rc;
-	v->data.items = kp_calloc(2, sizeof(*v->data.items));
-	v->data.items[v->data.count++] = text;
-	return 0;
-}
-
 static int read_value(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 {
-	static const struct kp_yaml_key keys[] = {
-		{"key", read_value_key, true},
-		{"name", read_value_name, false},
-		{"type", read_value_type, true},
-		{"data", read_value_data, true},
-		{NULL, NULL, false},
-	};
 	struct kp_profile *p = ctx;
 
 	p->registry = kp_realloc(p->registry, (p->registry_count + 1) * sizeof(*p->registry));
-	p->registry[p->registry_count] = (struct kp_policy_value){0};
-	return kp_yaml_table(y, at, keys, &p->registry[p->registry_count++]);
+	p->registry[p->registry_count] = (struct kp_registry_value){0};
+	return kp_read_registry_value(y, at, &p->registry[p->registry_count++]);
 }
 
 static int read_registry(struct kp_yaml *y, const struct kp_at *at, void *ctx)

@@ -21,12 +21,6 @@ struct kp_profile_rule {
 	struct kp_mark mark;
 };
 
-/* A registry value that no program changes. */
-struct kp_policy_value {
-	char *key, *name, *type; /* HKLM\..., name "" is the default value, REG_SZ */
-	struct kp_strings data;  /* one text, or those of REG_MULTI_SZ */
-};
-
 struct kp_profile {
 	char *name; /* as asked for */
 	char *summary;
@@ -39,7 +33,7 @@ struct kp_profile {
 	struct kp_strings env;      /* names of host variables that pass; a name may end in "*" */
 	struct kp_limits limits;
 	struct kp_strings syscalls; /* denied further, by name */
-	struct kp_policy_value *registry;
+	struct kp_registry_value *registry; /* values that no program changes */
 	size_t registry_count;
 	bool daemons; /* processes may outlive the entry */
 };

@@ -10,19 +10,56 @@
 #include "instance/settle.h"
 #include "snapshot/internal.h"
 
-int kp_carry(int from_fd, int to_fd, enum kp_copy_kind kind, int before_fd, struct kp_err *err)
+#define REGISTRY "registry"
+#define REGISTRY_TRIES 200 /* of 10 ms: for `kapsel reg`, which may be at work on an instance that is held still */
+
+/* The registry and what SQLite keeps beside it are of one instant, or there is a journal that tells how to make them so. */
+static bool registry_rests(int dirfd, struct stat *ret)
+{
+	*ret = (struct stat){0};
+	return fstatat(dirfd, REGISTRY "-journal", ret, AT_SYMLINK_NOFOLLOW) < 0 &&
+	       (fstatat(dirfd, REGISTRY, ret, AT_SYMLINK_NOFOLLOW) == 0 || errno == ENOENT);
+}
+
+static int copy_all(const struct kp_carry *how, bool registry, struct kp_err *err)
 {
 	struct dirent **names = NULL;
-	int count = scandirat(from_fd, ".", &names, NULL, NULL), r = 0;
+	int count = scandirat(how->from_fd, ".", &names, NULL, NULL), r = 0;
 
 	if (count < 0)
 		return kp_fail_errno(err, errno, "instance: its directory cannot be read");
 	for (int i = 0; i < count; i++) {
-		if (!r && !kp_settle_is_local(names[i]->d_name))
-			r = kp_tree_copy(from_fd, to_fd, names[i]->d_name, kind, before_fd, err);
+		const char *name = names[i]->d_name;
+		bool is_registry = !strncmp(name, REGISTRY, sizeof(REGISTRY) - 1);
+
+		if (!r && registry && is_registry)
+			r = kp_remove_tree(how->to_fd, name); /* of the try before */
+		if (!r && is_registry == registry && !kp_settle_is_local(name))
+			r = kp_tree_copy(how, name, err);
 		free(names[i]);
 	}
 	free(names);
+	return r;
+}
+
+int kp_carry(const struct kp_carry *how, struct kp_err *err)
+{
+	const struct timespec pause = {.tv_nsec = 10000000};
+	struct stat before, after;
+	int r = copy_all(how, false, err);
+
+	for (int tries = 0; !r && how->kind != KP_TREE_PREPARE; tries++) {
+		bool rested = registry_rests(how->from_fd, &before) || tries >= REGISTRY_TRIES;
+
+		if (rested)
+			r = copy_all(how, true, err);
+		if (r < 0 || tries >= REGISTRY_TRIES)
+			break;
+		if (rested && registry_rests(how->from_fd, &after) && before.st_ino == after.st_ino && before.st_ctim.tv_sec == after.st_ctim.tv_sec &&
+		    before.st_ctim.tv_nsec == after.st_ctim.tv_nsec)
+			break;
+		(void)nanosleep(&pause, NULL);
+	}
 	return r;
 }
 
@@ -33,15 +70,15 @@ void kp_let_time_pass(void)
 	(void)nanosleep(&tick, NULL);
 }
 
-static int fill(const struct kp_instance *from, struct kp_instance *to, struct kp_err *err)
+static int fill(const struct kp_instance *from, int from_fd, struct kp_instance *to, struct kp_err *err)
 {
-	kp_autoclose int from_fd = open(from->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	kp_autoclose int to_fd = open(to->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct kp_carry how = {.from_fd = from_fd, .to_fd = to_fd, .before_fd = -1, .kind = KP_TREE_CLONE};
 	int r;
 
-	if (from_fd < 0 || to_fd < 0)
-		return kp_fail_errno(err, errno, "%s: cannot be opened", from_fd < 0 ? from->dir : to->dir);
-	r = kp_carry(from_fd, to_fd, KP_TREE_CLONE, -1, err);
+	if (to_fd < 0)
+		return kp_fail_errno(err, errno, "%s: cannot be opened", to->dir);
+	r = kp_carry(&how, err);
 	if (!r)
 		r = kp_instance_config_read(to, err);
 	if (r)
@@ -50,12 +87,15 @@ static int fill(const struct kp_instance *from, struct kp_instance *to, struct k
 	return kp_instance_config_write(to, err);
 }
 
-int kp_clone_create(const struct kp_instance *i, const char *name, struct kp_err *err)
+int kp_clone_create(const struct kp_instance *i, const char *snapshot, const char *name, struct kp_err *err)
 {
+	kp_autoclose int from_fd = snapshot ? kp_snapshot_open(i, snapshot, err) : open(i->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	kp_autofree char *final = kp_asprintf("%.*s/%s", (int)(strrchr(i->dir, '/') - i->dir), i->dir, name);
 	struct kp_instance to = {.lock_fd = -1};
 	int r;
 
+	if (from_fd < 0)
+		return snapshot ? from_fd : kp_fail_errno(err, errno, "%s: cannot be opened", i->dir);
 	/* Asked before the copy is made; kp_instance_born() decides. */
 	if (!kp_instance_name_ok(name))
 		return kp_fail(err, EINVAL, "%s: not an instance name: letters, digits and . _ - are", name);
@@ -64,7 +104,7 @@ int kp_clone_create(const struct kp_instance *i, const char *name, struct kp_err
 	to.name = (char *)(uintptr_t)name;
 	r = kp_instance_unborn(&to, err);
 	if (!r)
-		r = fill(i, &to, err);
+		r = fill(i, from_fd, &to, err);
 	if (!r)
 		r = kp_instance_born(&to, name, err);
 	if (r < 0 && to.dir)

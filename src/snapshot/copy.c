@@ -6,10 +6,11 @@
 #include <linux/stat.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 #include <uthash.h>
 
-#include "snapshot/copy.h"
+#include "snapshot/internal.h"
 #include "vfs/record.h"
 
 struct name { /* the first name of a source file that has more */
@@ -19,8 +20,7 @@ struct name { /* the first name of a source file that has more */
 };
 
 struct copy {
-	int from_fd, to_fd, before_fd; /* roots */
-	enum kp_copy_kind kind;
+	const struct kp_carry *how; /* and the roots */
 	char **dirs; /* below the roots; those to come, then all again from the end: their times are set last */
 	size_t dir_count, dir_room;
 	struct name *names;
@@ -94,15 +94,39 @@ static int copy_inode(struct copy *c, int from, int to)
 	return r;
 }
 
-/* In the snapshot's file: which live one it is equal to. The next snapshot may take it again. */
-static void note_source(int live, int snapshot)
-{
-	struct kp_copied s = {0};
-	struct stat st;
+#define TICK_NS 20000000 /* the file system's clock goes in steps of up to 10 ms */
 
-	if (fstat(live, &st) < 0)
-		return;
-	s = (struct kp_copied){.ino = st.st_ino, .sec = st.st_ctim.tv_sec, .nsec = (uint32_t)st.st_ctim.tv_nsec};
+/* A change made now would give a file of this time another one. */
+static bool old_enough(const struct timespec *changed)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	return (now.tv_sec - changed->tv_sec) * 1000000000LL + (now.tv_nsec - changed->tv_nsec) > TICK_NS;
+}
+
+/* Nobody has it open for writing, nor mapped so that writes leave no trace in its times. */
+static bool has_no_writer(int fd)
+{
+	if (fcntl(fd, F_SETLEASE, F_RDLCK) < 0)
+		return false;
+	(void)fcntl(fd, F_SETLEASE, F_UNLCK);
+	return true;
+}
+
+/* Will a change made from now on be told by the time of change? */
+static bool changes_tell(const struct copy *c, int live, const struct stat *st)
+{
+	if (c->how->kind == KP_TREE_PREPARE)
+		return old_enough(&st->st_ctim) && has_no_writer(live);
+	return !kp_inodes_have(c->how->mapped, st->st_ino) && (!c->how->running || old_enough(&st->st_ctim));
+}
+
+/* In the snapshot's file: which live one it is equal to. The next snapshot may take it again. */
+static void note_source(const struct stat *live, int snapshot)
+{
+	struct kp_copied s = {.ino = live->st_ino, .sec = live->st_ctim.tv_sec, .nsec = (uint32_t)live->st_ctim.tv_nsec};
+
 	(void)fsetxattr(snapshot, KP_SOURCE_XATTR, &s, sizeof(s), 0);
 }
 
@@ -122,33 +146,38 @@ static int copy_file(struct copy *c, const struct place *p, const char *name, co
 {
 	struct name *first = NULL;
 	kp_autoclose int in = -1, out = -1;
+	bool from_live = c->how->kind == KP_TREE_FREEZE || c->how->kind == KP_TREE_PREPARE, noted;
+	struct stat now;
 	int r;
 
 	if (st->st_nlink > 1) /* of a snapshot's files also because other snapshots have them */
 		HASH_FIND(hh, c->names, &st->st_ino, sizeof(st->st_ino), first);
 	if (first)
-		return linkat(c->to_fd, first->path, p->to, name, 0) < 0 ? -errno : 0;
+		return linkat(c->how->to_fd, first->path, p->to, name, 0) < 0 ? -errno : 0;
 	if (st->st_nlink > 1) {
 		first = kp_calloc(1, sizeof(*first));
 		first->ino = st->st_ino;
 		first->path = below(p->path, name);
 		HASH_ADD(hh, c->names, ino, sizeof(first->ino), first);
 	}
-	if (c->kind == KP_TREE_FREEZE && share(p, name, st))
+	if (from_live && !kp_inodes_have(c->how->mapped, st->st_ino) && share(p, name, st))
 		return 0;
 	in = openat(p->from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	if (in < 0)
+	if (in < 0 || fstat(in, &now) < 0)
 		return -errno;
+	if (!S_ISREG(now.st_mode))
+		return -ESTALE;
+	noted = from_live && changes_tell(c, in, &now); /* before it is read */
 	out = openat(p->to, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (out < 0)
 		return -errno;
 	r = kp_copy_data(in, out, UINT64_MAX);
 	if (!r)
 		r = copy_inode(c, in, out);
-	if (!r && c->kind == KP_TREE_FREEZE)
-		note_source(in, out);
-	else if (!r && c->kind == KP_TREE_RESTORE)
-		note_source(out, in);
+	if (!r && noted)
+		note_source(&now, out);
+	if (!r && c->how->kind == KP_TREE_RESTORE && fstat(out, &now) == 0)
+		note_source(&now, in);
 	return r;
 }
 
@@ -199,20 +228,22 @@ static int copy_entry(struct copy *c, const struct place *p, const char *name)
 static int copy_dir(struct copy *c, const char *path)
 {
 	const char *rel = *path ? path : ".";
-	kp_autoclose int from = kp_open_beneath(c->from_fd, rel, O_RDONLY | O_DIRECTORY, 0);
-	kp_autoclose int to = kp_open_beneath(c->to_fd, rel, O_RDONLY | O_DIRECTORY, 0);
-	kp_autoclose int before = c->before_fd < 0 ? -1 : kp_open_beneath(c->before_fd, rel, O_RDONLY | O_DIRECTORY, 0);
+	kp_autoclose int from = kp_open_beneath(c->how->from_fd, rel, O_RDONLY | O_DIRECTORY, 0);
+	kp_autoclose int to = kp_open_beneath(c->how->to_fd, rel, O_RDONLY | O_DIRECTORY, 0);
+	kp_autoclose int before = c->how->before_fd < 0 ? -1 : kp_open_beneath(c->how->before_fd, rel, O_RDONLY | O_DIRECTORY, 0);
 	struct place p = {from, to, before, path};
 	struct dirent **names = NULL;
 	int count = from < 0 || to < 0 ? -1 : scandirat(from, ".", &names, NULL, NULL), r = 0;
 
 	if (count < 0)
-		return kp_fail_errno(c->err, errno, "%s: cannot be copied", path);
+		return c->how->kind == KP_TREE_PREPARE ? 0 : kp_fail_errno(c->err, errno, "%s: cannot be copied", path);
 	for (int i = 0; i < count; i++) {
 		const char *name = names[i]->d_name;
 
 		if (!r && strcmp(name, ".") && strcmp(name, "..")) {
 			r = copy_entry(c, &p, name);
+			if (c->how->kind == KP_TREE_PREPARE && r != -ENOSPC && r != -EDQUOT)
+				r = 0; /* gone, or another by now */
 			if (r < 0)
 				(void)kp_fail_errno(c->err, -r, "%s/%s: cannot be copied", path, name);
 		}
@@ -224,37 +255,41 @@ static int copy_dir(struct copy *c, const char *path)
 
 static int finish_dir(struct copy *c, const char *path)
 {
-	kp_autoclose int from = kp_open_beneath(c->from_fd, path, O_RDONLY | O_DIRECTORY, 0);
-	kp_autoclose int to = kp_open_beneath(c->to_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	kp_autoclose int from = kp_open_beneath(c->how->from_fd, path, O_RDONLY | O_DIRECTORY, 0);
+	kp_autoclose int to = kp_open_beneath(c->how->to_fd, path, O_RDONLY | O_DIRECTORY, 0);
 	int r = from < 0 || to < 0 ? -errno : copy_inode(c, from, to);
 
 	return r < 0 ? kp_fail_errno(c->err, -r, "%s: cannot be copied", path) : 0;
 }
 
-int kp_tree_copy(int dirfd, int to_dirfd, const char *name, enum kp_copy_kind kind, int before_fd, struct kp_err *err)
+static void free_copy(struct copy *c)
 {
-	struct copy c = {.from_fd = dirfd, .to_fd = to_dirfd, .before_fd = before_fd, .kind = kind, .err = err,
-			 .names_buf = kp_calloc(1, XATTR_LIST_MAX), .value_buf = kp_calloc(1, XATTR_SIZE_MAX)};
-	struct place root = {dirfd, to_dirfd, before_fd, ""};
 	struct name *n, *next;
+
+	for (size_t i = 0; i < c->dir_count; i++)
+		free(c->dirs[i]);
+	free(c->dirs);
+	HASH_ITER (hh, c->names, n, next) {
+		HASH_DEL(c->names, n);
+		free(n->path);
+		free(n);
+	}
+	free(c->names_buf);
+	free(c->value_buf);
+}
+
+int kp_tree_copy(const struct kp_carry *how, const char *name, struct kp_err *err)
+{
+	struct copy c = {.how = how, .err = err, .names_buf = kp_calloc(1, XATTR_LIST_MAX), .value_buf = kp_calloc(1, XATTR_SIZE_MAX)};
+	struct place root = {how->from_fd, how->to_fd, how->before_fd, ""};
 	int r = copy_entry(&c, &root, name);
 
 	if (r < 0)
 		(void)kp_fail_errno(err, -r, "%s: cannot be copied", name);
 	for (size_t i = 0; i < c.dir_count && !r; i++)
 		r = copy_dir(&c, c.dirs[i]);
-	for (size_t i = c.dir_count; i-- > 0;) {
-		if (!r)
-			r = finish_dir(&c, c.dirs[i]);
-		free(c.dirs[i]);
-	}
-	free(c.dirs);
-	HASH_ITER (hh, c.names, n, next) {
-		HASH_DEL(c.names, n);
-		free(n->path);
-		free(n);
-	}
-	free(c.names_buf);
-	free(c.value_buf);
+	for (size_t i = how->kind == KP_TREE_PREPARE ? 0 : c.dir_count; i-- > 0 && !r;)
+		r = finish_dir(&c, c.dirs[i]);
+	free_copy(&c);
 	return r;
 }

@@ -7,13 +7,31 @@
 
 enum kp_copy_kind {
 	KP_TREE_CLONE,   /* both are live from now on */
+	KP_TREE_PREPARE, /* from live, while it is being worked in: what can be had is copied, so that the freeze after it is short */
 	KP_TREE_FREEZE,  /* from live to a snapshot: files that did not change since before_fd are links to those there */
 	KP_TREE_RESTORE, /* from a snapshot to live */
 };
 
-/* Copies dirfd/name (a file or a tree) to to_dirfd/name, which does not exist: kinds, modes, owners (as root), times, user attributes, hard
- * links among its files, whiteouts and their times. before_fd: the directory that holds name in the snapshot before, or -1. Nobody may
- * change the source meanwhile. 0 or -errno with err. */
-int kp_tree_copy(int dirfd, int to_dirfd, const char *name, enum kp_copy_kind kind, int before_fd, struct kp_err *err);
+struct kp_inodes { /* zero-initialise */
+	struct kp_inode *table;
+};
+void kp_inodes_add(struct kp_inodes *s, ino_t ino);
+void kp_inodes_free(struct kp_inodes *s);
+bool kp_inodes_have(const struct kp_inodes *s, ino_t ino);
+/* Files that a thread has mapped shared: their content changes without a trace in their times. False: it has no memory (any more). */
+bool kp_inodes_mapped(struct kp_inodes *s, pid_t tid);
+
+struct kp_carry {
+	int from_fd, to_fd; /* directories */
+	int before_fd;      /* the snapshot before, or -1 */
+	enum kp_copy_kind kind;
+	bool running;                   /* the source lives on right after: what is too young to tell a change is not noted as equal */
+	const struct kp_inodes *mapped; /* or NULL */
+};
+
+/* Copies name (a file or a tree) from one directory to the other, where it does not exist: kinds, modes, owners (as root), times, user
+ * attributes, hard links among its files, whiteouts and their times. But in KP_TREE_PREPARE nobody may change the source meanwhile.
+ * 0 or -errno with err. */
+int kp_tree_copy(const struct kp_carry *how, const char *name, struct kp_err *err);
 
 #endif

@@ -3,6 +3,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,13 +28,24 @@ static int open_all(const struct kp_instance *i, bool make, struct kp_err *err)
 	return fd;
 }
 
-/* "1 SECONDS NANOSECONDS KIND\nNOTE" */
+/* The same, for changing what is in it: one at a time. */
+static int open_to_change(const struct kp_instance *i, bool make, struct kp_err *err)
+{
+	int fd = open_all(i, make, err);
+
+	if (fd >= 0)
+		(void)flock(fd, LOCK_EX);
+	return fd;
+}
+
+/* "2 SECONDS NANOSECONDS KIND PARENT\nNOTE"; format 1 had no parent; "-" is none. */
 static int write_about(int fd, const struct kp_snapshot *s, struct kp_err *err)
 {
 	struct kp_buf kp_autobuf b = {0};
 	int r;
 
-	kp_buf_printf(&b, "1 %lld %ld %c\n%s", (long long)s->created.tv_sec, s->created.tv_nsec, (char)s->kind, s->note);
+	kp_buf_printf(&b, "2 %lld %ld %c %s\n%s", (long long)s->created.tv_sec, s->created.tv_nsec, (char)s->kind,
+		      s->parent && *s->parent ? s->parent : "-", s->note);
 	r = kp_write_file_atomic(fd, "about", b.data, KP_MIN(b.len, (size_t)ABOUT_MAX), 0600);
 	return r < 0 ? kp_fail_errno(err, -r, "%s: cannot be described", s->name) : 0;
 }
@@ -42,17 +55,47 @@ static int read_about(int fd, struct kp_snapshot *s)
 	kp_autofree char *text = NULL;
 	long long format, sec;
 	int at = 0, r = kp_read_file(fd, "about", ABOUT_MAX, &text, NULL);
+	char parent[KP_INSTANCE_NAME_MAX + 1] = "-";
 	long nsec;
 	char kind;
 
 	if (r < 0)
 		return r;
-	if (sscanf(text, "%lld %lld %ld %c%n", &format, &sec, &nsec, &kind, &at) != 4 || format != 1 || text[at] != '\n')
+	if (sscanf(text, "%lld %lld %ld %c%n", &format, &sec, &nsec, &kind, &at) != 4 || (format != 1 && format != 2))
+		return -EPROTO;
+	if (format == 2) {
+		int more = 0;
+
+		_Static_assert(KP_INSTANCE_NAME_MAX == 128, "as below");
+		if (sscanf(text + at, " %128s%n", parent, &more) != 1)
+			return -EPROTO;
+		at += more;
+	}
+	if (text[at] != '\n' || (strcmp(parent, "-") != 0 && !kp_instance_name_ok(parent)))
 		return -EPROTO;
 	s->created = (struct timespec){.tv_sec = sec, .tv_nsec = nsec};
 	s->kind = (enum kp_snapshot_kind)kind;
+	s->parent = kp_strdup(strcmp(parent, "-") ? parent : "");
 	s->note = kp_strdup(text + at + 1);
 	return 0;
+}
+
+/* Which snapshot the instance's state comes from: allocated, "" is none. */
+static char *state_from(const struct kp_instance *i)
+{
+	kp_autofree char *path = kp_asprintf("%s/" KP_SETTLE_STATE, i->dir), *text = NULL;
+
+	if (kp_read_file(AT_FDCWD, path, KP_INSTANCE_NAME_MAX, &text, NULL) < 0 || !kp_instance_name_ok(text))
+		return kp_strdup("");
+	return kp_take_ptr(text);
+}
+
+/* It is what `list` shows: should it be lost, nothing else is. */
+static void note_state(const struct kp_instance *i, const char *name)
+{
+	kp_autofree char *path = kp_asprintf("%s/" KP_SETTLE_STATE, i->dir);
+
+	(void)kp_write_file_atomic(AT_FDCWD, path, name, strlen(name), 0600);
 }
 
 static void count_bytes(int dirfd, const char *name, struct kp_snapshot *s)
@@ -130,6 +173,7 @@ void kp_snapshots_free(struct kp_snapshots *s)
 	for (size_t i = 0; i < s->count; i++) {
 		free(s->items[i].name);
 		free(s->items[i].note);
+		free(s->items[i].parent);
 	}
 	free(s->items);
 	*s = (struct kp_snapshots){0};
@@ -159,44 +203,138 @@ static char *name_from_time(int all_fd, enum kp_snapshot_kind kind, time_t now)
 	return name;
 }
 
-static int fill(const struct kp_instance *i, int all_fd, const char *temp, const struct kp_snapshot *s, const struct kp_snapshot *before,
-		struct kp_err *err)
+/* snapshots/NAME/files as the one before, or -1. */
+static int open_before(int all_fd, const char *name)
+{
+	kp_autofree char *files = kp_asprintf("%s/files", name);
+
+	return kp_open_beneath(all_fd, files, O_RDONLY | O_DIRECTORY, 0);
+}
+
+/* A new directory all_fd/temp with files/ in it, opened. */
+static int open_new(const struct kp_instance *i, int all_fd, const char *temp, int *ret_at, int *ret_files, struct kp_err *err)
 {
 	kp_autofree char *files = kp_asprintf("%s/files", temp);
-	kp_autofree char *old = before ? kp_asprintf("%s/files", before->name) : NULL;
-	kp_autoclose int from = open(i->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), to = -1, at = -1, before_fd = -1;
-	int r;
+	kp_autoclose int at = -1, to = -1;
 
 	if (mkdirat(all_fd, temp, 0700) < 0 || mkdirat(all_fd, files, 0700) < 0)
 		return kp_fail_errno(err, errno, "%s/snapshots/%s: cannot be made", i->dir, temp);
-	at = openat(all_fd, temp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	to = openat(all_fd, files, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (old)
-		before_fd = openat(all_fd, old, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (from < 0 || at < 0 || to < 0)
-		return kp_fail_errno(err, errno, "%s: cannot be opened", i->dir);
-	r = kp_carry(from, to, KP_TREE_FREEZE, before_fd, err);
-	return r < 0 ? r : write_about(at, s, err);
+	at = openat(all_fd, temp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	to = openat(all_fd, files, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (at < 0 || to < 0)
+		return kp_fail_errno(err, errno, "%s/snapshots/%s: cannot be opened", i->dir, temp);
+	*ret_at = kp_take_fd(&at);
+	*ret_files = kp_take_fd(&to);
+	return 0;
 }
 
-int kp_snapshot_create(const struct kp_instance *i, const char *name, const char *note, enum kp_snapshot_kind kind, char **ret_name,
-		       struct kp_err *err)
+/* How a copy to a new directory there begins; its descriptors are to be closed. */
+static int start_carry(const struct kp_instance *i, int all_fd, const char *temp, struct kp_carry *how, int *ret_at, struct kp_err *err)
 {
-	kp_autoclose int fd = open_all(i, true, err);
+	int r = open_new(i, all_fd, temp, ret_at, &how->to_fd, err);
+
+	if (r < 0)
+		return r;
+	how->from_fd = open(i->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return how->from_fd < 0 ? kp_fail_errno(err, errno, "%s: cannot be opened", i->dir) : 0;
+}
+
+static void end_carry(struct kp_carry *how)
+{
+	(void)kp_close(how->from_fd);
+	(void)kp_close(how->to_fd);
+	(void)kp_close(how->before_fd);
+}
+
+/* All that happens while an instance that runs is held still. */
+static int fill_now(void *ctx, struct kp_err *err)
+{
+	return kp_carry(ctx, err);
+}
+
+static int fill(const struct kp_instance *i, int all_fd, const char *temp, const struct kp_snapshot_make *make, const struct kp_snapshot *s,
+		const struct kp_snapshot *before, struct kp_err *err)
+{
+	struct kp_carry how = {.from_fd = -1, .to_fd = -1, .before_fd = -1, .kind = KP_TREE_FREEZE, .running = make->hold, .mapped = make->mapped};
+	kp_autoclose int at = -1;
+	int r = start_carry(i, all_fd, temp, &how, &at, err);
+
+	if (make->prepared)
+		how.before_fd = open_before(all_fd, make->prepared);
+	if (how.before_fd < 0 && before)
+		how.before_fd = open_before(all_fd, before->name);
+	if (!r)
+		r = make->hold ? make->hold(make->ctx, fill_now, &how, err) : fill_now(&how, err);
+	if (!r)
+		r = write_about(at, s, err);
+	end_carry(&how);
+	return r;
+}
+
+int kp_snapshot_prepare(const struct kp_instance *i, char **ret_name, struct kp_err *err)
+{
+	kp_autoclose int fd = open_all(i, true, err), at = -1;
+	kp_autofree char *path = kp_asprintf("%s/snapshots/.prepared-XXXXXX", i->dir);
+	struct kp_carry how = {.from_fd = -1, .to_fd = -1, .before_fd = -1, .kind = KP_TREE_PREPARE};
 	struct kp_snapshots kp_autosnapshots all = {0};
-	struct kp_snapshot s = {.kind = kind, .note = (char *)(uintptr_t)(note ? note : "")};
-	kp_autofree char *own = NULL, *temp = NULL;
+	const char *name;
 	int r;
 
 	if (fd < 0)
 		return fd;
-	if (name && !kp_instance_name_ok(name))
-		return kp_fail(err, EINVAL, "%s: not a snapshot's name: letters, digits and . _ - are", name);
-	if (strlen(s.note) > ABOUT_MAX / 2)
+	if (!mkdtemp(path) || rmdir(path) < 0) /* a name that nobody has */
+		return kp_fail_errno(err, errno, "%s: cannot be made", path);
+	name = strrchr(path, '/') + 1;
+	(void)signal(SIGIO, SIG_IGN); /* somebody wants to write to what is looked at by way of a lease */
+	r = kp_snapshot_list(i, false, &all, err);
+	if (!r)
+		r = start_carry(i, fd, name, &how, &at, err);
+	if (!r && all.count)
+		how.before_fd = open_before(fd, all.items[all.count - 1].name);
+	if (!r)
+		r = kp_carry(&how, err);
+	end_carry(&how);
+	if (r < 0)
+		(void)kp_remove_tree(fd, name);
+	else
+		*ret_name = kp_strdup(name);
+	return r;
+}
+
+void kp_snapshot_unprepare(const struct kp_instance *i, const char *name)
+{
+	kp_autoclose int fd = open_all(i, false, NULL);
+
+	if (fd >= 0)
+		(void)kp_remove_tree(fd, name);
+}
+
+static int check_make(const struct kp_snapshot_make *make, struct kp_err *err)
+{
+	bool hidden = make->kind == KP_SNAPSHOT_HIDDEN;
+
+	if (hidden ? !make->name || strncmp(make->name, KP_SNAPSHOT_CLONE, sizeof(KP_SNAPSHOT_CLONE) - 1) != 0 || strchr(make->name, '/')
+		   : make->name && !kp_instance_name_ok(make->name))
+		return kp_fail(err, EINVAL, "%s: not a snapshot's name: letters, digits and . _ - are", make->name ? make->name : "");
+	if (make->note && strlen(make->note) > ABOUT_MAX / 2)
 		return kp_fail(err, E2BIG, "--note: longer than %d bytes", ABOUT_MAX / 2);
+	return 0;
+}
+
+int kp_snapshot_create(const struct kp_instance *i, const struct kp_snapshot_make *make, char **ret_name, struct kp_err *err)
+{
+	kp_autoclose int fd = check_make(make, err) < 0 ? -err->code : open_to_change(i, true, err);
+	kp_autofree char *own = NULL, *temp = NULL, *parent = NULL;
+	struct kp_snapshots kp_autosnapshots all = {0};
+	struct kp_snapshot s = {.kind = make->kind, .note = (char *)(uintptr_t)(make->note ? make->note : "")};
+	int r;
+
+	if (fd < 0)
+		return fd;
 	(void)clock_gettime(CLOCK_REALTIME, &s.created);
-	own = name ? kp_strdup(name) : name_from_time(fd, kind, s.created.tv_sec);
+	own = make->name ? kp_strdup(make->name) : name_from_time(fd, make->kind, s.created.tv_sec);
 	s.name = own;
+	s.parent = parent = state_from(i);
 	temp = kp_asprintf(".new-%s", own);
 	r = kp_snapshot_list(i, false, &all, err);
 	if (!r && kp_snapshots_find(&all, own)) {
@@ -204,14 +342,17 @@ int kp_snapshot_create(const struct kp_instance *i, const char *name, const char
 		return kp_hint(err, "kapsel snapshot rm %s %s", i->name, own);
 	}
 	if (!r)
-		r = fill(i, fd, temp, &s, all.count ? &all.items[all.count - 1] : NULL, err);
+		r = fill(i, fd, temp, make, &s, all.count ? &all.items[all.count - 1] : NULL, err);
 	if (!r && renameat(fd, temp, fd, own) < 0)
 		r = kp_fail_errno(err, errno, "%s/snapshots/%s: cannot be made", i->dir, own);
 	if (r < 0) {
 		(void)kp_remove_tree(fd, temp);
 		return r;
 	}
-	kp_let_time_pass();
+	if (make->kind != KP_SNAPSHOT_HIDDEN)
+		note_state(i, own);
+	if (!make->hold)
+		kp_let_time_pass();
 	if (ret_name)
 		*ret_name = kp_take_ptr(own);
 	return 0;
@@ -223,16 +364,45 @@ static int no_such(const struct kp_instance *i, const char *name, struct kp_err 
 	return kp_hint(err, "kapsel snapshot list %s", i->name);
 }
 
+/* What was made from one that goes was made from that one's parent. */
+static int adopt(const struct kp_instance *i, int all_fd, const struct kp_snapshot *gone, struct kp_snapshots *all, struct kp_err *err)
+{
+	kp_autofree char *state = state_from(i);
+	int r = 0;
+
+	for (size_t k = 0; k < all->count && !r; k++) {
+		struct kp_snapshot child = all->items[k];
+		kp_autoclose int at = strcmp(child.parent, gone->name) != 0
+					      ? -1 : openat(all_fd, child.name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+		child.parent = gone->parent;
+		if (at >= 0)
+			r = write_about(at, &child, err);
+	}
+	if (!r && !strcmp(state, gone->name))
+		note_state(i, gone->parent);
+	return r;
+}
+
 int kp_snapshot_remove(const struct kp_instance *i, const char *name, struct kp_err *err)
 {
-	kp_autoclose int fd = open_all(i, false, err);
+	kp_autoclose int fd = open_to_change(i, false, err);
 	kp_autofree char *gone = kp_asprintf(".gone-%s", name);
+	struct kp_snapshots kp_autosnapshots all = {0};
+	const struct kp_snapshot *s;
 	int r;
 
 	if (fd == -ENOENT || !kp_instance_name_ok(name))
 		return no_such(i, name, err);
 	if (fd < 0)
 		return fd;
+	r = kp_snapshot_list(i, false, &all, err);
+	if (r < 0)
+		return r;
+	s = kp_snapshots_find(&all, name);
+	r = s ? adopt(i, fd, s, &all, err) : 0;
+	if (r < 0)
+		return r;
 	if (renameat(fd, name, fd, gone) < 0)
 		return errno == ENOENT ? no_such(i, name, err) : kp_fail_errno(err, errno, "%s: cannot be removed", name);
 	r = kp_remove_tree(fd, gone);
@@ -257,7 +427,7 @@ int kp_snapshot_open(const struct kp_instance *i, const char *name, struct kp_er
 	kp_autofree char *files = kp_asprintf("%s/files", name);
 	int at;
 
-	if (fd == -ENOENT || !kp_instance_name_ok(name))
+	if (fd == -ENOENT || (!kp_instance_name_ok(name) && (strncmp(name, KP_SNAPSHOT_CLONE, sizeof(KP_SNAPSHOT_CLONE) - 1) != 0 || strchr(name, '/'))))
 		return no_such(i, name, err);
 	if (fd < 0)
 		return fd;
@@ -294,8 +464,10 @@ static int write_items(int at, int files, struct kp_err *err)
 	return r < 0 ? kp_fail_errno(err, -r, "restore: cannot be prepared") : 0;
 }
 
-int kp_snapshot_restore(const struct kp_instance *i, const char *name, struct kp_err *err)
+int kp_snapshot_restore(const struct kp_instance *i, const char *name, int (*edit)(const char *host_files, void *ctx, struct kp_err *err), void *ctx,
+			struct kp_err *err)
 {
+	kp_autofree char *host_files = kp_asprintf("%s/" KP_SETTLE_NEW "/files", i->dir);
 	kp_autoclose int from = kp_snapshot_open(i, name, err);
 	kp_autoclose int dir = open(i->dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC), at = -1, files = -1;
 	int r;
@@ -309,7 +481,9 @@ int kp_snapshot_restore(const struct kp_instance *i, const char *name, struct kp
 	files = openat(dir, KP_SETTLE_NEW "/files", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (at < 0 || files < 0)
 		return kp_fail_errno(err, errno, "%s/" KP_SETTLE_NEW ": cannot be opened", i->dir);
-	r = kp_carry(from, files, KP_TREE_RESTORE, -1, err);
+	r = kp_carry(&(struct kp_carry){.from_fd = from, .to_fd = files, .before_fd = -1, .kind = KP_TREE_RESTORE}, err);
+	if (!r && edit)
+		r = edit(host_files, ctx, err);
 	if (!r)
 		r = write_items(at, files, err);
 	/* On disk before it counts. */
@@ -322,6 +496,7 @@ int kp_snapshot_restore(const struct kp_instance *i, const char *name, struct kp
 		return r;
 	}
 	r = kp_settle(i->dir);
+	note_state(i, name);
 	kp_let_time_pass();
 	return r < 0 ? kp_fail_errno(err, -r, "%s: the restored state cannot be put in place", i->name) : 0;
 }

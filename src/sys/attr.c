@@ -9,7 +9,9 @@
 
 #include "sys/call.h"
 #include "sys/handlers.h"
+#include "vfs/fast.h"
 #include "vfs/internal.h"
+#include "vfs/regtree.h"
 
 /* What a changing call works on: path 0, or a descriptor. */
 struct target {
@@ -34,12 +36,16 @@ static int find(struct kp_call *c, const struct target *t, struct kp_node *n)
 	return rc;
 }
 
-#define CHANGE(c, target, n, expr)                                                                              \
+#define CHANGE(c, target, n, declare, expr)                                                                              \
 	({                                                                                                      \
 		struct kp_node *n = kp_calloc(1, sizeof(*n));                                                   \
 		int rc_;                                                                                        \
 		kp_vfs_write_lock((c)->vfs);                                                                    \
 		rc_ = find((c), (target), n);                                                                   \
+		if (rc_)                                                                                        \
+			kp_fast_unchanged((c)->vfs);                                                            \
+		else                                                                                            \
+			declare((c)->vfs, n);                                                                   \
 		if (!rc_)                                                                                       \
 			rc_ = (expr);                                                                           \
 		kp_vfs_unlock((c)->vfs);                                                                        \
@@ -57,7 +63,7 @@ static int check_not_path_only(struct kp_call *c, int fd)
 
 static int do_chmod(struct kp_call *c, const struct target *t, uint64_t mode)
 {
-	return CHANGE(c, t, n, kp_chmod(c->vfs, n, kp_call_cred(c), (mode_t)mode & 07777));
+	return CHANGE(c, t, n, kp_fast_changes_file, kp_chmod(c->vfs, n, kp_call_cred(c), (mode_t)mode & 07777));
 }
 
 int kp_sys_chmod(struct kp_call *c)
@@ -88,7 +94,7 @@ int kp_sys_fchmodat2(struct kp_call *c)
 
 static int do_chown(struct kp_call *c, const struct target *t, uint64_t uid, uint64_t gid)
 {
-	return CHANGE(c, t, n, kp_chown(c->vfs, n, kp_call_cred(c), (uid_t)uid, (gid_t)gid));
+	return CHANGE(c, t, n, kp_fast_changes_file, kp_chown(c->vfs, n, kp_call_cred(c), (uid_t)uid, (gid_t)gid));
 }
 
 int kp_sys_chown(struct kp_call *c)
@@ -128,7 +134,7 @@ static bool valid_times(const struct timespec *ts)
 
 static int do_times(struct kp_call *c, const struct target *t, const struct timespec *ts)
 {
-	return CHANGE(c, t, n, !valid_times(ts) ? -EINVAL : kp_utimens(c->vfs, n, kp_call_cred(c), ts));
+	return CHANGE(c, t, n, kp_fast_changes_data, !valid_times(ts) ? -EINVAL : kp_utimens(c->vfs, n, kp_call_cred(c), ts));
 }
 
 int kp_sys_utimensat(struct kp_call *c)
@@ -208,7 +214,7 @@ int kp_sys_truncate(struct kp_call *c)
 {
 	if ((int64_t)c->raw[1] < 0)
 		return -EINVAL;
-	return CHANGE(c, &(struct target){.follow = true}, n, kp_truncate(c->vfs, n, kp_call_cred(c), (off_t)c->raw[1]));
+	return CHANGE(c, &(struct target){.follow = true}, n, kp_fast_changes_data, kp_truncate(c->vfs, n, kp_call_cred(c), (off_t)c->raw[1]));
 }
 
 /* --- extended attributes: user.* of files and directories; ours is not there for the guest --- */
@@ -239,6 +245,31 @@ static int permit_xattr(struct kp_call *c, const struct kp_node *n, const char *
 	return kp_node_permit(c->vfs, n, kp_call_cred(c), write ? W_OK : R_OK);
 }
 
+/* The one that values of the registry have. */
+static int set_reg_type(struct kp_call *c, const struct kp_node *n, const char *value, size_t size)
+{
+	kp_autofree char *type = kp_strndup(value, size);
+
+	return strcmp(c->str, KP_REGTYPE_XATTR) != 0 ? -EOPNOTSUPP : kp_regtree_set_type(c->vfs, n, type);
+}
+
+/* name NULL: the list. */
+static int get_reg_type(struct kp_vfs *v, const struct kp_node *n, const char *name, char *buf, ssize_t *ret_len)
+{
+	char type[KP_REG_TYPE_NAME];
+	int rc = kp_regtree_type(v, n, type);
+
+	if (rc == -ENODATA && !name) {
+		*ret_len = 0;
+		return 0;
+	}
+	if (rc || (name && strcmp(name, KP_REGTYPE_XATTR) != 0))
+		return rc ? rc : -ENODATA;
+	*ret_len = name ? (ssize_t)strlen(type) : (ssize_t)sizeof(KP_REGTYPE_XATTR);
+	memcpy(buf, name ? type : KP_REGTYPE_XATTR, (size_t)*ret_len);
+	return 0;
+}
+
 static int set_xattr(struct kp_call *c, const struct target *t, uint64_t addr, uint64_t size, int flags)
 {
 	kp_autofree char *value = NULL;
@@ -255,13 +286,15 @@ static int set_xattr(struct kp_call *c, const struct target *t, uint64_t addr, u
 	rc = kp_call_get(c, addr, value, size);
 	if (rc)
 		return rc;
-	return CHANGE(c, t, n, ({
+	return CHANGE(c, t, n, kp_fast_changes_file, ({
 		int r = permit_xattr(c, n, c->str, true);
-		if (!r)
+		if (!r && n->origin == KP_REG)
+			r = set_reg_type(c, n, value, size);
+		else if (!r)
 			r = kp_copy_up(c->vfs, n, KP_COPY_DATA);
 		if (!r)
 			r = kp_node_xattr_path(c->vfs, n, path, sizeof(path));
-		if (!r)
+		if (!r && n->origin != KP_REG)
 			r = (n->origin == KP_MAGIC ? setxattr : lsetxattr)(path, c->str, value, size, flags) < 0 ? -errno : 0;
 		r;
 	}));
@@ -291,7 +324,7 @@ static int remove_xattr(struct kp_call *c, const struct target *t)
 
 	if (rc)
 		return rc;
-	return CHANGE(c, t, n, ({
+	return CHANGE(c, t, n, kp_fast_changes_file, ({
 		int r = permit_xattr(c, n, c->str, true);
 		if (!r && (n->origin == KP_HOST || n->origin == KP_MAGIC))
 			r = kp_copy_up(c->vfs, n, KP_COPY_DATA);
@@ -337,7 +370,9 @@ static int read_xattr(struct kp_call *c, const struct target *t, const char *nam
 		rc = permit_xattr(c, n, name, false);
 	if (!rc)
 		rc = kp_node_xattr_path(c->vfs, n, path, sizeof(path));
-	if (!rc && !path[0]) {
+	if (!rc && n->origin == KP_REG) {
+		rc = get_reg_type(c->vfs, n, name, buf, ret_len);
+	} else if (!rc && !path[0]) {
 		*ret_len = 0;
 		rc = name ? -ENODATA : 0;
 	} else if (!rc) {

@@ -6,6 +6,9 @@
 
 #include "sys/internal.h"
 #include "vfs/internal.h"
+#include "vfs/live.h"
+
+#define LOOKS 2U /* a call names two files at most; one that is being written stays as it is */
 
 int kp_call_snapshot(struct kp_call *c)
 {
@@ -49,7 +52,8 @@ void kp_call_release(struct kp_call *c)
 	free(c->str);
 	free(c->rewrite);
 	free(c->made);
-	c->str = c->made = NULL;
+	free(c->stale);
+	c->str = c->made = c->stale = NULL;
 	c->rewrite = NULL;
 }
 
@@ -71,7 +75,8 @@ int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start)
 	bool keep;
 	int rc;
 
-	if (dirfd == AT_FDCWD && kp_where_get(c, ret_start))
+	c->from_standin = dirfd == AT_FDCWD && kp_where_get(c, ret_start);
+	if (c->from_standin)
 		return 0;
 	keep = dirfd == AT_FDCWD && kp_where_begin(c, &mark);
 	rc = kp_task_start(c->tid, dirfd, host, sizeof(host));
@@ -85,7 +90,8 @@ int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start)
 	*ret_start = m.guest;
 	if (m.deleted)
 		return -ENOENT;
-	if (keep && kp_path_below(host, c->vfs->dirs.s))
+	c->from_standin = kp_path_below(host, c->vfs->dirs.s) != NULL;
+	if (keep && c->from_standin)
 		kp_where_put(c, &mark, &m.guest);
 	return 0;
 }
@@ -137,23 +143,28 @@ static int walk_from_removed(struct kp_call *c, size_t i, struct kp_walk *w, str
 
 int kp_call_walk(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node *ret_node)
 {
-	struct kp_gpath start = {"/"};
 	int rc;
 
+	memcpy(c->start.s, "/", 2);
 	w->cred = kp_call_cred(c);
 	w->tid = c->tid;
-	w->start = start.s;
+	w->start = c->start.s;
 	w->path = c->path[i];
 	if (!c->path[i][0])
 		return -ENOENT;
 	if (c->path[i][0] != '/' || w->resolve & RESOLVE_IN_ROOT) {
-		rc = kp_call_start(c, c->dirfd[i], &start);
-		if (rc == -ENOENT && start.s[1])
+		rc = kp_call_start(c, c->dirfd[i], &c->start);
+		if (rc == -ENOENT && c->start.s[1])
 			return walk_from_removed(c, i, w, ret_node);
 		if (rc)
 			return rc;
 	}
-	return kp_resolve(c->vfs, w, ret_node);
+	rc = kp_resolve(c->vfs, w, ret_node);
+	if ((rc && rc != -ENOENT) || !c->vfs->live || c->looked >= LOOKS || !kp_live_stale(c->vfs, rc ? NULL : ret_node))
+		return rc;
+	free(c->stale);
+	c->stale = kp_strdup(rc ? "" : ret_node->guest.s);
+	return -ERESTART;
 }
 
 static int resolve_path(struct kp_call *c, size_t i, bool follow, bool name_only, struct kp_node *ret_node)

@@ -36,6 +36,9 @@ struct kp_call {
 	bool path_null[2];
 	int dirfd[2];
 	size_t path_count;
+	struct kp_gpath start; /* where the last relative path began */
+	bool from_standin;     /* ... and the caller was in that directory's stand-in */
+	bool noted;            /* the answer is in the cache that guests read (fast.c) */
 	char *str; /* the STR argument (allocated), or NULL */
 
 	enum kp_reply reply;
@@ -45,6 +48,9 @@ struct kp_call {
 	bool takes_terminal; /* KP_REPLY_FD: it becomes the controlling terminal */
 	char *made; /* the file that this open made (allocated): without room for the descriptor it goes again */
 	struct kp_rewrite *rewrite; /* allocated by kp_call_rewrite */
+	/* A projected file that is to be looked after first (allocated): the handler gave -ERESTART and is called again then. */
+	char *stale;
+	unsigned looked; /* how often that was */
 };
 
 /* Reads the row's strings. 0 or -errno (-EFAULT, -ENAMETOOLONG). */
@@ -58,7 +64,7 @@ mode_t kp_call_mode(struct kp_call *c, uint64_t mode);
 
 /* Guest path of the directory that path i starts from; with the vfs lock held. -ENOENT with *ret_start: it was there and is removed. */
 int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start);
-/* Walks path i as w says (start is filled in). Call with the vfs lock held. */
+/* Walks path i as w says (start is filled in). Call with the vfs lock held, before anything is done: -ERESTART is for the engine. */
 int kp_call_walk(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node *ret_node);
 /* Resolves path i. Call with the vfs lock held. An empty path is -ENOENT: see kp_call_resolve_at. */
 int kp_call_resolve(struct kp_call *c, size_t i, bool follow, struct kp_node *ret_node);
@@ -70,6 +76,11 @@ int kp_call_resolve_at(struct kp_call *c, size_t i, bool follow, int flags, stru
 int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *ret_node);
 /* As above, for changes: what came from an image is found by its name again, so that it can be copied up. */
 int kp_call_fd_node_for_change(struct kp_call *c, int fd, struct kp_node *ret_node);
+
+/* With the read lock held: what path 0 of this call led to may be answered by the guest itself from now on. */
+void kp_fast_note(struct kp_call *c, bool follow, const struct kp_node *n);
+/* The same of a descriptor. */
+void kp_fast_note_fd(struct kp_call *c, const struct kp_node *n);
 
 /* Guest buffers. 0 or -EFAULT. */
 static inline int kp_call_get(struct kp_call *c, uint64_t addr, void *buf, size_t len)

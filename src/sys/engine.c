@@ -14,6 +14,7 @@
 
 #include "loader/blob.h"
 #include "sys/internal.h"
+#include "vfs/live.h"
 #include "vfs/proc.h"
 
 #define WORKER_STACK (512U << 10)
@@ -83,6 +84,21 @@ static bool changes_dir(const struct kp_call *c)
 	return c->n.data.nr == SYS_chdir || c->n.data.nr == SYS_fchdir;
 }
 
+static int handle(struct kp_call *c)
+{
+	int rc;
+
+	c->looked = 0;
+	rc = c->row->handler(c);
+	while (rc == -ERESTART && c->stale) {
+		kp_live_refresh(c->vfs, c->stale);
+		c->looked++;
+		c->reply = KP_REPLY_VALUE;
+		rc = c->row->handler(c);
+	}
+	return rc;
+}
+
 static void serve(struct kp_call *c)
 {
 	uint64_t begun = c->engine->trace ? now_us() : 0;
@@ -93,7 +109,7 @@ static void serve(struct kp_call *c)
 	c->reply = KP_REPLY_VALUE;
 	c->value = 0;
 	c->fd = -1;
-	c->cloexec = c->takes_terminal = false;
+	c->cloexec = c->takes_terminal = c->noted = false;
 	kp_traced_settle(c);
 	kp_where_called(c->engine, c->tid, c->n.data.nr == KP_NR_START);
 	if (c->n.data.nr == KP_NR_START) {
@@ -114,13 +130,15 @@ static void serve(struct kp_call *c)
 	}
 	rc = kp_call_snapshot(c);
 	if (!rc)
-		rc = c->row->handler(c);
+		rc = handle(c);
 	if (rc < 0 && kp_fault("broker")) {
 		c->reply = KP_REPLY_KERNEL;
 		rc = 0;
 	}
 	if (!rc && changes_dir(c))
 		kp_where_moves(c->engine, c->tid);
+	if (c->noted)
+		kp_fast_patch(c);
 	carry_out(c, rc);
 	c->fd = kp_close(c->fd);
 	if (c->engine->trace)
@@ -329,6 +347,8 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	}
 	if (!rc)
 		rc = kp_limits_start(e, o->limits, err);
+	if (!rc && kp_fast_start(e))
+		rc = kp_fail(err, EIO, "fast path: no memory for its cache");
 	if (!rc) {
 		e->trap = kp_trap_new();
 		rc = kp_spawner_start(e, &listener, err);

@@ -68,4 +68,13 @@ void kp_engine_signalled(struct kp_engine *engine, int signo);
 /* Guest processes alive now (not zombies): fills pids up to max, returns how many there are. */
 size_t kp_engine_pids(struct kp_engine *engine, pid_t *pids, size_t max);
 
+/*
+ * All threads of all guests are held still, fn runs (on another thread; nothing of the instance's files changes meanwhile), and they go on
+ * where they were, without a signal or an EINTR of it. No guest may be spawned meanwhile. The result of fn, or -errno with err: -EBUSY where
+ * one cannot be stopped (named). ret_us (may be NULL): how long they were held.
+ */
+int kp_engine_freeze(struct kp_engine *engine, int (*fn)(void *ctx, struct kp_err *err), void *ctx, uint64_t *ret_us, struct kp_err *err);
+/* From fn: each thread that is held, and its process. */
+void kp_engine_each_held(struct kp_engine *engine, void (*fn)(pid_t pid, pid_t tid, void *ctx), void *ctx);
+
 #endif

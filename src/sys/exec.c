@@ -12,6 +12,7 @@
 #include "loader/elf.h"
 #include "sys/handlers.h"
 #include "sys/internal.h"
+#include "vfs/fast.h"
 #include "vfs/proc.h"
 
 #define HEAD 4096            /* what is read of a file to know what it is */
@@ -193,7 +194,7 @@ static int fill_start(struct plan *p, const char *exe)
 	uint32_t off;
 	int rc = 0;
 
-	s->program_fd = s->interp_fd = -1;
+	s->program_fd = s->interp_fd = s->fast_fd = -1;
 	s->argv_drop = p->drop;
 	s->argv_count = (uint32_t)p->argc;
 	s->argv_off = 0;
@@ -368,6 +369,8 @@ int kp_exec_start(struct kp_call *c)
 		x->start.scratch_fd = kp_trap_add_fd(c->trap, c->n.id, c->tid, kp_trap_scratch(c->trap), true);
 		rc = KP_MIN(x->start.scratch_fd, 0);
 	}
+	if (!rc && kp_fast_fd(c->vfs) >= 0) /* without a descriptor to spare there is no fast path there */
+		x->start.fast_fd = kp_trap_add_fd(c->trap, c->n.id, c->tid, kp_fast_fd(c->vfs), true);
 	if (!rc)
 		rc = kp_call_put(c, c->raw[0], &x->start, sizeof(x->start));
 	exec_free(x);

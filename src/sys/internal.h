@@ -56,7 +56,7 @@ struct kp_engine {
 	struct kp_exec *execs;
 	struct kp_names *names;
 	const struct kp_policy *policy; /* never NULL */
-	atomic_uint waits;              /* connects that other threads wait for (net.c) */
+	atomic_uint waits;              /* calls that other threads wait for (net.c, lock.c) */
 	struct kp_limit_state {
 		struct kp_limits limits;
 		pthread_mutex_t lock; /* of all below */
@@ -74,11 +74,18 @@ struct kp_engine {
 	pthread_mutex_t trace_lock;
 	struct kp_lent lent;
 	struct kp_where where;
+	unsigned fast_often; /* a call site is patched at its so-manieth call */
+	int filters;         /* that each guest has: Seccomp_filters of /proc/PID/status */
 };
 
 /* exec.c: the loader's request. */
 int kp_exec_start(struct kp_call *c);
 void kp_exec_free(struct kp_engine *e);
+
+/* fast.c */
+int kp_fast_start(struct kp_engine *e);
+/* After an answer that guests can read now: is the call's site worth a jump to the stub? */
+void kp_fast_patch(struct kp_call *c);
 
 /* traced.c: carries out c->rewrite where the caller is traced by a guest. 0: answered; -errno: not. */
 int kp_traced_rewrite(struct kp_call *c);

@@ -12,6 +12,7 @@
 
 #include "sys/handlers.h"
 #include "sys/internal.h"
+#include "vfs/regtree.h"
 
 /* --- System V: made here, under keys of the instance, and known by their numbers --- */
 
@@ -184,6 +185,8 @@ int kp_sys_inotify_add_watch(struct kp_call *c)
 		rc = kp_node_permit(c->vfs, n, kp_call_cred(c), R_OK);
 	if (!rc && S_ISDIR(n->mode) && !n->self.bind)
 		rc = kp_copy_up(c->vfs, n, KP_COPY_DATA);
+	if (!rc)
+		rc = n->origin == KP_REG ? kp_regtree_watch(c->vfs, n) : 0;
 	if (!rc)
 		rc = kp_node_watch_path(c->vfs, n, &host);
 	kp_vfs_unlock(c->vfs);

@@ -7,14 +7,36 @@
 
 #include "sys/call.h"
 #include "sys/handlers.h"
+#include "vfs/fast.h"
+
+/* What is there already is not made anew. */
+static void declare_make(struct kp_call *c, const struct kp_node *n)
+{
+	if (n->origin == KP_ABSENT)
+		kp_fast_changes(c->vfs, n);
+	else
+		kp_fast_unchanged(c->vfs);
+}
+
+static void declare_remove(struct kp_call *c, const struct kp_node *n)
+{
+	if (n->origin == KP_ABSENT)
+		kp_fast_unchanged(c->vfs);
+	else
+		kp_fast_changes(c->vfs, n);
+}
 
 /* Resolves the name that path 0 is, under the write lock, and hands it to a change. */
-#define WITH_NAME(c, n, expr)                                                                                   \
+#define WITH_NAME(c, n, declare, expr)                                                                                   \
 	({                                                                                                      \
 		struct kp_node *n = kp_calloc(1, sizeof(*n));                                                   \
 		int rc_;                                                                                        \
 		kp_vfs_write_lock((c)->vfs);                                                                    \
 		rc_ = kp_call_resolve_name((c), 0, n);                                                          \
+		if (rc_)                                                                                        \
+			kp_fast_unchanged((c)->vfs);                                                            \
+		else                                                                                            \
+			declare((c), n);                                                                        \
 		if (!rc_)                                                                                       \
 			rc_ = (expr);                                                                           \
 		kp_vfs_unlock((c)->vfs);                                                                        \
@@ -24,7 +46,7 @@
 
 static int make_dir(struct kp_call *c, uint64_t mode)
 {
-	return WITH_NAME(c, n, kp_make_dir(c->vfs, n, kp_call_cred(c), kp_call_mode(c, mode)));
+	return WITH_NAME(c, n, declare_make, kp_make_dir(c->vfs, n, kp_call_cred(c), kp_call_mode(c, mode)));
 }
 
 int kp_sys_mkdir(struct kp_call *c)
@@ -45,7 +67,7 @@ static int make_special(struct kp_call *c, uint64_t mode)
 		return -EPERM;
 	if (kind && !S_ISREG(kind) && !S_ISCHR(kind) && !S_ISBLK(kind) && !S_ISFIFO(kind) && !S_ISSOCK(kind))
 		return -EINVAL;
-	return WITH_NAME(c, n, kp_make_special(c->vfs, n, kp_call_cred(c), kind | kp_call_mode(c, mode)));
+	return WITH_NAME(c, n, declare_make, kp_make_special(c->vfs, n, kp_call_cred(c), kind | kp_call_mode(c, mode)));
 }
 
 int kp_sys_mknod(struct kp_call *c)
@@ -62,7 +84,7 @@ int kp_sys_symlink(struct kp_call *c)
 {
 	if (!c->str[0])
 		return -ENOENT;
-	return WITH_NAME(c, n, kp_make_symlink(c->vfs, n, kp_call_cred(c), c->str));
+	return WITH_NAME(c, n, declare_make, kp_make_symlink(c->vfs, n, kp_call_cred(c), c->str));
 }
 
 int kp_sys_symlinkat(struct kp_call *c)
@@ -72,12 +94,12 @@ int kp_sys_symlinkat(struct kp_call *c)
 
 int kp_sys_unlink(struct kp_call *c)
 {
-	return WITH_NAME(c, n, kp_unlink(c->vfs, n, kp_call_cred(c)));
+	return WITH_NAME(c, n, declare_remove, kp_unlink(c->vfs, n, kp_call_cred(c)));
 }
 
 int kp_sys_rmdir(struct kp_call *c)
 {
-	return WITH_NAME(c, n, kp_rmdir(c->vfs, n, kp_call_cred(c)));
+	return WITH_NAME(c, n, declare_remove, kp_rmdir(c->vfs, n, kp_call_cred(c)));
 }
 
 int kp_sys_unlinkat(struct kp_call *c)
@@ -102,6 +124,12 @@ static int rename_to(struct kp_call *c, unsigned flags)
 		rc = kp_call_resolve_name(c, 0, &n[0]);
 	if (!rc)
 		rc = kp_call_resolve_name(c, 1, &n[1]);
+	if (rc) {
+		kp_fast_unchanged(c->vfs);
+	} else {
+		kp_fast_changes(c->vfs, &n[0]);
+		kp_fast_changes(c->vfs, &n[1]);
+	}
 	if (!rc)
 		rc = kp_rename(c->vfs, &n[0], &n[1], kp_call_cred(c), flags);
 	kp_vfs_unlock(c->vfs);
@@ -135,6 +163,12 @@ static int link_to(struct kp_call *c, int flags)
 		rc = -ENOENT;
 	if (!rc)
 		rc = kp_call_resolve_name(c, 1, &n[1]);
+	if (rc) {
+		kp_fast_unchanged(c->vfs);
+	} else {
+		kp_fast_changes(c->vfs, &n[0]); /* it may be copied up */
+		kp_fast_changes(c->vfs, &n[1]);
+	}
 	if (!rc && n[0].origin == KP_MAGIC && !S_ISLNK(n[0].mode))
 		rc = S_ISDIR(n[0].mode) ? -EPERM : kp_link_open_file(c->vfs, &n[0], &n[1], kp_call_cred(c));
 	else if (!rc)

@@ -131,26 +131,6 @@ struct wait {
 	int64_t ms; /* left; -1: for ever */
 };
 
-/* A signal that the caller neither blocks nor ignores waits for it. */
-static bool interrupted(pid_t tid)
-{
-	static const char *const names[] = {"SigPnd:", "ShdPnd:", "SigBlk:", "SigIgn:"};
-	uint64_t sets[4] = {0};
-	kp_autofree char *text = NULL;
-	char path[48];
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/status", tid);
-	if (kp_read_file(AT_FDCWD, path, 65536, &text, NULL))
-		return true;
-	for (size_t i = 0; i < KP_ARRAY_LEN(names); i++) {
-		const char *at = strstr(text, names[i]);
-
-		if (at)
-			sets[i] = strtoull(at + strlen(names[i]), NULL, 16);
-	}
-	return (sets[0] | sets[1]) & ~sets[2] & ~sets[3];
-}
-
 static void *waiter(void *arg)
 {
 	struct wait *w = arg;
@@ -173,7 +153,7 @@ static void *waiter(void *arg)
 			error = EINPROGRESS;
 			break;
 		}
-		if (interrupted(w->tid)) {
+		if (kp_task_signalled(w->tid)) {
 			error = 512; /* ERESTARTSYS: made anew, or EINTR, as the handler was set up */
 			break;
 		}

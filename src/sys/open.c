@@ -9,6 +9,7 @@
 
 #include "sys/call.h"
 #include "sys/handlers.h"
+#include "vfs/fast.h"
 #include "vfs/internal.h"
 #include "vfs/proc.h"
 #include "vfs/pts.h"
@@ -189,6 +190,18 @@ static bool changes(const struct open_args *a)
 	return (a->flags & O_ACCMODE) != O_RDONLY || a->flags & (O_CREAT | O_TRUNC);
 }
 
+/* A file of the instance is written to in its place: size and times are nobody's to remember. */
+static void declare(struct kp_call *c, const struct kp_node *n, const struct open_args *a)
+{
+	bool made = n->origin == KP_ABSENT && a->flags & O_CREAT;
+	bool copied = n->origin != KP_UPPER && S_ISREG(n->mode) && wanted_access(a->flags) & W_OK && !(a->flags & O_EXCL && a->flags & O_CREAT);
+
+	if (made || copied)
+		kp_fast_changes(c->vfs, n);
+	else
+		kp_fast_unchanged(c->vfs);
+}
+
 static int do_open(struct kp_call *c, struct open_args *a)
 {
 	struct kp_walk w = {.resolve = a->resolve};
@@ -212,8 +225,15 @@ static int do_open(struct kp_call *c, struct open_args *a)
 	else
 		kp_vfs_read_lock(c->vfs);
 	rc = kp_call_walk(c, 0, &w, n);
-	if (!rc)
+	if (!rc && changes(a))
+		declare(c, n, a);
+	else if (changes(a))
+		kp_fast_unchanged(c->vfs);
+	if (!rc) {
 		rc = open_node(c, n, a);
+		if (!changes(a) && !a->resolve && (n->origin == KP_ABSENT || (!rc && S_ISREG(n->mode) && c->reply == KP_REPLY_FD)))
+			kp_fast_note(c, w.follow, n);
+	}
 	kp_vfs_unlock(c->vfs);
 	free(n);
 	return rc;

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include "kapsel/fast.h"
 #include "sys/filter.h"
 #include "sys/policy.h"
 
@@ -155,13 +156,33 @@ static void put_policy(struct program *p, const struct kp_policy *policy)
 		p->code[p->ends[i]].k = (uint32_t)(p->len - p->ends[i] - 1);
 }
 
-int kp_policy_filter(const struct kp_policy *policy, struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err)
+/* What the stub may ask from the gate (kapsel/fast.h): attributes, which Landlock leaves to everybody, too; and opens that only read,
+ * where Landlock decides. The number is looked at first: for all others the kernel still sees that they pass without running the filter. */
+static void put_gate(struct program *p)
+{
+	load(p, offsetof(struct seccomp_data, arch));
+	unless(p, AUDIT_ARCH_X86_64, 10);
+	load(p, offsetof(struct seccomp_data, nr));
+	when(p, SYS_newfstatat, 3);
+	unless(p, SYS_openat, 7);
+	load(p, offsetof(struct seccomp_data, args[2]));
+	put(p, BPF_JMP | BPF_JSET | BPF_K, 5, 0, ~(uint32_t)KP_GATE_OPEN_FLAGS);
+	load(p, offsetof(struct seccomp_data, instruction_pointer));
+	unless(p, (uint32_t)KP_GATE_IP, 3);
+	load(p, offsetof(struct seccomp_data, instruction_pointer) + 4);
+	unless(p, (uint32_t)(KP_GATE_IP >> 32), 1);
+	verdict(p, SECCOMP_RET_ALLOW);
+}
+
+int kp_policy_filter(const struct kp_policy *policy, bool gate, struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err)
 {
 	bool nothing = policy->net.mode == KP_NETWORK_HOST && !policy->deny_count && !policy->count_tasks && !policy->keep_file_size;
 	struct program p = {0};
 
 	if (!nothing)
 		put_policy(&p, policy);
+	if (gate)
+		put_gate(&p);
 	if (p.len + kp_filter_len > BPF_MAXINSNS) {
 		free(p.code);
 		return kp_fail(err, E2BIG, "filter: too many system calls denied");

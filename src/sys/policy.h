@@ -24,8 +24,8 @@ struct kp_policy {
 	bool keep_file_size; /* guests do not change RLIMIT_FSIZE: it stops them where the disk is full */
 };
 
-/* The filter for it: what it refuses, then the static one. *ret_code is allocated. */
-int kp_policy_filter(const struct kp_policy *p, struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err);
+/* The filter for it: what it refuses, then what passes at the gate (where there is one), then the static one. *ret_code is allocated. */
+int kp_policy_filter(const struct kp_policy *p, bool gate, struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err);
 /* May a guest connect or send there? Only what is decided by the address alone. 0, or the -errno that it gets. */
 int kp_policy_peer(const struct kp_policy *p, const struct sockaddr *sa, socklen_t len);
 bool kp_policy_is_loopback(const struct sockaddr *sa);

@@ -23,6 +23,7 @@
 
 #include "sys/filter.h"
 #include "sys/internal.h"
+#include "vfs/fast.h"
 #include "vfs/pts.h"
 
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
@@ -256,7 +257,7 @@ int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 	rc = kp_trap_scratch_make(e->trap);
 	if (rc)
 		return kp_fail_errno(err, -rc, "scratch area: cannot be mapped");
-	rc = kp_policy_filter(e->policy, &sp->filter.filter, &sp->filter.len, err);
+	rc = kp_policy_filter(e->policy, kp_fast_fd(e->vfs) >= 0, &sp->filter.filter, &sp->filter.len, err);
 	if (!rc)
 		rc = kp_landlock_make(e->vfs, e->loader_path, e->level, &sp->landlock_fd, err);
 	if (rc)

@@ -17,6 +17,10 @@ static int stat_path(struct kp_call *c, bool follow, int flags, struct statx *x)
 
 	kp_vfs_read_lock(c->vfs);
 	rc = kp_call_resolve_at(c, 0, follow, flags, n);
+	if (!rc && !c->path[0][0])
+		kp_fast_note_fd(c, n);
+	else if (!rc)
+		kp_fast_note(c, follow, n);
 	if (!rc)
 		rc = n->origin == KP_ABSENT ? -ENOENT : kp_node_statx(c->vfs, n, x);
 	kp_vfs_unlock(c->vfs);
@@ -79,6 +83,8 @@ static int stat_fd(struct kp_call *c, int fd, struct statx *x)
 	kp_vfs_read_lock(c->vfs);
 	rc = kp_call_fd_node(c, fd, n);
 	if (!rc)
+		kp_fast_note_fd(c, n);
+	if (!rc)
 		rc = kp_node_statx(c->vfs, n, x);
 	kp_vfs_unlock(c->vfs);
 	free(n);
@@ -120,6 +126,8 @@ static int check_access(struct kp_call *c, int mode, int flags)
 	n = kp_calloc(1, sizeof(*n));
 	kp_vfs_read_lock(c->vfs);
 	rc = kp_call_resolve_at(c, 0, !(flags & AT_SYMLINK_NOFOLLOW), flags, n);
+	if (!rc)
+		kp_fast_note(c, !(flags & AT_SYMLINK_NOFOLLOW), n);
 	if (!rc && n->origin == KP_ABSENT)
 		rc = -ENOENT;
 	if (!rc && mode & W_OK && n->origin == KP_HOST && n->self.bind && n->self.bind->read_only && !S_ISCHR(n->mode))
@@ -179,6 +187,8 @@ static int read_link(struct kp_call *c, uint64_t addr, uint64_t size)
 		}
 	} else {
 		rc = kp_call_resolve(c, 0, false, n);
+		if (!rc)
+			kp_fast_note(c, false, n);
 	}
 	if (!rc && n->origin == KP_ABSENT)
 		rc = -ENOENT;

@@ -138,22 +138,6 @@ static void take_back(struct kp_lent *l, pid_t tid)
 	pthread_mutex_unlock(&l->lock);
 }
 
-/* R, D, S, t...; 0 when the thread is gone. */
-static char state_of(pid_t tid)
-{
-	char path[48], buf[64];
-	const char *end;
-	ssize_t n;
-
-	(void)snprintf(path, sizeof(path), "/proc/%d/stat", tid);
-	kp_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
-	buf[n < 0 ? 0 : n] = '\0';
-	end = strrchr(buf, ')'); /* the name before it may hold anything */
-	return end && end[1] ? end[2] : 0;
-}
-
 /*
  * After its answer the thread runs; once it rests, or makes another call, the kernel has the path. D is no rest: it may be fetching
  * the path's page. Nor does /proc/PID/syscall tell: it takes a thread that is being woken on another core (TASK_WAKING) for one that
@@ -172,7 +156,7 @@ static void wait_until_read(struct kp_lent *l, pid_t tid)
 		pthread_mutex_unlock(&l->lock);
 		if (called)
 			return;
-		state = state_of(tid);
+		state = kp_task_state(tid);
 		if (state != 'R' && state != 'D')
 			return;
 		if (i >= BUSY_STEPS)

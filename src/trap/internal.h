@@ -32,6 +32,8 @@ struct kp_passed {
 	UT_hash_handle hh;
 };
 
+struct kp_held;
+
 struct kp_trap {
 	int fd;
 	int scratch_fd;
@@ -41,8 +43,15 @@ struct kp_trap {
 	unsigned next_slot; /* round robin: a slot that was just let go is the last to be taken again */
 	atomic_uint pending_count;
 	struct kp_passed *passed; /* oldest first */
+	struct {
+		pthread_mutex_t lock;
+		bool active, closing;
+		struct kp_held *threads;
+	} hold;
 };
 
 void kp_passed_free(struct kp_trap *t);
+/* hold.c */
+int kp_hold_answer(struct kp_trap *t, const struct seccomp_notif *n);
 
 #endif

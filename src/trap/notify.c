@@ -24,6 +24,7 @@ struct kp_trap *kp_trap_new(void)
 
 	t->fd = t->scratch_fd = -1;
 	pthread_mutex_init(&t->lock, NULL);
+	pthread_mutex_init(&t->hold.lock, NULL);
 	return t;
 }
 
@@ -73,6 +74,7 @@ struct kp_trap *kp_trap_free(struct kp_trap *t)
 	for (size_t i = 0; i < KP_SCRATCH_SLOTS; i++)
 		free(t->pending[i].blob);
 	pthread_mutex_destroy(&t->lock);
+	pthread_mutex_destroy(&t->hold.lock);
 	free(t);
 	return NULL;
 }

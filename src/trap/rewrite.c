@@ -100,15 +100,36 @@ static pid_t wait_tracee(int *status)
 	return waitpid(-1, status, __WALL | __WNOTHREAD);
 }
 
+/* 0; -EALREADY: it is held, and its call will be made again then (the notification is answered); other -errno. */
+static int seize(struct kp_trap *t, const struct seccomp_notif *n)
+{
+	bool again = false; /* it may have been let go since the first try */
+	int r;
+
+	for (;;) {
+		if (ptrace(PTRACE_SEIZE, (pid_t)n->pid, NULL, NULL) == 0)
+			return 0;
+		if (errno != EPERM)
+			return -errno;
+		r = kp_hold_answer(t, n);
+		if (r > 0)
+			return -EALREADY;
+		if (r < 0 && (r != -EPERM || again))
+			return r;
+		again = r < 0;
+	}
+}
+
 /* Attaches, answers, and waits for the stop before the restart. 0, or -errno with the notification unanswered, or
- * -ESRCH when the thread died. */
+ * -ESRCH when the thread died, -EALREADY when it is held: answered. */
 static int stop_caller(struct kp_trap *t, const struct seccomp_notif *n)
 {
 	pid_t tid = (pid_t)n->pid;
 	int status, answered, rc;
 
-	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) < 0)
-		return -errno;
+	rc = seize(t, n);
+	if (rc)
+		return rc;
 	if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0) {
 		rc = -errno;
 		(void)ptrace(PTRACE_DETACH, tid, NULL, NULL);
@@ -166,7 +187,7 @@ static int restart(struct kp_trap *t, const struct seccomp_notif *n)
 
 	if (!rc)
 		(void)ptrace(PTRACE_DETACH, (pid_t)n->pid, NULL, NULL);
-	return rc == -ESRCH ? 0 : rc;
+	return rc == -ESRCH || rc == -EALREADY ? 0 : rc;
 }
 
 int kp_trap_rewrite(struct kp_trap *t, const struct seccomp_notif *n, const struct kp_rewrite *wanted)
@@ -191,7 +212,7 @@ int kp_trap_rewrite(struct kp_trap *t, const struct seccomp_notif *n, const stru
 	}
 	if (rc) {
 		slot_drop(t, slot);
-		return rc == -ESRCH ? 0 : rc;
+		return rc == -ESRCH || rc == -EALREADY ? 0 : rc;
 	}
 	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs) == 0 && (long)regs.rax == -ERESTARTNOINTR) {
 		regs.orig_rax = (unsigned long)rw->nr;
@@ -206,6 +227,34 @@ int kp_trap_rewrite(struct kp_trap *t, const struct seccomp_notif *n, const stru
 }
 
 #define PASSED_MAX 512
+#define PASSED_KEPT 64 /* the newest are kept whatever they are: a handler may run before its thread's call goes on */
+
+/* Is it over, that is, will it not be restarted any more? */
+static bool is_over(const struct kp_passed *q)
+{
+	int now;
+
+	if (q->key.nr == SYS_chdir || q->key.nr == SYS_execve || q->key.nr == SYS_execveat)
+		return true;
+	now = kp_task_call(q->key.tid);
+	return now != q->key.nr && now != -EAGAIN;
+}
+
+/* An open of a FIFO may wait for as long as it takes, while others come and go. With the lock held. */
+static void forget_over(struct kp_trap *t)
+{
+	unsigned count = HASH_COUNT(t->passed);
+	struct kp_passed *q, *next;
+
+	HASH_ITER (hh, t->passed, q, next) {
+		if (count-- <= PASSED_KEPT)
+			break;
+		if (is_over(q)) {
+			HASH_DEL(t->passed, q);
+			free(q);
+		}
+	}
+}
 
 static struct kp_passed_key key_of(pid_t tid, const struct seccomp_data *d)
 {
@@ -225,14 +274,14 @@ static void remember_passed(struct kp_trap *t, pid_t tid, const struct kp_pendin
 	struct kp_passed *q;
 
 	HASH_FIND(hh, t->passed, &key, sizeof(key), q);
-	if (q) {
-		HASH_DEL(t->passed, q);
-	} else if (HASH_COUNT(t->passed) >= PASSED_MAX) {
+	if (!q && HASH_COUNT(t->passed) >= PASSED_MAX)
+		forget_over(t);
+	if (!q && HASH_COUNT(t->passed) >= PASSED_MAX)
 		q = t->passed;
+	if (q)
 		HASH_DEL(t->passed, q);
-	} else {
+	else
 		q = kp_calloc(1, sizeof(*q));
-	}
 	q->key = key;
 	q->asked = p->asked;
 	HASH_ADD(hh, t->passed, key, sizeof(q->key), q);
@@ -269,7 +318,7 @@ void kp_passed_free(struct kp_trap *t)
 static bool points_to_scratch(const struct seccomp_data *d)
 {
 	for (int i = 0; i < 6; i++)
-		if (d->args[i] - KP_SCRATCH_BASE < 2 * KP_SCRATCH_SIZE)
+		if (d->args[i] - KP_SCRATCH_BASE < KP_SCRATCH_SIZE || d->args[i] - KP_OWN_BASE < KP_SCRATCH_SIZE)
 			return true;
 	return false;
 }
@@ -335,7 +384,7 @@ int kp_trap_inject(struct kp_trap *t, const struct seccomp_notif *n, int nr, con
 	int rc = stop_caller(t, n);
 
 	if (rc)
-		return rc;
+		return rc == -EALREADY ? 0 : rc;
 	rc = -EIO;
 	if (ptrace(PTRACE_SETOPTIONS, tid, NULL, PTRACE_O_TRACESYSGOOD) < 0 ||
 	    ptrace(PTRACE_GETREGS, tid, NULL, &saved) < 0)

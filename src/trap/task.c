@@ -99,6 +99,32 @@ mode_t kp_task_umask(pid_t tid)
 	return (mode_t)strtoul(at + 7, NULL, 8);
 }
 
+pid_t kp_task_tracer(pid_t tid)
+{
+	char buf[4096], *at;
+
+	if (read_status(tid, buf, sizeof(buf)) || !(at = strstr(buf, "\nTracerPid:")))
+		return 0;
+	return (pid_t)strtol(at + 11, NULL, 10);
+}
+
+int kp_task_call(pid_t tid)
+{
+	char path[48], buf[256], *end;
+	ssize_t n;
+	long nr;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/syscall", tid);
+	kp_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
+	buf[n < 0 ? 0 : n] = '\0';
+	if (n <= 0)
+		return -ESRCH;
+	nr = strtol(buf, &end, 10);
+	return end > buf ? (int)nr : -EAGAIN;
+}
+
 int kp_task_dup_fd(pid_t tid, int fd)
 {
 	kp_autoclose int pidfd = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
@@ -110,4 +136,38 @@ int kp_task_dup_fd(pid_t tid, int fd)
 		return -errno;
 	rc = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
 	return rc < 0 ? -errno : rc;
+}
+
+char kp_task_state(pid_t tid)
+{
+	char path[48], buf[64];
+	const char *end;
+	ssize_t n;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/stat", tid);
+	kp_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
+	buf[n < 0 ? 0 : n] = '\0';
+	end = strrchr(buf, ')'); /* the name before it may hold anything */
+	return end && end[1] ? end[2] : 0;
+}
+
+bool kp_task_signalled(pid_t tid)
+{
+	static const char *const names[] = {"SigPnd:", "ShdPnd:", "SigBlk:", "SigIgn:"};
+	uint64_t sets[4] = {0};
+	kp_autofree char *text = NULL;
+	char path[48];
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/status", tid);
+	if (kp_read_file(AT_FDCWD, path, 65536, &text, NULL))
+		return true;
+	for (size_t i = 0; i < KP_ARRAY_LEN(names); i++) {
+		const char *at = strstr(text, names[i]);
+
+		if (at)
+			sets[i] = strtoull(at + strlen(names[i]), NULL, 16);
+	}
+	return (sets[0] | sets[1]) & ~sets[2] & ~sets[3];
 }

@@ -53,6 +53,14 @@ int kp_task_fd_flags(pid_t tid, int fd, int *ret_flags);
 /* Position of the descriptor's file. 0 or -EBADF (also where it is only a path). */
 int kp_task_fd_pos(pid_t tid, int fd, int64_t *ret_pos);
 mode_t kp_task_umask(pid_t tid);
+/* R, D, S, t...; 0 when the thread is gone. */
+char kp_task_state(pid_t tid);
+/* Who traces it; 0: nobody, or it is gone. */
+pid_t kp_task_tracer(pid_t tid);
+/* The call that it waits in; -1: none; -EAGAIN: it runs, which may be in one; -ESRCH: it is gone, or nobody may know. */
+int kp_task_call(pid_t tid);
+/* A signal that the task neither blocks nor ignores waits for it. */
+bool kp_task_signalled(pid_t tid);
 /* A copy of the guest's descriptor (same open file description), or -errno (-EPERM: not allowed here). */
 int kp_task_dup_fd(pid_t tid, int fd);
 
@@ -84,5 +92,17 @@ enum kp_expected kp_trap_expected(struct kp_trap *t, struct seccomp_notif *n);
 /* Has the stopped caller make an untrapped call (no pointers), whose result nobody sees; then the caller's own call
  * returns value. For what only the guest itself can do where copying descriptors is not allowed. */
 int kp_trap_inject(struct kp_trap *t, const struct seccomp_notif *n, int nr, const uint64_t args[6], int64_t value);
+
+/* --- holding threads still: begin, add and look and release from one thread that ends then, end after its end --- */
+enum kp_held_state { KP_HELD_RUNS, KP_HELD_STOPPED, KP_HELD_GONE };
+void kp_hold_begin(struct kp_trap *t);
+/* Has it stop. 0: it will, 1: it was added before, -EPERM: somebody traces it, or a call of it is being rewritten; -ESRCH. */
+int kp_hold_add(struct kp_trap *t, pid_t tid, pid_t pid);
+/* How many have not stopped; fn (may be NULL) is called for each of them. */
+size_t kp_hold_look(struct kp_trap *t, void (*fn)(pid_t tid, void *ctx), void *ctx);
+void kp_hold_each(struct kp_trap *t, void (*fn)(pid_t pid, pid_t tid, void *ctx), void *ctx);
+/* All that stopped go on as if nothing had been. Those that did not are let go by the end of the calling thread. */
+void kp_hold_release(struct kp_trap *t);
+void kp_hold_end(struct kp_trap *t);
 
 #endif

@@ -10,6 +10,7 @@
 #include "vfs/change.h"
 #include "vfs/proc.h"
 #include "vfs/pts.h"
+#include "vfs/regtree.h"
 #include "vfs/resolve.h"
 #include "vfs/upper.h"
 
@@ -102,6 +103,7 @@ int kp_node_statx(struct kp_vfs *v, const struct kp_node *n, struct statx *x)
 		from_stat(&n->st, x);
 		break;
 	case KP_BASE:
+	case KP_REG:
 		from_stat(&n->st, x);
 		break;
 	case KP_HOST:
@@ -169,6 +171,8 @@ int kp_node_host_path(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath
 			return kp_standin(v, n, ret);
 		*ret = n->host;
 		return 0;
+	case KP_REG:
+		return kp_regtree_real(v, n, ret);
 	case KP_PROC:
 	case KP_MAGIC:
 		*ret = n->host;
@@ -248,6 +252,8 @@ int kp_node_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *ret_
 	if (must_open_itself(n, flags))
 		return -EAGAIN;
 	flags |= O_CLOEXEC | O_NOCTTY;
+	if (n->origin == KP_REG)
+		return kp_regtree_open(v, n, flags, ret_fd);
 	if (n->origin == KP_PROC && !(flags & (O_PATH | O_DIRECTORY))) {
 		fd = kp_proc_open_text(v, n);
 		if (fd != -ENOSYS) {
@@ -260,6 +266,7 @@ int kp_node_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *ret_
 		fd = kp_store_open_entry(v->layers[n->layer].store, n->entry, S_ISLNK(n->mode) ? flags | O_NOFOLLOW : flags);
 		if (fd < 0)
 			return fd;
+		kp_fast_opened(v, n, fd);
 		*ret_fd = fd;
 		return 0;
 	}
@@ -299,6 +306,7 @@ int kp_node_xattr_path(struct kp_vfs *v, const struct kp_node *n, char *buf, siz
 		return (size_t)snprintf(buf, size, "%s", n->host.s) >= size ? -ENAMETOOLONG : 0;
 	case KP_IMAGE:
 	case KP_BASE:
+	case KP_REG:
 		buf[0] = '\0';
 		return 0;
 	case KP_ABSENT:
@@ -366,7 +374,7 @@ int kp_chmod(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, mo
 	if (S_ISLNK(n->mode))
 		return -EOPNOTSUPP;
 	rc = kp_copy_up(v, n, KP_COPY_DATA);
-	if (rc)
+	if (rc || n->origin == KP_REG) /* a registry has no modes, owners and times of its own: asking for them does no harm */
 		return rc;
 	if (n->origin == KP_MAGIC && n->ino && !n->self.rule)
 		return chmod_open_file(n, mode);
@@ -412,7 +420,7 @@ int kp_chown(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, ui
 			return -EPERM;
 	}
 	rc = kp_copy_up(v, n, KP_COPY_DATA);
-	if (rc)
+	if (rc || n->origin == KP_REG)
 		return rc;
 	if (n->origin != KP_UPPER)
 		return fchownat(AT_FDCWD, n->host.s, uid, gid, n->origin == KP_MAGIC ? 0 : AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
@@ -439,7 +447,7 @@ int kp_utimens(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, 
 	if (rc)
 		return rc;
 	rc = kp_copy_up(v, n, KP_COPY_DATA);
-	if (rc)
+	if (rc || n->origin == KP_REG)
 		return rc;
 	if (is_half_host(n) && !kp_shown_of(&n->self, n->guest.s, &n->host))
 		(void)utimensat(AT_FDCWD, n->host.s, times, AT_SYMLINK_NOFOLLOW);

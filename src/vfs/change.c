@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "vfs/change.h"
+#include "vfs/regtree.h"
 #include "vfs/resolve.h"
 #include "vfs/upper.h"
 
@@ -95,6 +96,8 @@ int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cr
 	struct place p;
 	int rc = may_create(v, n, cred, false);
 
+	if (!rc && n->parent.reg)
+		return kp_regtree_create(v, n, flags, ret_fd);
 	if (!rc)
 		rc = prepare(v, n);
 	if (rc)
@@ -135,7 +138,7 @@ int kp_create_unnamed(struct kp_vfs *v, struct kp_node *n, const struct kp_cred 
 	rc = kp_node_permit(v, n, cred, W_OK | X_OK);
 	if (rc)
 		return rc;
-	if (n->origin == KP_PROC || n->origin == KP_MAGIC)
+	if (n->origin == KP_PROC || n->origin == KP_REG || n->origin == KP_MAGIC)
 		return -EOPNOTSUPP;
 	if (n->self.bind && n->self.bind->read_only)
 		return -EROFS;
@@ -168,6 +171,8 @@ int kp_make_dir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred,
 	struct place p;
 	int rc = may_create(v, n, cred, true);
 
+	if (!rc && n->parent.reg)
+		return kp_regtree_mkdir(v, n);
 	if (!rc)
 		rc = prepare(v, n);
 	if (rc)
@@ -195,8 +200,9 @@ int kp_make_dir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred,
 		(void)unlinkat(p.dirfd, place_name(&p), AT_REMOVEDIR);
 	else
 		rc = finish(v, &p, n, cred);
-	kp_standin_remove(v, n);
-	kp_dircache_void(v);
+	/* Nothing is remembered of a directory that was not there; but another that was called so may still stand. */
+	if (faccessat(v->dirs_fd, n->guest.s + 1, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		kp_standin_remove(v, n);
 	return rc;
 }
 
@@ -222,7 +228,7 @@ int kp_make_special(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *c
 			(void)kp_close(fd);
 		return rc;
 	}
-	rc = prepare(v, n);
+	rc = n->parent.reg ? -EPERM : prepare(v, n);
 	if (rc)
 		return rc;
 	p = place_for(v, n, false);
@@ -238,7 +244,7 @@ int kp_make_symlink(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *c
 
 	rc = may_create(v, n, cred, false);
 	if (!rc)
-		rc = prepare(v, n);
+		rc = n->parent.reg ? -EPERM : prepare(v, n);
 	if (rc)
 		return rc;
 	p = place_for(v, n, false);
@@ -262,6 +268,8 @@ int kp_unlink(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 		return rc;
 	if (S_ISDIR(n->mode))
 		return -EISDIR;
+	if (n->origin == KP_REG)
+		return kp_regtree_remove(v, n);
 	if (kp_node_on_host(n))
 		return unlink(n->host.s) < 0 ? -errno : 0;
 	return kp_upper_remove(v, n);
@@ -284,6 +292,12 @@ int kp_rmdir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 		return rc;
 	if (!S_ISDIR(n->mode))
 		return -ENOTDIR;
+	if (n->origin == KP_REG) {
+		rc = kp_regtree_remove(v, n);
+		if (!rc)
+			kp_standin_remove(v, n);
+		return rc;
+	}
 	if (!kp_node_on_host(n) || n->self.upper)
 		rc = kp_list_is_empty(v, n);
 	if (!rc && kp_node_on_host(n) && rmdir(n->host.s) < 0)

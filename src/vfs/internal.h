@@ -7,11 +7,15 @@
 #include <stdatomic.h>
 
 #include "base/base.h"
+#include "vfs/fast.h"
 #include "vfs/node.h"
 #include "vfs/record.h"
 
 struct kp_dirlists;
+struct kp_fast_cache;
 struct kp_terminal;
+struct kp_regtree;
+struct kp_live;
 struct kp_moves;
 
 struct kp_vfs {
@@ -49,10 +53,14 @@ struct kp_vfs {
 	atomic_bool guest_makes_names; /* a bind was let go: its name comes into the upper when the guest runs on, without the lock */
 	atomic_ulong temp_count;
 	struct kp_dirlists *lists;
+	struct kp_fast_cache *fast; /* what guests read themselves; NULL: none */
+	bool declared;              /* the writer has said which names it changes */
 	pthread_mutex_t terminal_lock; /* of the next two (pts.c) */
 	struct kp_terminal *terminals;
 	size_t terminal_count;
+	struct kp_live *live; /* projected files; NULL: none */
 	struct kp_moves *moves;
+	struct kp_regtree *registry; /* NULL: none is shown */
 };
 
 /* What memfds are called that are copies of a file of the upper; its guest path follows. */
@@ -107,6 +115,7 @@ void kp_dircache_put(struct kp_vfs *v, const char *guest, const struct kp_dir *d
 static inline void kp_dircache_void(struct kp_vfs *v)
 {
 	atomic_fetch_add(&v->generation, 1);
+	kp_fast_void(v);
 }
 
 /* Names that the upper was asked for and does not have. Only known to who holds the read lock: a writer's own changes count for it. */

@@ -12,6 +12,7 @@
 #include "vfs/change.h"
 #include "vfs/proc.h"
 #include "vfs/pts.h"
+#include "vfs/regtree.h"
 #include "vfs/resolve.h"
 #include "vfs/upper.h"
 
@@ -266,6 +267,15 @@ static int read_real(struct reading *r, int dirfd, const char *path, enum real h
 	return 0;
 }
 
+static void put_registry(const char *name, bool dir, void *ctx)
+{
+	struct reading *r = ctx;
+	char path[PATH_MAX];
+
+	if (!kp_path_join(path, sizeof(path), r->n->guest.s, name))
+		(void)put(r->l, name, dir ? DT_DIR : DT_REG, kp_regtree_ino(path));
+}
+
 /* Bind points live in no layer but must be seen in their parent: base has placeholders for all of them. */
 static int read_directory(struct reading *r)
 {
@@ -282,8 +292,12 @@ static int read_directory(struct reading *r)
 	r->l->ino = r->n->ino;
 	r->l->parent_ino = kp_resolve_exact(r->v, up.s, 0, parent) ? r->n->ino : parent->ino;
 	free(parent);
-	if (r->n->origin == KP_PROC || r->n->self.bind || r->n->origin == KP_MAGIC) {
+	if (r->n->origin == KP_REG) {
+		rc = kp_regtree_list(r->v, r->n, put_registry, r);
+	} else if (r->n->origin == KP_PROC || r->n->self.bind || r->n->origin == KP_MAGIC) {
 		rc = read_real(r, AT_FDCWD, r->n->host.s, ALONE, NULL);
+		if (!rc && r->v->registry && !strcmp(r->n->guest.s, "/proc"))
+			put_registry("registry", true, r);
 	} else {
 		if (r->n->self.upper)
 			rc = read_upper(r, &hidden);

@@ -6,6 +6,7 @@
 #include "vfs/internal.h"
 #include "vfs/pts.h"
 #include "vfs/proc.h"
+#include "vfs/regtree.h"
 
 int kp_record_read(const struct kp_vfs *v, const char *rel, struct kp_record *ret)
 {
@@ -210,6 +211,8 @@ int kp_lookup_child(struct kp_vfs *v, const struct kp_dir *dir, const char *name
 	child->self.moved_len = dir->moved_len;
 	if (len > NAME_MAX)
 		return -ENAMETOOLONG;
+	if (v->registry && (dir->reg || !strcmp(child->guest.s, KP_REGTREE)))
+		return kp_regtree_lookup(v, name, len, child);
 	if (dir->proc)
 		return kp_proc_lookup(v, name, len, tid, child);
 	for (size_t i = v->bind_count; i-- > 0;)

@@ -43,6 +43,7 @@ enum kp_origin {
 	KP_BASE,   /* generated for this run (base.c) */
 	KP_HOST,   /* shown by a bind, or by the modes writecopy and merged */
 	KP_PROC,   /* /proc: the host's, filtered and translated */
+	KP_REG,    /* /proc/registry: the registry as files (regtree.h) */
 	KP_MAGIC,  /* reached through a /proc/PID/fd link that has no guest path: node.host is that link */
 };
 
@@ -51,6 +52,7 @@ struct kp_dir {
 	bool upper;                    /* the upper has it */
 	bool base;                     /* the generated layer has it */
 	bool proc;                     /* at or below /proc */
+	bool reg;                      /* at or below /proc/registry */
 	const struct kp_bind *bind;    /* inside a bind: no other layer counts */
 	const struct kp_rule *rule;    /* its isolation mode; NULL: full */
 	bool host;                     /* shown by the rule: the host has it */
@@ -81,6 +83,8 @@ struct kp_node {
 	bool nameless;      /* reached through a descriptor: it cannot be changed (there is no name to copy it up to) */
 	bool opaque;        /* a directory of the upper that hides what is below */
 	int last_error;     /* absent, and this is why: said when the kernel would look the last name up, after other checks */
+	bool hosted;        /* the way here leads through what the host shows, which may change at any time */
+	bool through_link;  /* links were followed on the way */
 	bool trailing_slash; /* the caller wrote one: must be a directory */
 	enum kp_last last;
 	struct kp_dir parent; /* the directory that holds the name */

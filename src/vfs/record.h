@@ -31,6 +31,8 @@ struct kp_record {
 };
 #define KP_RECORD_SHORT offsetof(struct kp_record, uid)
 #define KP_RECORD_XATTR "user.kapsel"
+/* The one that is the guest's own: the type of a registry value, which copies of it may carry. */
+#define KP_REGTYPE_XATTR "user.kapsel.type"
 /* A regular file that has a record carries this bit, which means nothing to Linux on files: so a look-up knows from the stat alone
  * that there is none to read. Its record always has KP_REC_MODE. */
 #define KP_RECORD_BIT S_ISVTX
@@ -70,7 +72,7 @@ int kp_moved_check(const char *path, ssize_t len);
 static inline bool kp_is_own_xattr(const char *name)
 {
 	return !strncmp(name, KP_RECORD_XATTR, sizeof(KP_RECORD_XATTR) - 1) &&
-	       (!name[sizeof(KP_RECORD_XATTR) - 1] || name[sizeof(KP_RECORD_XATTR) - 1] == '.');
+	       (!name[sizeof(KP_RECORD_XATTR) - 1] || name[sizeof(KP_RECORD_XATTR) - 1] == '.') && strcmp(name, KP_REGTYPE_XATTR) != 0;
 }
 struct kp_since {
 	int64_t sec;

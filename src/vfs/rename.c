@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "vfs/change.h"
+#include "vfs/regtree.h"
 #include "vfs/resolve.h"
 #include "vfs/upper.h"
 
@@ -399,6 +400,8 @@ int kp_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const 
 	rc = check_permissions(v, from, to, cred, flags);
 	if (rc)
 		return rc;
+	if (from->parent.reg || to->parent.reg)
+		return kp_regtree_rename(v, from, to, flags);
 	if (from->parent.proc)
 		return -EPERM;
 	switch (way_of(from, to, flags & RENAME_EXCHANGE)) {

@@ -21,10 +21,13 @@ void kp_vfs_write_lock(struct kp_vfs *v)
 {
 	pthread_rwlock_wrlock(&v->lock);
 	atomic_fetch_add(&v->changes, 1);
+	v->declared = false;
 }
 
 void kp_vfs_unlock(struct kp_vfs *v)
 {
+	if (reading != v && !v->declared)
+		kp_fast_void(v);
 	reading = NULL;
 	pthread_rwlock_unlock(&v->lock);
 }
@@ -82,7 +85,7 @@ int kp_node_permit_parent(const struct kp_vfs *v, const struct kp_node *n, const
 	gid_t gid;
 	int rc;
 
-	if (d->proc)
+	if (d->proc && !d->reg)
 		return remove ? -EPERM : -ENOENT;
 	if (d->bind && d->bind->read_only)
 		return -EROFS;
@@ -101,6 +104,7 @@ struct walk {
 	char *rest;      /* what is left */
 	char buf[2 * PATH_MAX + 2];
 	int links;
+	bool hosted;     /* something on the way is the host's */
 	bool partial;    /* the node came from the cache: enough to go on from, not to end at */
 	size_t root_len; /* RESOLVE_BENEATH, RESOLVE_IN_ROOT: ".." stops here */
 };
@@ -162,6 +166,7 @@ int kp_resolve_exact(struct kp_vfs *v, const char *guest, pid_t tid, struct kp_n
 	ret_node->last = KP_LAST_NORM;
 	ret_node->trailing_slash = false;
 	ret_node->last_error = 0;
+	ret_node->hosted = true; /* not looked at */
 	return walk_exact(v, at.s, tid, ret_node, NULL);
 }
 
@@ -180,11 +185,19 @@ static int prepend(struct walk *w, const char *text)
 	return 0;
 }
 
+static void note_host(struct walk *w)
+{
+	enum kp_origin origin = w->node->origin;
+
+	w->hosted |= origin == KP_HOST || origin == KP_PROC || origin == KP_MAGIC;
+}
+
 static int go_to(struct walk *w, const char *guest)
 {
 	const struct kp_dir *hit;
 	struct kp_gpath at;
 	uint64_t ino;
+	int rc;
 
 	w->partial = false;
 	if (guest[1] == '\0') {
@@ -199,7 +212,9 @@ static int go_to(struct walk *w, const char *guest)
 		return 0;
 	}
 	(void)snprintf(at.s, sizeof(at.s), "%s", guest);
-	return walk_exact(w->v, at.s, w->in->tid, w->node, &w->partial);
+	rc = walk_exact(w->v, at.s, w->in->tid, w->node, &w->partial);
+	note_host(w);
+	return rc;
 }
 
 static int go_up(struct walk *w)
@@ -324,7 +339,7 @@ bool kp_same_object(const struct kp_vfs *v, const struct kp_node *n, const struc
 		return n->origin == KP_IMAGE && n->layer == m->layer && n->entry == m->entry;
 	if (m->rule && n->origin == KP_UPPER && !S_ISDIR(n->mode))
 		return n->ino == kp_ino_host(held->st_dev, held->st_ino); /* copied up since */
-	if (S_ISDIR(n->mode) || n->origin == KP_PROC || m->copy)
+	if (S_ISDIR(n->mode) || n->origin == KP_PROC || n->origin == KP_REG || m->copy)
 		return n->origin != KP_ABSENT;
 	return n->st.st_ino == held->st_ino && n->st.st_dev == held->st_dev;
 }
@@ -360,6 +375,7 @@ static int follow_magic(struct walk *w)
 			return 0;
 	}
 	w->partial = false;
+	w->hosted = true;
 	return kp_node_from_link(w->v, &link, &m, n);
 }
 
@@ -429,6 +445,7 @@ static int step(struct walk *w, const char *name, size_t len, bool last)
 		n->mode = 0;
 		return 0;
 	}
+	note_host(w);
 	if (rc)
 		return rc;
 	if (w->in->resolve & RESOLVE_NO_XDEV && n->origin != KP_ABSENT &&
@@ -479,6 +496,7 @@ int kp_resolve(struct kp_vfs *v, const struct kp_walk *in, struct kp_node *ret_n
 	w.in = in;
 	w.node = ret_node;
 	w.links = 0;
+	w.hosted = false;
 	w.root_len = 0;
 	w.partial = false;
 	rc = begin(&w);
@@ -506,6 +524,8 @@ int kp_resolve(struct kp_vfs *v, const struct kp_walk *in, struct kp_node *ret_n
 
 		rc = walk_exact(v, at.s, in->tid, ret_node, NULL);
 	}
+	ret_node->hosted = w.hosted;
+	ret_node->through_link = w.links > 0;
 	if (rc)
 		return rc;
 	if (ret_node->trailing_slash && !in->name_only && ret_node->origin != KP_ABSENT && !S_ISDIR(ret_node->mode) &&
@@ -540,6 +560,7 @@ int kp_node_readlink(struct kp_vfs *v, const struct kp_node *n, char *buf, size_
 	case KP_PROC:
 	case KP_MAGIC:
 		return kp_proc_readlink(v, n, buf, size);
+	case KP_REG:
 	case KP_ABSENT:
 	default:
 		return -ENOENT;

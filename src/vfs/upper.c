@@ -250,6 +250,18 @@ int kp_upper_publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_
 	return rc;
 }
 
+int kp_upper_publish_quietly(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n)
+{
+	struct times_kept kept;
+	int rc;
+
+	keep_times(v, &n->guest, &kept);
+	rc = kp_upper_publish(v, t, n);
+	if (!rc)
+		restore_times(v, &kept);
+	return rc;
+}
+
 static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy how)
 {
 	struct kp_temp t = kp_temp_name(v);
@@ -322,6 +334,7 @@ static int copy_up_names(struct kp_vfs *v, const struct kp_node *n, uint32_t ino
 	struct kp_entry e;
 	int rc = 0;
 
+	kp_fast_void(v);
 	for (uint32_t id = 0, count = kp_image_count(image); !rc && id < count; id++) {
 		struct kp_temp t;
 		struct times_kept kept;
@@ -402,7 +415,7 @@ int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how)
 		return -EROFS;
 	if (n->self.bind)
 		return n->self.bind->read_only ? -EROFS : 0;
-	if (n->through || n->origin == KP_PROC || n->origin == KP_MAGIC || n->origin == KP_UPPER)
+	if (n->through || n->origin == KP_PROC || n->origin == KP_REG || n->origin == KP_MAGIC || n->origin == KP_UPPER)
 		return 0;
 	if (S_ISCHR(n->mode) || S_ISBLK(n->mode))
 		return -EPERM;

@@ -15,6 +15,8 @@ int kp_upper_parents(struct kp_vfs *v, const struct kp_gpath *guest);
 int kp_copy_up_as(struct kp_vfs *v, const struct kp_node *from, const struct kp_node *to);
 /* Moves a finished work/temp to its name, over a whiteout or an old file. */
 int kp_upper_publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n);
+/* The same; the directory's times stay. */
+int kp_upper_publish_quietly(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n);
 /* The name is gone for the guest: whiteout where something lies below, else nothing. A directory of the upper goes
  * with all that is in it. */
 int kp_upper_remove(struct kp_vfs *v, const struct kp_node *n);

@@ -9,6 +9,7 @@
 
 #include "vfs/internal.h"
 #include "vfs/pts.h"
+#include "vfs/regtree.h"
 
 static int open_dir(const char *parent, const char *name, mode_t mode, struct kp_hpath *ret_path, int *ret_fd,
 		    struct kp_err *err)
@@ -170,6 +171,8 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 			add_bind(v, o->binds[i].host, o->binds[i].guest, o->binds[i].read_only);
 		kp_base_make(v, o);
 		kp_moves_load(v);
+		if (!rc && o->registry)
+			v->registry = kp_regtree_new(o->registry, o->instance_dir, v->dirs_fd);
 	}
 	if (rc) {
 		kp_vfs_free(v);
@@ -179,10 +182,21 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 	return 0;
 }
 
+int kp_vfs_registry_fd(const struct kp_vfs *v)
+{
+	return v->registry ? kp_regtree_fd(v->registry) : -1;
+}
+
+void kp_vfs_registry_drain(struct kp_vfs *v)
+{
+	kp_regtree_drain(v->registry);
+}
+
 struct kp_vfs *kp_vfs_free(struct kp_vfs *v)
 {
 	if (!v)
 		return NULL;
+	v->registry = kp_regtree_free(v->registry);
 	for (size_t i = 0; i < v->bind_count; i++) {
 		free((char *)v->binds[i].host);
 		free((char *)v->binds[i].guest);
@@ -202,6 +216,7 @@ struct kp_vfs *kp_vfs_free(struct kp_vfs *v)
 	kp_close(v->dirs_fd);
 	kp_pts_free(v);
 	kp_dirlists_free(v->lists);
+	kp_fast_free(v->fast);
 	kp_moves_free(v->moves);
 	pthread_rwlock_destroy(&v->lock);
 	free(v);

@@ -30,7 +30,10 @@ struct kp_rule {
 	bool dots; /* for the entries of that directory whose names begin with a dot, instead of for itself */
 };
 
+struct kp_reg;
+
 struct kp_vfs_options {
+	struct kp_reg *registry;  /* shown as /proc/registry; it outlives the vfs; NULL: none is */
 	const char *instance_dir; /* host: holds upper/ and work/ (made here when missing); absolute, resolved */
 	bool look_only;           /* for explaining: nothing is changed but in run_dir; instance_dir may be NULL; stores are not needed */
 	const char *run_dir;      /* host: private to this run, on tmpfs where possible, 0700, empty; stand-in
@@ -52,6 +55,9 @@ struct kp_vfs_options {
 };
 
 int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct kp_err *err);
+/* Registry values that guests have written: readable where there are some, and taking them. -1: no registry is shown. */
+int kp_vfs_registry_fd(const struct kp_vfs *vfs);
+void kp_vfs_registry_drain(struct kp_vfs *vfs);
 /* Finishes, or takes away, what a killed run was about to do. The instance is locked. */
 void kp_vfs_settle(const char *instance_dir);
 struct kp_vfs *kp_vfs_free(struct kp_vfs *vfs);

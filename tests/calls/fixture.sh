@@ -56,3 +56,24 @@ chmod 0755 script script2 badinterp nomagic
 # Deeper than a recursion on a small stack goes.
 mkdir -p "down$(printf '/d%.0s' $(seq 300))"
 printf 'bottom\n' >"down$(printf '/d%.0s' $(seq 300))/leaf"
+
+# For matrix: what each of its calls begins with.
+mkdir mx mx/00
+cd mx/00
+for f in file copied remade gone unreadable hard file2 file3; do echo "the $f" >$f; done
+ln hard hard.too
+for d in dir edir remadedir old emptied dir2 dir3; do mkdir $d; done
+for d in dir remadedir old emptied dir2; do echo child >$d/child; done
+mkdir old/sub
+ln -s file link
+ln -s dir dirlink
+ln -s dir2 dirlink2
+ln -s nowhere dangling
+ln -s loop loop
+cd ..
+i=1
+while [ $i -lt 64 ]; do
+  cp -a 00 "$(printf %02d $i)"
+  i=$((i + 1))
+done
+for d in [0-9]*; do ln -s "$dir/mx/$d/file" "$d/abslink"; done

@@ -67,7 +67,7 @@ fi
 (cd "$base/k/snapshots" && find . -type f -exec stat -c %i {} +) | sort -u >"$T/kept"
 if [ -z "$(join "$T/live" "$T/kept")" ]; then ok "nothing is shared with the live files"; else not_ok "nothing is shared with the live files"; fi
 try "$KAPSEL" snapshot list k
-if grep -q "^first .*kept  *the ?\[31mfirst$" "$T/out" && grep -q '^second ' "$T/out"; then ok "snapshot list, without raw escapes"; else not_ok "snapshot list" "$T/out" "$T/err"; fi
+if grep -q "^first .*kept  *the ?\[31mfirst$" "$T/out" && grep -q '^  second ' "$T/out"; then ok "snapshot list, as a tree, without raw escapes"; else not_ok "snapshot list" "$T/out" "$T/err"; fi
 try "$KAPSEL" snapshot diff k first second
 sed -E 's/ +/ /g' "$T/out" | sort >"$T/seen"
 printf 'A 4 /w/new\nD - /w/p\nM 8 /w/a\nM 8 /w/b\n' >"$T/wanted"
@@ -89,6 +89,10 @@ if [ "$(stat -c %i "$base/k/snapshots/first/files/upper/w/big")" = "$(stat -c %i
 else
   not_ok "after going back unchanged files are shared again"
 fi
+try "$KAPSEL" snapshot list k
+if [ "$(awk 'NR > 1 && !/^ *auto-/ { sub(/ [0-9].*/, ""); sub(/ *$/, ""); print }' "$T/out" | tr '\n' ,)" = "first,  second,  third," ]; then
+  ok "what was made after going back is beside what was there"
+else not_ok "the tree" "$T/out"; fi
 in_i k 'echo scribble >>/w/big'
 try "$KAPSEL" snapshot rm k second
 try "$KAPSEL" snapshot rm k third
@@ -121,7 +125,7 @@ until "$KAPSEL" diff u 2>/dev/null | grep -q ' /wait$' || [ "$i" -gt 100 ]; do
   i=$((i + 1))
   sleep 0.05
 done
-for words in "snapshot create u" "snapshot restore u x" "clone u v" "undo u"; do
+for words in "discard u" "undo u" "export u -o x"; do
   # shellcheck disable=SC2086 # words are wanted
   try "$KAPSEL" $words
   expect_err_line "^kapsel: u: in use" "$words while it runs is refused"

@@ -11,6 +11,7 @@
 #include <sys/un.h>
 
 #include "base/base.h"
+#include "kapsel/fast.h"
 #include "manifest/requests.h"
 #include "sys/filter.h"
 #include "sys/policy.h"
@@ -62,11 +63,52 @@ START_TEST(filter_verdicts)
 
 	memcpy(data.args, verdicts[_i].args, sizeof(verdicts[_i].args));
 	ck_assert_int_eq(kp_net_parse(verdicts[_i].net, &p.net), 0);
-	ck_assert_int_eq(kp_policy_filter(&p, &code, &len, NULL), 0);
+	ck_assert_int_eq(kp_policy_filter(&p, false, &code, &len, NULL), 0);
 	ck_assert_uint_eq(bpf_sim(code, len, &data), verdicts[_i].want);
 	data.arch = AUDIT_ARCH_I386;
 	ck_assert_uint_eq(bpf_sim(code, len, &data), SECCOMP_RET_KILL_PROCESS);
 	free(code);
+}
+END_TEST
+
+/* At the gate attributes may be asked for, and nothing else is different there. */
+START_TEST(gate)
+{
+	struct kp_policy p = {.net = {.mode = KP_NETWORK_HOST}};
+	struct seccomp_data data = {.nr = SYS_newfstatat, .arch = AUDIT_ARCH_X86_64, .instruction_pointer = KP_GATE_IP};
+	unsigned short len, plain_len;
+	struct sock_filter *code, *plain;
+
+	ck_assert_int_eq(kp_policy_filter(&p, true, &code, &len, NULL), 0);
+	ck_assert_int_eq(kp_policy_filter(&p, false, &plain, &plain_len, NULL), 0);
+	ck_assert_uint_eq(bpf_sim(code, len, &data), ALLOW);
+	ck_assert_uint_eq(bpf_sim(plain, plain_len, &data), NOTIFY);
+	for (int nr = -1; nr < 600; nr++) {
+		data.nr = nr;
+		if (nr != SYS_newfstatat && nr != SYS_openat)
+			ck_assert_uint_eq(bpf_sim(code, len, &data), bpf_sim(plain, plain_len, &data));
+	}
+	data.nr = SYS_openat;
+	ck_assert_uint_eq(bpf_sim(code, len, &data), ALLOW);
+	for (int bit = 0; bit < 32; bit++) {
+		data.args[2] = 1ULL << bit;
+		ck_assert_uint_eq(bpf_sim(code, len, &data), data.args[2] & KP_GATE_OPEN_FLAGS ? ALLOW : NOTIFY);
+	}
+	data.args[2] = 0;
+	for (int bit = 0; bit < 64; bit++) {
+		data.instruction_pointer = KP_GATE_IP ^ 1ULL << bit;
+		ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
+	}
+	data.nr = SYS_newfstatat;
+	for (int bit = 0; bit < 64; bit++) {
+		data.instruction_pointer = KP_GATE_IP ^ 1ULL << bit;
+		ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
+	}
+	data.instruction_pointer = KP_GATE_IP;
+	data.arch = AUDIT_ARCH_I386;
+	ck_assert_uint_eq(bpf_sim(code, len, &data), SECCOMP_RET_KILL_PROCESS);
+	free(code);
+	free(plain);
 }
 END_TEST
 
@@ -78,7 +120,7 @@ START_TEST(denied_calls)
 	struct sock_filter *code;
 	unsigned short len;
 
-	ck_assert_int_eq(kp_policy_filter(&p, &code, &len, NULL), 0);
+	ck_assert_int_eq(kp_policy_filter(&p, false, &code, &len, NULL), 0);
 	for (int nr = 0; nr < 600; nr++) {
 		uint32_t without;
 
@@ -122,7 +164,7 @@ START_TEST(limits_in_the_filter)
 			unsigned short len;
 
 			memcpy(data.args, rows[i].args, sizeof(rows[i].args));
-			ck_assert_int_eq(kp_policy_filter(&p, &code, &len, NULL), 0);
+			ck_assert_int_eq(kp_policy_filter(&p, false, &code, &len, NULL), 0);
 			ck_assert_msg(bpf_sim(code, len, &data) == (which ? rows[i].size : rows[i].tasks), "row %zu, %d: %x", i, which,
 				      bpf_sim(code, len, &data));
 			free(code);
@@ -181,6 +223,7 @@ Suite *test_policy(void)
 
 	tcase_add_loop_test(t, filter_verdicts, 0, KP_ARRAY_LEN(verdicts));
 	tcase_add_test(t, denied_calls);
+	tcase_add_test(t, gate);
 	tcase_add_test(t, limits_in_the_filter);
 	tcase_add_loop_test(t, addresses, 0, KP_ARRAY_LEN(peers));
 	tcase_add_test(t, names_without_files);

@@ -62,6 +62,13 @@ static const char *const steps[][2] = {
 	{"restoring/files/upper", "upper"},	      {"restoring", "restored"},
 };
 
+static int copy(int from, int to, enum kp_copy_kind kind, int before)
+{
+	struct kp_carry how = {.from_fd = from, .to_fd = to, .before_fd = before, .kind = kind};
+
+	return kp_tree_copy(&how, "t", NULL);
+}
+
 START_TEST(restore_from_any_step)
 {
 	static const char *const dirs[] = {"upper", "restoring", "restoring/files", "restoring/files/upper", "restoring/old", "snapshots"};
@@ -149,7 +156,7 @@ START_TEST(copies_keep_what_tells)
 	to = openat(root_fd, "to", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	first = openat(root_fd, "first", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	second = openat(root_fd, "second", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	ck_assert_int_eq(kp_tree_copy(from, to, "t", KP_TREE_CLONE, -1, NULL), 0);
+	ck_assert_int_eq(copy(from, to, KP_TREE_CLONE, -1), 0);
 	ck_assert_int_eq(fstatat(to, "t/g", &a, 0), 0);
 	ck_assert_int_eq(fstatat(to, "t/d/f", &b, 0), 0);
 	ck_assert_uint_eq(a.st_ino, b.st_ino);
@@ -158,10 +165,10 @@ START_TEST(copies_keep_what_tells)
 	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d/t/g", to);
 	ck_assert_int_eq(getxattr(proc, KP_SINCE_XATTR, &since, sizeof(since)), sizeof(since));
 	/* Snapshots: the second shares what did not change with the first, nothing with the live files. */
-	ck_assert_int_eq(kp_tree_copy(from, first, "t", KP_TREE_FREEZE, -1, NULL), 0);
+	ck_assert_int_eq(copy(from, first, KP_TREE_FREEZE, -1), 0);
 	(void)usleep(20000);
 	put("from/t/new", "new");
-	ck_assert_int_eq(kp_tree_copy(from, second, "t", KP_TREE_FREEZE, first, NULL), 0);
+	ck_assert_int_eq(copy(from, second, KP_TREE_FREEZE, first), 0);
 	ck_assert_int_eq(fstatat(first, "t/g", &a, 0), 0);
 	ck_assert_int_eq(fstatat(second, "t/d/f", &b, 0), 0);
 	ck_assert_uint_eq(a.st_ino, b.st_ino);
@@ -177,7 +184,7 @@ START_TEST(copies_keep_what_tells)
 		ck_assert_int_eq(utimensat(root_fd, "from/t/g", back, 0), 0);
 	}
 	ck_assert_int_eq(kp_remove_tree(second, "t"), 0);
-	ck_assert_int_eq(kp_tree_copy(from, second, "t", KP_TREE_FREEZE, first, NULL), 0);
+	ck_assert_int_eq(copy(from, second, KP_TREE_FREEZE, first), 0);
 	has("second/t/g", "TEXT");
 	has("first/t/g", "text");
 }

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The fast path: what the supervisor writes and the stub in a guest's process reads (docs/FAST.md). One memfd per run, writable only
+ * by the supervisor, mapped by the exec loader at KP_FAST_BASE; stub and gate are part of the loader, at fixed addresses.
+ */
+#ifndef KAPSEL_FAST_H
+#define KAPSEL_FAST_H
+
+#include <stdint.h>
+
+#include "kapsel/start.h"
+
+/* "syscall; ret" in the loader's text: what the filter sees of a call made there is the address behind the instruction. */
+#define KP_GATE (KP_LOADER_BASE + 0x100)
+#define KP_GATE_IP (KP_GATE + 2)
+#define KP_STUB_ENTRY (KP_LOADER_BASE + 0x110)
+
+#define KP_FAST_BASE 0x7ea000600000ULL
+#define KP_FAST_MAGIC 0x3174736166706b6bULL
+
+enum kp_fast_kind {
+	KP_FAST_ABSENT = 1, /* ENOENT */
+	KP_FAST_RECORD,     /* an image's: all that stat says is in the entry */
+	KP_FAST_PLAIN,      /* the instance's, without a record: the kernel is asked at the host path */
+	KP_FAST_NOTED,      /* the instance's file with a record: mode, owner and number are the entry's */
+	KP_FAST_DIR,        /* the same of a directory */
+};
+
+/* What an open at the gate may be: it reads, makes nothing, and is of a file. O_CLOEXEC, O_LARGEFILE, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY. */
+#define KP_GATE_OPEN_FLAGS (02000000 | 0100000 | 0400000 | 04000 | 0400)
+
+/* In perm, beside R_OK, W_OK and X_OK: a file that can be opened at the host path in text. */
+#define KP_FAST_OPEN 8
+
+/* Links in the last component: an entry may hold for calls that follow them, for those that do not, or for both. */
+enum { KP_FAST_FOLLOW = 1, KP_FAST_NOFOLLOW = 2 };
+
+#define KP_FAST_TEXT 236U
+struct kp_fast_entry {
+	uint32_t seq; /* odd while it is written */
+	uint32_t hash;
+	uint32_t all, name; /* hold while the counters are these */
+	uint32_t name_slot;
+	uint16_t path_len;
+	uint8_t kind, calls;
+	uint64_t dev, ino; /* of the real directory that a relative path starts from; absolute paths: 0 */
+	uint32_t mode, nlink, uid, gid;
+	uint64_t st_ino, size;
+	int64_t mtime;
+	uint8_t perm;       /* R_OK | W_OK | X_OK that access() grants, KP_FAST_OPEN */
+	uint8_t has_target; /* a symlink's target is in text */
+	uint16_t second;    /* where in text the host path or the target begins */
+	char text[KP_FAST_TEXT]; /* the path as given, NUL, the other, NUL */
+};
+_Static_assert(sizeof(struct kp_fast_entry) == 320, "five cache lines");
+
+#define KP_FAST_WAYS 4U
+#define KP_FAST_SETS 8192U
+#define KP_FAST_NAMES 16384U
+struct kp_fast {
+	uint64_t magic;
+	uint32_t on;
+	uint32_t all;  /* moves when directories or links change, or whatever may concern other names */
+	uint64_t st_dev; /* what guests see */
+	uint64_t reserved[5];
+	uint32_t names[KP_FAST_NAMES]; /* each moves when a name of its hash changes */
+	struct kp_fast_entry entries[KP_FAST_SETS][KP_FAST_WAYS];
+};
+
+static inline uint64_t kp_fast_mix(uint64_t h, uint8_t byte)
+{
+	return (h ^ byte) * 0x100000001b3ULL;
+}
+#define KP_FAST_SEED 0xcbf29ce484222325ULL
+
+/* From the hash of the path's bytes and the directory it starts from. */
+static inline uint64_t kp_fast_key(uint64_t h, uint64_t dev, uint64_t ino)
+{
+	h ^= (ino ^ dev << 48) * 0x9e3779b97f4a7c15ULL;
+	return h ^ h >> 32;
+}
+
+/* --- call sites --- */
+
+/* A page near the libraries, filled slot by slot by the supervisor: a patched call site jumps to its own slot. The first word is the
+ * address of the stub. */
+#define KP_NEAR_SIZE 4096U
+#define KP_NEAR_SLOT 64U
+#define KP_NEAR_FIRST 64U
+#define KP_NEAR_SLOTS ((KP_NEAR_SIZE - KP_NEAR_FIRST) / KP_NEAR_SLOT)
+
+#endif

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Snapshots of an instance that runs: asked for over its socket, made by its supervisor while its guests are held still. */
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "launch/internal.h"
+
+struct holding {
+	struct kp_engine *engine;
+	struct kp_vfs *vfs;
+	struct kp_inodes mapped, seen; /* seen: processes, by their numbers */
+	uint64_t us;
+	int (*fn)(void *ctx, struct kp_err *err);
+	void *ctx;
+};
+
+static void take_maps(pid_t pid, pid_t tid, void *ctx)
+{
+	struct holding *h = ctx;
+
+	if (!kp_inodes_have(&h->seen, (ino_t)pid) && kp_inodes_mapped(&h->mapped, tid))
+		kp_inodes_add(&h->seen, (ino_t)pid);
+}
+
+static int held(void *ctx, struct kp_err *err)
+{
+	struct holding *h = ctx;
+
+	kp_engine_each_held(h->engine, take_maps, h);
+	kp_vfs_registry_drain(h->vfs); /* what guests wrote */
+	return h->fn(h->ctx, err);
+}
+
+static int hold(void *ctx, int (*fn)(void *ctx, struct kp_err *err), void *fn_ctx, struct kp_err *err)
+{
+	struct holding *h = ctx;
+
+	h->fn = fn;
+	h->ctx = fn_ctx;
+	return kp_engine_freeze(h->engine, held, h, &h->us, err);
+}
+
+int kp_client_snapshot(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_reader *in)
+{
+	struct holding h = {.engine = s->engine, .vfs = s->vfs};
+	struct kp_snapshot_make make = {.hold = hold, .ctx = &h, .mapped = &h.mapped};
+	struct kp_buf kp_autobuf payload = {0};
+	kp_autofree char *made = NULL;
+	const char *name, *prepared;
+	struct kp_err err = {0};
+	int r;
+
+	make.kind = (enum kp_snapshot_kind)kp_ctl_get_u32(in);
+	name = kp_ctl_get_string(in);
+	make.note = kp_ctl_get_string(in);
+	prepared = kp_ctl_get_string(in);
+	if (in->bad || in->left || c->guest || strchr(prepared, '/'))
+		return -EPROTO;
+	if (s->stopping)
+		return -ECONNABORTED; /* no answer: who asks does it himself when we are gone */
+	make.name = *name ? name : NULL;
+	make.prepared = *prepared ? prepared : NULL;
+	r = kp_snapshot_create(s->plan->instance, &make, &made, &err);
+	kp_inodes_free(&h.mapped);
+	kp_inodes_free(&h.seen);
+	if (r < 0) {
+		kp_client_fail(c, &err, KP_EXIT_FAILED);
+		return 0;
+	}
+	kp_ctl_put_u32(&payload, (uint32_t)KP_MIN(h.us, (uint64_t)UINT32_MAX));
+	kp_ctl_put_string(&payload, made);
+	return kp_ctl_send(c->conn.fd, KP_CTL_DONE, &payload, NULL, 0, MSG_DONTWAIT);
+}
+
+static int answer(struct kp_ctl_conn *conn, char **ret_name, uint64_t *ret_us, struct kp_err *err)
+{
+	struct kp_ctl_reader in = {0};
+	const char *text, *hint;
+	unsigned type;
+	int r, code;
+
+	while (!(r = kp_ctl_next(conn, &type, &in.at, &in.left))) {
+		struct pollfd p = {.fd = conn->fd, .events = POLLIN};
+
+		(void)poll(&p, 1, -1);
+		r = kp_ctl_fill(conn);
+		if (r < 0 && r != -EAGAIN)
+			return -ENOTCONN;
+	}
+	if (r == 1 && type == KP_CTL_DONE) {
+		*ret_us = kp_ctl_get_u32(&in);
+		text = kp_ctl_get_string(&in);
+		if (text && ret_name)
+			*ret_name = kp_strdup(text);
+		return text ? 0 : kp_fail(err, EPROTO, "supervisor: answer not understood");
+	}
+	if (r != 1 || type != KP_CTL_FAILED)
+		return kp_fail(err, EPROTO, "supervisor: answer not understood");
+	code = (int)kp_ctl_get_u32(&in);
+	(void)kp_ctl_get_u32(&in);
+	text = kp_ctl_get_string(&in);
+	hint = kp_ctl_get_string(&in);
+	(void)kp_fail(err, code ? code : EIO, "%s", text ? text : "supervisor: failed");
+	return hint && *hint ? kp_hint(err, "%s", hint) : -err->code;
+}
+
+/* -ENOTCONN: it does not run (any more). */
+static int request(const struct kp_instance *i, const struct kp_snapshot_make *make, char **ret_name, uint64_t *ret_us, struct kp_err *err)
+{
+	struct kp_buf kp_autobuf payload = {0};
+	struct kp_ctl_conn conn;
+	int fd = kp_front_connect(i), r;
+
+	if (fd < 0)
+		return fd == -ENOTCONN ? fd : kp_fail_errno(err, -fd, "%s: cannot be reached", i->name);
+	kp_ctl_conn_init(&conn, fd);
+	kp_ctl_put_u32(&payload, make->kind);
+	kp_ctl_put_string(&payload, make->name ? make->name : "");
+	kp_ctl_put_string(&payload, make->note ? make->note : "");
+	kp_ctl_put_string(&payload, make->prepared ? make->prepared : "");
+	r = kp_ctl_send(fd, KP_CTL_SNAPSHOT, &payload, NULL, 0, 0);
+	r = r < 0 ? -ENOTCONN : answer(&conn, ret_name, ret_us, err);
+	kp_ctl_conn_close(&conn);
+	return r;
+}
+
+int kp_front_snapshot(const struct kp_instance *i, const struct kp_snapshot_make *make, char **ret_name, uint64_t *ret_us, struct kp_err *err)
+{
+	struct kp_snapshot_make with = *make;
+	kp_autofree char *prepared = NULL;
+	int r, fd = kp_front_connect(i);
+
+	if (fd == -ENOTCONN)
+		return fd;
+	(void)kp_close(fd);
+	r = kp_snapshot_prepare(i, &prepared, err);
+	if (r < 0)
+		return r;
+	with.prepared = prepared;
+	r = request(i, &with, ret_name, ret_us, err);
+	kp_snapshot_unprepare(i, prepared);
+	return r;
+}

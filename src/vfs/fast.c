@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The supervisor's side of the cache that guests read themselves. */
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "kapsel/fast.h"
+#include "vfs/change.h"
+#include "vfs/fast.h"
+#include "vfs/internal.h"
+#include "vfs/live.h"
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
+#define NAME "kapsel-names"
+
+struct kp_fast_cache {
+	struct kp_fast *mem;
+	int fd;
+	pthread_mutex_t lock; /* of the entries */
+	unsigned next;        /* which way of a full set goes */
+	struct object *objects;
+	uint64_t *opened[KP_MAX_LAYERS]; /* a bit for each entry of an image */
+};
+
+/* An inode of the store and the one entry that it was opened as. Never forgotten: descriptors of that may be about. */
+struct object {
+	dev_t dev;
+	ino_t ino;
+	uint32_t layer, entry;
+	bool several; /* it was opened as another, too */
+};
+#define OBJECTS 32768U
+#define PROBES 4U
+
+int kp_fast_make(struct kp_vfs *v)
+{
+	struct kp_fast_cache *c = kp_calloc(1, sizeof(*c));
+	int rc = 0;
+
+	pthread_mutex_init(&c->lock, NULL);
+	c->fd = memfd_create(NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	c->mem = MAP_FAILED;
+	c->objects = kp_calloc(OBJECTS, sizeof(*c->objects));
+	if (c->fd >= 0 && ftruncate(c->fd, sizeof(*c->mem)) == 0)
+		c->mem = mmap(NULL, sizeof(*c->mem), PROT_READ | PROT_WRITE, MAP_SHARED, c->fd, 0);
+	/* From here on nobody else maps it for writing, however he got at it. */
+	if (c->mem == MAP_FAILED || fcntl(c->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0)
+		rc = -errno;
+	if (rc) {
+		(void)kp_fast_free(c);
+		return rc;
+	}
+	c->mem->magic = KP_FAST_MAGIC;
+	c->mem->st_dev = v->dev;
+	c->mem->all = 1;
+	c->mem->on = 1;
+	v->fast = c;
+	return 0;
+}
+
+struct kp_fast_cache *kp_fast_free(struct kp_fast_cache *c)
+{
+	if (c) {
+		if (c->mem != MAP_FAILED)
+			(void)munmap(c->mem, sizeof(*c->mem));
+		kp_close(c->fd);
+		free(c->objects);
+		for (size_t i = 0; i < KP_MAX_LAYERS; i++)
+			free(c->opened[i]);
+		pthread_mutex_destroy(&c->lock);
+		free(c);
+	}
+	return NULL;
+}
+
+int kp_fast_fd(const struct kp_vfs *v)
+{
+	return v->fast ? v->fast->fd : -1;
+}
+
+bool kp_fast_is_file(const char *host)
+{
+	return !strcmp(host, "/memfd:" NAME " (deleted)");
+}
+
+void kp_fast_void(struct kp_vfs *v)
+{
+	if (v->fast)
+		__atomic_fetch_add(&v->fast->mem->all, 1, __ATOMIC_SEQ_CST);
+}
+
+static uint32_t name_slot(const char *guest)
+{
+	uint64_t h = kp_hash_string(guest);
+
+	return (uint32_t)(h ^ h >> 32) % KP_FAST_NAMES;
+}
+
+static uint32_t inode_slot(dev_t dev, ino_t ino)
+{
+	return (uint32_t)(kp_fast_key(KP_FAST_SEED, dev, ino) >> 8) % KP_FAST_NAMES;
+}
+
+static void move_counter(struct kp_vfs *v, uint32_t slot)
+{
+	__atomic_fetch_add(&v->fast->mem->names[slot], 1, __ATOMIC_SEQ_CST);
+}
+
+/* Before the change: who sees the kernel's answer of after it finds the entry void. Nothing is filled until the lock is let go. */
+void kp_fast_changes(struct kp_vfs *v, const struct kp_node *n)
+{
+	if (n->origin == KP_MAGIC || S_ISDIR(n->mode) || S_ISLNK(n->mode))
+		kp_fast_void(v);
+	else if (v->fast)
+		move_counter(v, name_slot(n->guest.s));
+	if (v->fast && n->origin == KP_UPPER)
+		move_counter(v, inode_slot(n->st.st_dev, n->st.st_ino));
+	v->declared = true;
+}
+
+void kp_fast_changes_file(struct kp_vfs *v, const struct kp_node *n)
+{
+	if (n->origin == KP_UPPER && n->st.st_nlink > 1)
+		kp_fast_void(v);
+	kp_fast_changes(v, n);
+}
+
+void kp_fast_changes_data(struct kp_vfs *v, const struct kp_node *n)
+{
+	if (n->origin == KP_UPPER)
+		kp_fast_unchanged(v);
+	else
+		kp_fast_changes(v, n);
+}
+
+void kp_fast_unchanged(struct kp_vfs *v)
+{
+	v->declared = true;
+}
+
+/* The real directory of a stand-in. Remembered: most callers ask again from where they were. */
+static bool start_of(const struct kp_vfs *v, const char *start, struct kp_fast_entry *e)
+{
+	static _Thread_local struct {
+		const struct kp_vfs *vfs;
+		unsigned generation;
+		dev_t dev;
+		ino_t ino;
+		char guest[256];
+	} known;
+	unsigned generation = atomic_load(&v->generation);
+	size_t size = strlen(start) + 1;
+	struct stat st;
+
+	if (known.vfs != v || known.generation != generation || strcmp(known.guest, start) != 0) {
+		if (size > sizeof(known.guest) || fstatat(v->dirs_fd, start[1] ? start + 1 : ".", &st, AT_SYMLINK_NOFOLLOW) < 0)
+			return false;
+		known.vfs = v;
+		known.generation = generation;
+		known.dev = st.st_dev;
+		known.ino = st.st_ino;
+		memcpy(known.guest, start, size);
+	}
+	e->dev = known.dev;
+	e->ino = known.ino;
+	return true;
+}
+
+static bool add_text(struct kp_fast_entry *e, size_t at, const char *prefix, const char *text)
+{
+	int n = snprintf(e->text + at, sizeof(e->text) - at, "%s%s", prefix, text);
+
+	e->second = (uint16_t)at;
+	return n >= 0 && (size_t)n < sizeof(e->text) - at;
+}
+
+static uint64_t *opened_bits(struct kp_fast_cache *c, const struct kp_node *n, uint64_t *ret_bit)
+{
+	*ret_bit = 1ULL << n->entry % 64;
+	return c->opened[n->layer] ? &c->opened[n->layer][n->entry / 64] : NULL;
+}
+
+/* Then it is in the store, whole, and known to be no other entry's inode, or to be several's. */
+static bool was_opened(struct kp_fast_cache *c, const struct kp_node *n)
+{
+	uint64_t bit, *bits = opened_bits(c, n, &bit);
+
+	return bits && __atomic_load_n(bits, __ATOMIC_ACQUIRE) & bit;
+}
+
+static bool from_image(struct kp_vfs *v, const struct kp_node *n, struct kp_fast_entry *e)
+{
+	struct statx x;
+	char target[PATH_MAX];
+
+	if (kp_node_statx(v, n, &x))
+		return false;
+	e->kind = KP_FAST_RECORD;
+	e->nlink = x.stx_nlink;
+	e->uid = x.stx_uid;
+	e->gid = x.stx_gid;
+	e->size = x.stx_size;
+	e->mtime = x.stx_mtime.tv_sec;
+	if (S_ISLNK(n->mode) && !kp_node_readlink(v, n, target, sizeof(target)))
+		e->has_target = add_text(e, e->path_len + 1U, "", target);
+	if (S_ISREG(n->mode) && was_opened(v->fast, n)) {
+		(void)snprintf(target, sizeof(target), "/%u", n->entry);
+		if (add_text(e, e->path_len + 1U, v->store_dir[n->layer].s, target))
+			e->perm |= KP_FAST_OPEN;
+	}
+	return true;
+}
+
+/* Size and times of the instance's files change by writes that nobody sees: the kernel is asked each time. */
+static bool from_upper(const struct kp_vfs *v, const struct kp_node *n, struct kp_fast_entry *e)
+{
+	if (!S_ISREG(n->mode) && !S_ISDIR(n->mode))
+		return false;
+	e->uid = n->st.st_uid;
+	e->gid = n->st.st_gid;
+	if (S_ISDIR(n->mode)) {
+		e->kind = KP_FAST_DIR;
+		e->nlink = n->lower ? 1 : 0;
+	} else if (kp_may_have_record(n->st.st_mode)) {
+		e->kind = KP_FAST_NOTED;
+	} else {
+		e->kind = KP_FAST_PLAIN;
+		e->st_ino = KP_INO_UPPER;
+	}
+	if (S_ISREG(n->mode) && !v->upper_noexec)
+		e->perm |= KP_FAST_OPEN;
+	return add_text(e, e->path_len + 1U, v->upper.s, n->guest.s[1] ? n->guest.s : "");
+}
+
+/* A name that is not there may come into being on the host, or by a guest's own hand, without us. */
+static bool is_known_absent(const struct kp_vfs *v, const struct kp_node *n)
+{
+	return !n->self.bind && !n->parent.bind && !n->parent.proc && !n->last_error && !atomic_load(&v->guest_makes_names) &&
+	       (n->whiteout || !n->self.rule || n->self.rule->mode == KP_MODE_FULL);
+}
+
+static bool fill(struct kp_vfs *v, const char *path, const char *start, const struct kp_cred *cred, const struct kp_node *n,
+		 struct kp_fast_entry *e)
+{
+	size_t len = strlen(path);
+
+	if (!len || len >= KP_FAST_TEXT - 2 || n->hosted || (start && !start_of(v, start, e)))
+		return false;
+	/* These change by themselves. */
+	if (kp_path_below(n->guest.s, "/proc") || kp_live_is(v, n->guest.s))
+		return false;
+	memcpy(e->text, path, len + 1);
+	e->path_len = (uint16_t)len;
+	e->mode = n->mode;
+	e->st_ino = n->ino;
+	e->name_slot = name_slot(n->guest.s);
+	for (int bit = 1; n->origin != KP_ABSENT && bit < 8; bit <<= 1)
+		if (!kp_node_permit(v, n, cred, bit))
+			e->perm |= (uint8_t)bit;
+	switch (n->origin) {
+	case KP_ABSENT:
+		e->kind = KP_FAST_ABSENT;
+		return is_known_absent(v, n);
+	case KP_IMAGE:
+		return from_image(v, n, e);
+	case KP_UPPER:
+		return from_upper(v, n, e);
+	case KP_BASE:
+	case KP_HOST:
+	case KP_PROC:
+	case KP_MAGIC:
+	case KP_REG:
+	default:
+		return false;
+	}
+}
+
+static bool is_current(const struct kp_fast *f, const struct kp_fast_entry *e)
+{
+	return e->kind && e->all == f->all && e->name == f->names[e->name_slot];
+}
+
+static bool is_same(const struct kp_fast_entry *a, const struct kp_fast_entry *b)
+{
+	return a->hash == b->hash && a->ino == b->ino && a->dev == b->dev && a->path_len == b->path_len && !strcmp(a->text, b->text);
+}
+
+static void store(struct kp_fast_entry *to, const struct kp_fast_entry *e)
+{
+	uint32_t seq = to->seq;
+
+	__atomic_store_n(&to->seq, seq + 1, __ATOMIC_SEQ_CST);
+	memcpy((char *)to + sizeof(seq), (const char *)e + sizeof(seq), sizeof(*e) - sizeof(seq));
+	__atomic_store_n(&to->seq, seq + 2, __ATOMIC_SEQ_CST);
+}
+
+static bool add(struct kp_vfs *v, struct kp_fast_entry *e)
+{
+	struct kp_fast_cache *c = v->fast;
+	struct kp_fast_entry *set, *to = NULL;
+	uint64_t h = KP_FAST_SEED, key;
+
+	if (!kp_vfs_is_reading(v))
+		return false;
+	for (const char *p = e->text; e->path_len && *p; p++)
+		h = kp_fast_mix(h, (uint8_t)*p);
+	key = kp_fast_key(h, e->dev, e->ino);
+	e->hash = (uint32_t)(key >> 16);
+	set = c->mem->entries[key % KP_FAST_SETS];
+	pthread_mutex_lock(&c->lock);
+	e->all = c->mem->all;
+	e->name = c->mem->names[e->name_slot];
+	for (size_t i = 0; i < KP_FAST_WAYS; i++)
+		if (is_same(&set[i], e) && (set[i].calls & e->calls || !is_current(c->mem, &set[i])))
+			to = &set[i];
+	for (size_t i = 0; i < KP_FAST_WAYS && !to; i++)
+		if (!is_current(c->mem, &set[i]))
+			to = &set[i];
+	if (!to)
+		to = &set[c->next++ % KP_FAST_WAYS];
+	e->seq = to->seq;
+	if (memcmp(to, e, sizeof(*e)) != 0)
+		store(to, e);
+	pthread_mutex_unlock(&c->lock);
+	return true;
+}
+
+bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n)
+{
+	struct kp_fast_entry e = {.calls = KP_FAST_FOLLOW, .mode = n->mode, .st_ino = n->ino};
+	bool dir = S_ISDIR(n->mode);
+
+	if (!v->fast)
+		return false;
+	if (dir && (n->origin == KP_IMAGE || n->origin == KP_UPPER)) {
+		e.name_slot = name_slot(n->guest.s);
+		return start_of(v, n->guest.s, &e) && (n->origin == KP_IMAGE ? from_image(v, n, &e) : from_upper(v, n, &e)) && add(v, &e);
+	}
+	/* Open files of the upper are known by the descriptor alone (kp_node_from_link). */
+	if (n->origin != KP_MAGIC || !n->ino || n->self.rule || !S_ISREG(n->mode) || !n->st.st_nlink)
+		return false;
+	e.dev = n->st.st_dev;
+	e.ino = n->st.st_ino;
+	e.name_slot = inode_slot(e.dev, e.ino);
+	if (!kp_may_have_record(n->st.st_mode))
+		e.st_ino = KP_INO_UPPER;
+	e.kind = kp_may_have_record(n->st.st_mode) ? KP_FAST_NOTED : KP_FAST_PLAIN;
+	e.uid = n->st.st_uid;
+	e.gid = n->st.st_gid;
+	return add(v, &e);
+}
+
+/* With the lock of the entries held. NULL: there is no room to remember it. */
+static struct object *object_of(struct kp_fast_cache *c, const struct stat *st)
+{
+	uint64_t key = kp_fast_key(KP_FAST_SEED, st->st_dev, st->st_ino);
+
+	for (uint64_t i = 0; i < PROBES; i++) {
+		struct object *o = &c->objects[(key + i) % OBJECTS];
+
+		if (!o->ino || (o->ino == st->st_ino && o->dev == st->st_dev))
+			return o;
+	}
+	return NULL;
+}
+
+/* With the lock of the entries held. */
+static void note_opened(struct kp_vfs *v, const struct kp_node *n)
+{
+	struct kp_fast_cache *c = v->fast;
+	uint64_t bit, *bits;
+
+	if (!c->opened[n->layer])
+		__atomic_store_n(&c->opened[n->layer], kp_calloc(kp_image_count(v->layers[n->layer].image) / 64 + 1, sizeof(uint64_t)), __ATOMIC_RELEASE);
+	bits = opened_bits(c, n, &bit);
+	__atomic_fetch_or(bits, bit, __ATOMIC_SEQ_CST);
+}
+
+void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd)
+{
+	struct kp_fast_entry e = {.calls = KP_FAST_FOLLOW, .mode = n->mode, .st_ino = n->ino, .name_slot = name_slot(n->guest.s)};
+	struct object *o;
+	struct stat st;
+	bool good;
+
+	if (!v->fast || !S_ISREG(n->mode) || fstat(fd, &st) < 0)
+		return;
+	pthread_mutex_lock(&v->fast->lock);
+	o = object_of(v->fast, &st);
+	if (o && !o->ino)
+		*o = (struct object){st.st_dev, st.st_ino, (uint32_t)n->layer, n->entry, false};
+	if (o && !o->several && (o->layer != n->layer || o->entry != n->entry)) {
+		o->several = true;
+		kp_fast_void(v);
+	}
+	good = o && !o->several;
+	if (st.st_nlink) /* not a copy for a store that does not allow exec */
+		note_opened(v, n);
+	pthread_mutex_unlock(&v->fast->lock);
+	e.dev = st.st_dev;
+	e.ino = st.st_ino;
+	/* Under the write lock it is about to change; without a name it may have been copied up. */
+	if (good && kp_vfs_is_reading(v) && !n->nameless && from_image(v, n, &e))
+		(void)add(v, &e);
+}
+
+bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n)
+{
+	struct kp_fast_entry e = {0};
+
+	if (!v->fast || !fill(v, path, start, cred, n, &e))
+		return false;
+	/* Where the last name is no link it does not matter whether links are followed. */
+	e.calls = follow ? KP_FAST_FOLLOW : KP_FAST_NOFOLLOW;
+	if (follow ? !n->through_link : !S_ISLNK(n->mode))
+		e.calls = KP_FAST_FOLLOW | KP_FAST_NOFOLLOW;
+	return add(v, &e);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The cache that guests read themselves (kapsel/fast.h, docs/FAST.md): filled from resolved nodes under the read lock, voided under
+ * the write lock. A writer that declares no names voids all of it.
+ */
+#ifndef KAPSEL_VFS_FAST_H
+#define KAPSEL_VFS_FAST_H
+
+#include "vfs/resolve.h"
+
+struct kp_fast_cache;
+
+/* Without one (NULL) the functions below do nothing. 0 or -errno. */
+int kp_fast_make(struct kp_vfs *v);
+struct kp_fast_cache *kp_fast_free(struct kp_fast_cache *c);
+/* What guests map; -1: none. */
+int kp_fast_fd(const struct kp_vfs *v);
+
+/* Is that the cache, in a text of /proc? */
+bool kp_fast_is_file(const char *host);
+
+/* All that is known is void. */
+void kp_fast_void(struct kp_vfs *v);
+/* With the write lock held, before anything is done: what this change may concern. A new name, or one of something that no path leads
+ * through, concerns itself; a directory or a link all names; nothing declared at all: all names, when the lock is let go. */
+void kp_fast_changes(struct kp_vfs *v, const struct kp_node *n);
+/* The same of owner or mode, which other names of the file have, too. */
+void kp_fast_changes_file(struct kp_vfs *v, const struct kp_node *n);
+/* Of size or times, which are nobody's to remember once they are the instance's. */
+void kp_fast_changes_data(struct kp_vfs *v, const struct kp_node *n);
+void kp_fast_unchanged(struct kp_vfs *v);
+
+/* With the read lock held: what path, from start (NULL: it is absolute), led to. start is a stand-in's guest path. True: it is known now. */
+bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n);
+
+/* The same of what a descriptor holds; n as kp_call_fd_node gives it. */
+bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n);
+/* Each time before a guest gets a descriptor of an image's file: equal files are one inode of the store, and then none is known by it. */
+void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd);
+
+#endif

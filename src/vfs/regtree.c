@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Keys and values as directories and files: names, look-ups, listings, changes. */
+#include <ctype.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "vfs/regtree_internal.h"
+#include "vfs/upper.h"
+
+#define VALUE_MARK "%val" /* behind a value's name where a key has the same */
+
+/* --- names --- */
+
+int kp_regtree_encode(const char *name, bool value, bool clash, char *out)
+{
+	size_t at = 0, len = strlen(name);
+
+	if (value && !len) {
+		memcpy(out, "@", 2);
+		return 0;
+	}
+	for (const char *p = name; *p; p++) {
+		bool dots = len <= 2 && name[len - 1] == '.' && name[0] == '.';
+		bool escaped = *p == '/' || *p == '%' || dots || (value && *p == '@' && len == 1);
+
+		if (at + 3 + sizeof(VALUE_MARK) > NAME_MAX)
+			return -ENAMETOOLONG;
+		if (escaped)
+			at += (size_t)snprintf(out + at, 4, "%%%02X", (unsigned char)*p);
+		else
+			out[at++] = *p;
+	}
+	out[at] = '\0';
+	if (clash)
+		memcpy(out + at, VALUE_MARK, sizeof(VALUE_MARK));
+	return 0;
+}
+
+static int hex_digit(char c)
+{
+	return isdigit((unsigned char)c) ? c - '0' : isxdigit((unsigned char)c) ? (c | 32) - 'a' + 10 : -1;
+}
+
+int kp_regtree_decode(const char *file, size_t len, char *name, bool *ret_value)
+{
+	size_t mark = sizeof(VALUE_MARK) - 1, at = 0;
+
+	*ret_value = len == 1 && file[0] == '@';
+	if (*ret_value) {
+		name[0] = '\0';
+		return 0;
+	}
+	if (len > mark && !memcmp(file + len - mark, VALUE_MARK, mark)) {
+		*ret_value = true;
+		len -= mark;
+	}
+	for (size_t i = 0; i < len; i++) {
+		int high = i + 2 < len ? hex_digit(file[i + 1]) : -1, low = high < 0 ? -1 : hex_digit(file[i + 2]);
+
+		if (file[i] != '%') {
+			name[at++] = file[i];
+		} else if (low < 0 || !(high << 4 | low)) {
+			return -EINVAL;
+		} else {
+			name[at++] = (char)(high << 4 | low);
+			i += 2;
+		}
+	}
+	name[at] = '\0';
+	return at ? 0 : -EINVAL;
+}
+
+int kp_regtree_key(const char *guest, size_t len, char **ret_key)
+{
+	const char *end = guest + len, *p = guest + sizeof(KP_REGTREE);
+	struct kp_buf b = {0};
+
+	if (len <= sizeof(KP_REGTREE))
+		return -ENOENT;
+	while (p < end) {
+		const char *slash = memchr(p, '/', (size_t)(end - p));
+		size_t n = slash ? (size_t)(slash - p) : (size_t)(end - p);
+		char name[NAME_MAX + 1];
+		bool value;
+
+		if (n > NAME_MAX || kp_regtree_decode(p, n, name, &value) || value || strchr(name, '\\')) {
+			kp_buf_free(&b);
+			return -ENOENT;
+		}
+		kp_buf_puts(&b, b.len ? "\\" : "");
+		kp_buf_puts(&b, name);
+		p += n + 1;
+	}
+	*ret_key = b.data;
+	return 0;
+}
+
+int kp_regtree_value(const struct kp_node *n, char **ret_key, char name[NAME_MAX + 1])
+{
+	const char *last = strrchr(n->guest.s, '/');
+	bool value;
+	int rc = kp_regtree_decode(last + 1, strlen(last + 1), name, &value);
+
+	return rc ? rc : kp_regtree_key(n->guest.s, (size_t)(last - n->guest.s), ret_key);
+}
+
+/* --- look-ups --- */
+
+uint64_t kp_regtree_ino(const char *guest)
+{
+	return 1ULL << 61 | (kp_hash_string(guest) >> 8);
+}
+
+static void fill(struct kp_vfs *v, struct kp_node *child, mode_t mode, size_t size, int64_t ns)
+{
+	child->origin = KP_REG;
+	child->mode = mode;
+	child->ino = kp_regtree_ino(child->guest.s);
+	child->st = (struct stat){.st_mode = mode, .st_uid = v->uid, .st_gid = v->gid, .st_nlink = 1, .st_size = (off_t)size, .st_blksize = 4096,
+				  .st_blocks = (blkcnt_t)((size + 511) / 512), .st_ino = child->ino};
+	child->st.st_mtim = child->st.st_ctim = child->st.st_atim = (struct timespec){ns / 1000000000, ns % 1000000000};
+	child->self.mode = mode;
+	child->self.uid = v->uid;
+	child->self.gid = v->gid;
+	child->self.reg = S_ISDIR(mode);
+}
+
+/* The name as it was made takes the place of the one that was asked for: one file has one path. */
+static int rename_child(struct kp_node *child, const char *name, bool value, bool clash)
+{
+	char *last = strrchr(child->guest.s, '/') + 1, out[NAME_MAX + 1];
+	int rc = kp_regtree_encode(name, value, clash, out);
+
+	if (rc)
+		return rc;
+	if ((size_t)(last - child->guest.s) + strlen(out) >= sizeof(child->guest.s))
+		return -ENAMETOOLONG;
+	memcpy(last, out, strlen(out) + 1);
+	return 0;
+}
+
+static int find_hive(struct kp_vfs *v, const char *name, struct kp_node *child)
+{
+	for (int i = 0; i < KP_REG_HIVES; i++)
+		if (!strcasecmp(name, kp_reg_hive_long[i])) {
+			(void)rename_child(child, kp_reg_hive_long[i], false, false);
+			fill(v, child, S_IFDIR | 0755, 0, 0);
+		}
+	return 0;
+}
+
+static int find_key(struct kp_vfs *v, const char *key, struct kp_node *child)
+{
+	kp_autofree char *name = NULL;
+	int64_t ns = 0;
+	int rc = kp_reg_key(v->registry->reg, key, &name);
+
+	if (!rc)
+		rc = kp_reg_mtime(v->registry->reg, key, &ns);
+	if (!rc)
+		rc = rename_child(child, strrchr(name, '\\') + 1, false, false);
+	if (!rc)
+		fill(v, child, S_IFDIR | 0755, 0, ns);
+	return rc;
+}
+
+static int find_value(struct kp_vfs *v, const char *parent, const char *name, bool clash, struct kp_node *child)
+{
+	struct kp_buf kp_autobuf file = {0};
+	struct kp_reg_value value;
+	struct stat staged;
+	int64_t ns = 0;
+	int rc = kp_reg_get(v->registry->reg, parent, name, &value);
+
+	if (!rc)
+		rc = kp_reg_mtime(v->registry->reg, parent, &ns);
+	if (rc)
+		return rc;
+	rc = rename_child(child, value.name, true, clash);
+	if (!rc) {
+		kp_reg_data_to_file(&value.d, &file);
+		fill(v, child, S_IFREG | (value.layer == KP_REG_POLICY ? 0444 : 0644), file.len, ns);
+		if (kp_regtree_is_staged(v->registry, child->guest.s, &staged)) {
+			child->st.st_size = staged.st_size;
+			child->st.st_mtim = child->st.st_ctim = staged.st_mtim;
+		}
+	}
+	kp_reg_value_free(&value);
+	return rc;
+}
+
+int kp_regtree_lookup(struct kp_vfs *v, const char *name, size_t len, struct kp_node *child)
+{
+	const char *last = strrchr(child->guest.s, '/');
+	kp_autofree char *parent = NULL, *key = NULL;
+	char decoded[NAME_MAX + 1];
+	bool value;
+	int rc;
+
+	child->self.proc = true;
+	if (!strcmp(child->guest.s, KP_REGTREE)) {
+		fill(v, child, S_IFDIR | 0755, 0, 0);
+		return 0;
+	}
+	if (len > NAME_MAX || kp_regtree_decode(name, len, decoded, &value))
+		return 0;
+	if (last - child->guest.s == sizeof(KP_REGTREE) - 1)
+		return find_hive(v, decoded, child);
+	kp_regtree_drain(v->registry);
+	rc = kp_regtree_key(child->guest.s, (size_t)(last - child->guest.s), &parent);
+	if (rc)
+		return 0;
+	key = kp_asprintf("%s\\%s", parent, decoded);
+	rc = strchr(decoded, '\\') ? -EINVAL : kp_reg_key(v->registry->reg, key, NULL);
+	if (rc && rc != -ENOENT && rc != -EINVAL && rc != -ENAMETOOLONG)
+		return rc;
+	rc = !rc && !value ? find_key(v, key, child) : find_value(v, parent, decoded, !rc, child);
+	return rc == -ENOENT || rc == -ENODATA || rc == -EINVAL || rc == -ENAMETOOLONG ? 0 : rc;
+}
+
+/* --- listings --- */
+
+struct listing {
+	struct kp_strings keys; /* folded */
+	void (*fn)(const char *name, bool dir, void *ctx);
+	void *ctx;
+};
+
+static int list_key(const char *name, void *ctx)
+{
+	struct listing *l = ctx;
+	kp_autofree char *fold = kp_reg_fold(name);
+	char out[NAME_MAX + 1];
+
+	kp_strings_add(&l->keys, fold);
+	if (!kp_regtree_encode(name, false, false, out)) /* too long for a file's name: kapsel reg shows it */
+		l->fn(out, true, l->ctx);
+	return 0;
+}
+
+static int fold_order(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int list_value(const struct kp_reg_value *value, void *ctx)
+{
+	struct listing *l = ctx;
+	kp_autofree char *fold = kp_reg_fold(value->name);
+	bool clash = l->keys.count && bsearch(&fold, l->keys.items, l->keys.count, sizeof(char *), fold_order);
+	char out[NAME_MAX + 1];
+
+	if (!kp_regtree_encode(value->name, true, clash, out))
+		l->fn(out, false, l->ctx);
+	return 0;
+}
+
+int kp_regtree_list(struct kp_vfs *v, const struct kp_node *n, void (*fn)(const char *name, bool dir, void *ctx), void *ctx)
+{
+	struct listing l = {.fn = fn, .ctx = ctx};
+	kp_autofree char *key = NULL;
+	int rc;
+
+	kp_regtree_drain(v->registry);
+	if (!strcmp(n->guest.s, KP_REGTREE)) {
+		for (int i = 0; i < KP_REG_HIVES; i++)
+			fn(kp_reg_hive_long[i], true, ctx);
+		return 0;
+	}
+	rc = kp_regtree_key(n->guest.s, strlen(n->guest.s), &key);
+	if (!rc)
+		rc = kp_reg_each_subkey(v->registry->reg, key, list_key, &l);
+	if (!rc)
+		rc = kp_reg_each_value(v->registry->reg, key, list_value, &l);
+	kp_strings_free(&l.keys);
+	return rc;
+}
+
+/* --- changes --- */
+
+/* One change in a transaction of its own. */
+struct change {
+	const char *key, *name; /* name NULL: the key itself */
+	const struct kp_reg_data *data; /* NULL: deleted, or, a key, made */
+	bool make;
+};
+
+static int change(struct kp_regtree *t, const struct change *c, size_t count)
+{
+	struct kp_reg_txn *txn;
+	int rc = kp_reg_begin(t->reg, &txn);
+
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < count && !rc; i++) {
+		if (c[i].name)
+			rc = c[i].data ? kp_reg_set(txn, c[i].key, c[i].name, c[i].data) : kp_reg_delete_value(txn, c[i].key, c[i].name);
+		else
+			rc = c[i].make ? kp_reg_create_key(txn, c[i].key) : kp_reg_delete_key(txn, c[i].key, false);
+	}
+	if (!rc)
+		return kp_reg_commit(txn);
+	kp_reg_abort(txn);
+	return rc == -ENODATA ? -ENOENT : rc;
+}
+
+int kp_regtree_set(struct kp_regtree *t, const char *key, const char *name, const struct kp_reg_data *data)
+{
+	return change(t, &(struct change){key, name, data, true}, 1);
+}
+
+int kp_regtree_create(struct kp_vfs *v, struct kp_node *n, int flags, int *ret_fd)
+{
+	kp_autofree char *key = NULL;
+	char name[NAME_MAX + 1];
+	int rc = kp_regtree_value(n, &key, name);
+
+	if (rc == -ENOENT && n->parent.reg) /* beside the hives, or a name that is none */
+		return -EPERM;
+	if (!rc)
+		rc = kp_regtree_set(v->registry, key, name, &(struct kp_reg_data){KP_REG_SZ, 0, ""});
+	if (!rc)
+		rc = kp_refresh(v, n);
+	return rc ? rc : n->origin == KP_ABSENT ? -ENOENT : kp_regtree_open(v, n, flags, ret_fd);
+}
+
+int kp_regtree_mkdir(struct kp_vfs *v, struct kp_node *n)
+{
+	kp_autofree char *key = NULL;
+	int rc = kp_regtree_key(n->guest.s, strlen(n->guest.s), &key);
+
+	if (rc)
+		return -EINVAL;
+	if (!strchr(key, '\\'))
+		return -EPERM; /* there are no more hives */
+	rc = change(v->registry, &(struct change){key, NULL, NULL, true}, 1);
+	if (!rc)
+		(void)kp_mkdir_all(v->dirs_fd, n->guest.s + 1, 0700);
+	return rc;
+}
+
+static int found_one(const char *name, void *ctx)
+{
+	(void)name, (void)ctx;
+	return -ENOTEMPTY;
+}
+
+static int found_value(const struct kp_reg_value *value, void *ctx)
+{
+	(void)value, (void)ctx;
+	return -ENOTEMPTY;
+}
+
+int kp_regtree_remove(struct kp_vfs *v, struct kp_node *n)
+{
+	kp_autofree char *key = NULL;
+	char name[NAME_MAX + 1];
+	int rc;
+
+	if (!S_ISDIR(n->mode)) {
+		rc = kp_regtree_value(n, &key, name);
+		if (!rc)
+			rc = change(v->registry, &(struct change){key, name, NULL, false}, 1);
+		if (!rc)
+			kp_regtree_unstage(v->registry, n->guest.s);
+		return rc;
+	}
+	rc = kp_regtree_key(n->guest.s, strlen(n->guest.s), &key);
+	if (rc)
+		return -EBUSY; /* the root */
+	rc = kp_reg_each_subkey(v->registry->reg, key, found_one, NULL);
+	if (!rc)
+		rc = kp_reg_each_value(v->registry->reg, key, found_value, NULL);
+	return rc ? rc : change(v->registry, &(struct change){key, NULL, NULL, false}, 1);
+}
+
+int kp_regtree_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, unsigned flags)
+{
+	kp_autofree char *from_key = NULL, *to_key = NULL;
+	char from_name[NAME_MAX + 1], to_name[NAME_MAX + 1];
+	struct kp_reg_value value = {0};
+	int rc;
+
+	if (!from->parent.reg || !to->parent.reg || S_ISDIR(from->mode))
+		return -EXDEV; /* keys are copied, as over the border of a file system */
+	if (flags)
+		return -EINVAL;
+	if (to->origin != KP_ABSENT && S_ISDIR(to->mode))
+		return -EISDIR;
+	kp_regtree_drain(v->registry);
+	rc = kp_regtree_value(from, &from_key, from_name);
+	if (!rc)
+		rc = kp_regtree_value(to, &to_key, to_name);
+	if (!rc)
+		rc = kp_reg_get(v->registry->reg, from_key, from_name, &value);
+	if (rc)
+		return rc == -ENODATA ? -ENOENT : rc;
+	{
+		struct change both[] = {{from_key, from_name, NULL, false}, {to_key, to_name, &value.d, true}};
+
+		rc = change(v->registry, both, 2);
+	}
+	kp_reg_value_free(&value);
+	if (!rc)
+		kp_regtree_restage(v->registry, from->guest.s, to->guest.s);
+	return rc;
+}
+
+/* --- types --- */
+
+int kp_regtree_type(struct kp_vfs *v, const struct kp_node *n, char buf[KP_REG_TYPE_NAME])
+{
+	kp_autofree char *key = NULL;
+	char name[NAME_MAX + 1], other[KP_REG_TYPE_NAME];
+	struct kp_reg_value value;
+	int rc = S_ISDIR(n->mode) ? -ENODATA : kp_regtree_value(n, &key, name);
+
+	if (!rc)
+		rc = kp_reg_get(v->registry->reg, key, name, &value);
+	if (rc)
+		return rc;
+	(void)snprintf(buf, KP_REG_TYPE_NAME, "%s", kp_reg_type_name(value.d.type, other));
+	kp_reg_value_free(&value);
+	return 0;
+}
+
+int kp_regtree_set_type(struct kp_vfs *v, const struct kp_node *n, const char *type)
+{
+	struct kp_buf kp_autobuf file = {0}, data = {0};
+	kp_autofree char *key = NULL;
+	struct kp_reg_data d = {0};
+	struct kp_reg_value value;
+	char name[NAME_MAX + 1];
+	uint32_t wanted;
+	int rc = S_ISDIR(n->mode) ? -EPERM : kp_reg_type_by_name(type, &wanted);
+
+	if (!rc)
+		rc = kp_regtree_value(n, &key, name);
+	if (!rc)
+		rc = kp_reg_get(v->registry->reg, key, name, &value);
+	if (rc)
+		return rc;
+	kp_reg_data_to_file(&value.d, &file);
+	kp_reg_value_free(&value);
+	kp_reg_data_from_file(wanted, file.data, file.len, &d.type, &data);
+	d.data = data.data;
+	d.len = data.len;
+	return d.type == wanted ? kp_regtree_set(v->registry, key, name, &d) : -EINVAL;
+}

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The fast path from inside, after its call sites were patched: what one process changes another sees at once, bad pointers are
+ * errors, handlers and longjmp may come at any instant, directories are whose they are. `gate PATH`: a guest that jumps there itself.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kapsel/fast.h"
+
+static int failures;
+
+#define CHECK(what)                                                                      \
+	do {                                                                             \
+		if (!(what)) {                                                           \
+			printf("line %d: %s (errno %d)\n", __LINE__, #what, errno);      \
+			failures++;                                                      \
+		}                                                                        \
+	} while (0)
+
+static long size_of(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) ? -errno : (long)st.st_size;
+}
+
+static void write_file(const char *path, const char *text, int flags)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | flags, 0644);
+
+	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	close(fd);
+}
+
+/* --- what another process changes --- */
+
+static void act(int step)
+{
+	char text[8];
+
+	switch (step) {
+	case 0: write_file("new", "12345", O_EXCL); break;
+	case 1: write_file("new", "678", O_APPEND); break;
+	case 2: CHECK(!rename("new", "newer")); break;
+	case 3: CHECK(!unlink("newer")); break;
+	case 4: CHECK(!mkdir("sub", 0755)); break;
+	case 5: write_file("sub/f", "1", 0); break;
+	case 6: CHECK(!rename("sub", "bus")); break;
+	case 7: CHECK(!symlink("bus", "sub")); break;
+	case 8: CHECK(!unlink("sub")); break;
+	case 9: CHECK(!unlink("bus/f") && !rmdir("bus")); break;
+	case 10: CHECK(!chmod("of-image", 0400)); break;
+	case 11: write_file("of-image", "more", O_TRUNC); break; /* mode 0400: see below */
+	case 12: CHECK(!unlink("of-image")); break;
+	case 13: CHECK(!link("kept", "of-image")); break;
+	case 14: CHECK(!unlink("to-image") && !symlink("kept", "to-image")); break;
+	case 15: CHECK(readlink("to-image", text, sizeof(text)) == 4); break;
+	default: break;
+	}
+}
+
+static void look(int step)
+{
+	long absent = -ENOENT;
+	char text[16] = "";
+	struct stat st;
+
+	switch (step) {
+	case 0: CHECK(size_of("new") == 5); break;
+	case 1: CHECK(size_of("new") == 8); break;
+	case 2: CHECK(size_of("new") == absent && size_of("newer") == 8); break;
+	case 3: CHECK(size_of("newer") == absent); break;
+	case 4: CHECK(size_of("sub") > 0 && size_of("sub/f") == absent); break;
+	case 5: CHECK(size_of("sub/f") == 1); break;
+	case 6: CHECK(size_of("sub/f") == absent && size_of("bus/f") == 1); break;
+	case 7: CHECK(size_of("sub/f") == 1); break;
+	case 8: CHECK(size_of("sub/f") == absent && size_of("bus/f") == 1); break;
+	case 9: CHECK(size_of("bus/f") == absent && size_of("bus") == absent); break;
+	case 10: CHECK(!stat("of-image", &st) && st.st_mode == (S_IFREG | 0400) && size_of("of-image") == 9); break;
+	case 11: CHECK(size_of("of-image") == 4); break;
+	case 12: CHECK(size_of("of-image") == absent && access("of-image", F_OK) == -1); break;
+	case 13: CHECK(size_of("of-image") == size_of("kept")); break;
+	case 14: CHECK(readlink("to-image", text, sizeof(text)) == 4 && !strcmp(text, "kept")); break;
+	default: break;
+	}
+}
+
+static void changes(void)
+{
+	int ask[2], answer[2];
+	char c = 0;
+	pid_t pid;
+
+	CHECK(!pipe(ask) && !pipe(answer));
+	pid = fork();
+	if (!pid) {
+		close(ask[1]);
+		for (int step = 0; read(ask[0], &c, 1) == 1; step++) {
+			if (step == 11) /* what may not be written is made writable first */
+				CHECK(!chmod("of-image", 0600));
+			act(step);
+			CHECK(write(answer[1], &c, 1) == 1);
+		}
+		_exit(failures);
+	}
+	for (int step = 0; step < 16; step++) {
+		struct stat st;
+		char text[16];
+
+		for (int i = 0; i < 6; i++) { /* all that will change is known before */
+			(void)!stat("new", &st), (void)!stat("newer", &st), (void)!stat("sub", &st), (void)!stat("sub/f", &st);
+			(void)!stat("bus/f", &st), (void)!stat("bus", &st), (void)!stat("of-image", &st), (void)!lstat("to-image", &st);
+			(void)!access("of-image", F_OK), (void)!readlink("to-image", text, sizeof(text));
+		}
+		CHECK(write(ask[1], &c, 1) == 1 && read(answer[0], &c, 1) == 1);
+		look(step);
+	}
+	close(ask[1]);
+	CHECK(waitpid(pid, &(int){0}, 0) == pid);
+}
+
+/* --- pointers --- */
+
+static void pointers(void)
+{
+	long page = sysconf(_SC_PAGESIZE);
+	char *two = mmap(NULL, 2 * (size_t)page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *end = two + page - 5;
+	struct stat st, *heap = malloc(sizeof(*heap));
+
+	CHECK(!mprotect(two + page, (size_t)page, PROT_NONE));
+	for (int i = 0; i < 5; i++) {
+		char *volatile bad[] = {NULL, (char *)1, (char *)-1, (char *)0x7ffffffff000, (char *)1ULL + (1ULL << 60), two + page, two + page - 8};
+
+		memcpy(end, "kept", 5); /* the kernel may have written a part of a stat there */
+		CHECK(size_of(end) == 4 && !access(end, R_OK) && !stat(end, heap));
+		memcpy(two + page - 4, "kept", 4); /* goes on in the page that cannot be read */
+		CHECK(stat(two + page - 4, &st) == -1 && errno == EFAULT);
+		CHECK(access(two + page - 4, F_OK) == -1 && errno == EFAULT);
+		memcpy(end, "kept", 5);
+		for (size_t b = 0; b < 6; b++)
+			CHECK(stat(bad[b], &st) == -1 && errno == EFAULT);
+		for (size_t b = 0; b < 7; b++) {
+			CHECK(stat("kept", (struct stat *)(void *)bad[b]) == -1 && errno == EFAULT);
+			CHECK(stat("made", (struct stat *)(void *)bad[b]) == -1 && errno == EFAULT);
+		}
+		CHECK(stat("nothing", NULL) == -1 && errno == ENOENT);
+		CHECK(stat("", &st) == -1 && errno == ENOENT);
+		CHECK(stat("kept/", &st) == -1 && errno == ENOTDIR);
+		CHECK(readlink("kept", two, 10) == -1 && errno == EINVAL);
+		CHECK(readlink("to-kept", two, 0) == -1 && errno == EINVAL);
+		CHECK(readlink("to-kept", two, 2) == 2 && !memcmp(two, "ke", 2));
+		CHECK(readlink("to-kept", NULL, 4) == -1 && errno == EFAULT);
+		CHECK(fstatat(-5, "kept", &st, 0) == -1 && errno == EBADF);
+		CHECK(fstatat(0, "kept", &st, 0) == -1 && errno == ENOTDIR);
+	}
+	free(heap);
+}
+
+static void read_file(const char *path, const char *want)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char text[16] = "";
+
+	CHECK(fd >= 0 && read(fd, text, sizeof(text) - 1) == (ssize_t)strlen(want) && !strcmp(text, want));
+	CHECK(fcntl(fd, F_GETFD) == FD_CLOEXEC && (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY);
+	CHECK(write(fd, "x", 1) == -1 && errno == EBADF);
+	close(fd);
+}
+
+static void opens(void)
+{
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < 6; i++) {
+			read_file("kept", "kept");
+			read_file("made", "123");
+			read_file("to-kept", "kept");
+			CHECK(open("nothing", O_RDONLY) == -1 && errno == ENOENT);
+			CHECK(open("to-kept", O_RDONLY | O_NOFOLLOW) == -1 && errno == ELOOP);
+			CHECK(open("kept", O_RDONLY | O_DIRECTORY) == -1 && errno == ENOTDIR);
+			CHECK(open("kept/", O_RDONLY) == -1 && errno == ENOTDIR);
+			CHECK(open((char *)1, O_RDONLY) == -1 && errno == EFAULT);
+		}
+		write_file("nothing", "there", O_EXCL);
+		read_file("nothing", "there");
+		CHECK(!unlink("nothing") && !chmod("made", 0200));
+		CHECK(!geteuid() || (open("made", O_RDONLY) == -1 && errno == EACCES));
+		CHECK(!chmod("made", 0644));
+		write_file("made2", "456", O_EXCL);
+		CHECK(!rename("made2", "made"));
+		read_file("made", "456");
+		write_file("made", "123", O_TRUNC);
+	}
+	write_file("name", "new", O_TRUNC); /* of the image until now */
+	read_file("name", "new");
+	write_file("name", "12345", O_TRUNC);
+}
+
+/* --- descriptors --- */
+
+static void descriptors(void)
+{
+	char page[1] = "";
+
+	for (int round = 0; round < 3; round++) {
+		int image = open("kept", O_RDONLY), twin = open("twin", O_RDONLY), mine = open("desc", O_RDWR | O_CREAT | O_TRUNC, 0640), dir = open("dir", O_RDONLY);
+		struct stat by_name, by_fd;
+
+		for (int i = 1; i < 6; i++) {
+			CHECK(!stat("kept", &by_name) && !fstat(image, &by_fd) && !memcmp(&by_name, &by_fd, sizeof(by_fd)));
+			CHECK(!stat("twin", &by_name) && !fstat(twin, &by_fd) && !memcmp(&by_name, &by_fd, sizeof(by_fd)));
+			CHECK(!stat("dir", &by_name) && !fstat(dir, &by_fd) && !memcmp(&by_name, &by_fd, sizeof(by_fd)));
+			CHECK(write(mine, "x", 1) == 1 && !fstat(mine, &by_fd) && by_fd.st_size == i);
+			CHECK(!stat("desc", &by_name) && !memcmp(&by_name, &by_fd, sizeof(by_fd)));
+			CHECK(fstat(-1, &by_fd) == -1 && errno == EBADF);
+			CHECK(fstat(mine, NULL) == -1 && errno == EFAULT);
+			CHECK(!fstatat(mine, page, &by_fd, AT_EMPTY_PATH) && by_fd.st_size == i);
+			CHECK(fstatat(mine, "", &by_fd, 0) == -1 && errno == ENOENT);
+		}
+		CHECK(!chmod("desc", 0600) && !fstat(mine, &by_fd) && by_fd.st_mode == (S_IFREG | 0600));
+		CHECK(!fchmod(mine, 0400) && !fstat(mine, &by_fd) && by_fd.st_mode == (S_IFREG | 0400));
+		CHECK(!fstat(mine, &by_fd) && !link("desc", "desc2") && !fstat(mine, &by_name) && by_name.st_nlink == 2);
+		CHECK(!unlink("desc2") && !unlink("desc") && !fstat(mine, &by_fd) && by_fd.st_nlink == 0 && by_fd.st_size == 5);
+		CHECK(!chmod("dir", 0700) && !fstat(dir, &by_fd) && by_fd.st_mode == (S_IFDIR | 0700) && !chmod("dir", 0755));
+		CHECK(!chmod("twin", 0600) && !fstat(twin, &by_fd) && by_fd.st_mode == (S_IFREG | 0600) && !chmod("twin", 0644));
+		close(image), close(twin), close(mine), close(dir);
+	}
+}
+
+/* --- directories, each the caller's own --- */
+
+static void directories(void)
+{
+	int dir = open("dir", O_RDONLY | O_DIRECTORY);
+	struct stat st;
+
+	for (int i = 0; i < 5; i++) {
+		pid_t pid;
+
+		CHECK(size_of("name") == 5 && !fstatat(dir, "name", &st, 0) && st.st_size == 4);
+		pid = vfork();
+		if (!pid) { /* shares memory, not the directory */
+			_exit(chdir("dir") || size_of("name") != 4);
+		}
+		CHECK(waitpid(pid, &(int){0}, 0) == pid && size_of("name") == 5);
+		CHECK(!chdir("dir") && size_of("name") == 4 && size_of("../name") == 5 && !chdir("..") && size_of("name") == 5);
+		CHECK(!fchdir(dir) && size_of("name") == 4 && !chdir("..") && size_of("name") == 5);
+	}
+	close(dir);
+}
+
+/* --- handlers --- */
+
+static sigjmp_buf out;
+static volatile sig_atomic_t handled, leave;
+
+static void on_alarm(int sig)
+{
+	int saved = errno;
+
+	handled++;
+	if (size_of("kept") != 4)
+		_exit(70 + sig);
+	errno = saved;
+	if (leave && handled % 3 == 0)
+		siglongjmp(out, 1);
+}
+
+static void handlers(void)
+{
+	struct sigaction sa = {.sa_handler = on_alarm, .sa_flags = SA_RESTART}; /* without it: tests/calls/exceptions */
+	struct itimerval often = {{0, 300}, {0, 300}}, never = {{0}, {0}};
+
+	CHECK(!sigaction(SIGALRM, &sa, NULL) && !setitimer(ITIMER_REAL, &often, NULL));
+	for (int round = 0; round < 2; round++) {
+		leave = round;
+		for (volatile int i = 0; handled < 300 * (round + 1) && i < 3000000; i++) {
+			if (sigsetjmp(out, 1))
+				continue;
+			CHECK(size_of("kept") == 4);
+			CHECK(size_of("nothing") == -ENOENT);
+			CHECK(size_of("made") == 3);
+		}
+	}
+	CHECK(!setitimer(ITIMER_REAL, &never, NULL) && handled >= 600);
+}
+
+static void *looker(void *arg)
+{
+	for (int i = 0; i < 20000; i++)
+		if (size_of("kept") != 4 || size_of("nothing") != -ENOENT || size_of("made") != 3)
+			return arg;
+	return NULL;
+}
+
+static void threads(void)
+{
+	pthread_t t[4];
+	void *wrong;
+
+	for (size_t i = 0; i < 4; i++)
+		CHECK(!pthread_create(&t[i], NULL, looker, &failures));
+	for (int i = 0; i < 200; i++) {
+		write_file("other", "1", 0);
+		CHECK(!unlink("other") && !mkdir("other-dir", 0700) && !rmdir("other-dir"));
+	}
+	for (size_t i = 0; i < 4; i++)
+		CHECK(!pthread_join(t[i], &wrong) && !wrong);
+}
+
+/* --- at the gate --- */
+
+static long gate(long nr, long a, long b, long c, long d)
+{
+	register long r10 __asm__("r10") = d;
+	long ret;
+
+	__asm__ volatile("call *%1" : "=a"(ret) : "r"(KP_GATE), "0"(nr), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
+	return ret;
+}
+
+/* Contents of the host, or changes of it, are not to be had there; names may be probed, as they may anyway (docs/SECURITY.md). What goes to
+ * the supervisor is not there (ENOENT), what passes is for Landlock. */
+static int at_gate(const char *path)
+{
+	struct stat st;
+	char buf[8];
+
+	CHECK(gate(SYS_openat, AT_FDCWD, (long)path, O_RDONLY, 0) == -EACCES);
+	CHECK(gate(SYS_openat, AT_FDCWD, (long)"/proc/self/mem", O_RDONLY, 0) == -EACCES);
+	CHECK(gate(SYS_openat, AT_FDCWD, (long)"/", O_RDONLY, 0) == -EACCES);
+	CHECK(gate(SYS_openat, AT_FDCWD, (long)"/", O_DIRECTORY, 0) >= 0); /* as everywhere: the guest's */
+	CHECK(gate(SYS_openat, AT_FDCWD, (long)path, O_WRONLY, 0) == -ENOENT);
+	CHECK(gate(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_TRUNC, 0) == -ENOENT);
+	CHECK(gate(SYS_openat, AT_FDCWD, (long)"/", O_CREAT, 0600) == -EISDIR);
+	CHECK(gate(SYS_openat, AT_FDCWD, (long)path, O_PATH, 0) == -ENOENT);
+	CHECK(gate(SYS_open, (long)path, O_RDWR, 0, 0) == -ENOENT);
+	CHECK(gate(SYS_unlinkat, AT_FDCWD, (long)path, 0, 0) == -ENOENT);
+	CHECK(gate(SYS_chmod, (long)path, 0, 0, 0) == -ENOENT);
+	CHECK(gate(SYS_truncate, (long)path, 0, 0, 0) == -ENOENT);
+	CHECK(gate(SYS_readlinkat, AT_FDCWD, (long)path, (long)buf, sizeof(buf)) == -ENOENT);
+	CHECK(gate(SYS_execve, (long)path, 0, 0, 0) == -ENOENT);
+	CHECK(gate(SYS_newfstatat, AT_FDCWD, (long)".", (long)&st, 0) == 0);
+	/* The cache is nobody's to write. */
+	CHECK(mprotect((void *)KP_FAST_BASE, 4096, PROT_READ | PROT_WRITE) == -1);
+	printf("gate: %d wrong\n", failures);
+	return failures;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 3 && !strcmp(argv[1], "gate"))
+		return at_gate(argv[2]);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	write_file("made", "123", O_TRUNC);
+	changes();
+	pointers();
+	opens();
+	descriptors();
+	directories();
+	handlers();
+	threads();
+	printf("%d wrong\n", failures);
+	return failures != 0;
+}

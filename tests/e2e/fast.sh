@@ -1,0 +1,45 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+# The fast path: on at level portable alone, right whatever happens around it, and no way out.
+. "$STAGE/e2e/lib.sh"
+
+echo canary >"$T/canary"
+mkdir -p tree/dir
+printf 'kept' >tree/kept
+printf 'image file' | head -c 9 >tree/of-image
+printf '12345' >tree/name
+printf '1234' >tree/dir/name
+printf 'kept' >tree/twin # one object of the store
+ln -s kept tree/to-kept
+ln -s of-image tree/to-image
+cp "$STAGE/e2e/fast" fast
+cat >fast.yaml <<'M'
+kapsel: 1
+name: fast
+version: "1"
+entry: {command: [/fast], cwd: /tree}
+contents:
+  - copy: {from: fast, to: /fast}
+  - copy: {from: tree, to: /tree}
+M
+try "$KAPSEL" pack --quiet fast.yaml -o fast.kapsel
+expect_status 0 "packed"
+img=$T/fast.kapsel
+
+sites() { # LEVEL HOW: call sites patched
+  KAPSEL_DEBUG=trap KAPSEL_FAST=$2 timeout 120 "$KAPSEL" run --rm --cwd /tree --level "$1" "$img" >"$T/out" 2>"$T/err" </dev/null
+  status=$?
+  grep -c 'is patched' "$T/err"
+}
+for how in eager often; do
+  n=$(sites portable $how)
+  if [ "$n" -ge 3 ] && [ "$(cat "$T/out")" = "0 wrong" ]; then ok "portable, $how"; else not_ok "portable, $how: $n sites" "$T/out" "$T/err"; fi
+done
+n=$(sites portable off)
+if [ "$n" = 0 ] && [ "$(cat "$T/out")" = "0 wrong" ]; then ok "switched off"; else not_ok "switched off: $n sites" "$T/out" "$T/err"; fi
+n=$(sites strict eager)
+if [ "$n" = 0 ] && [ "$(cat "$T/out")" = "0 wrong" ]; then ok "not at level strict"; else not_ok "level strict: $n sites" "$T/out" "$T/err"; fi
+
+try "$KAPSEL" run --rm --level portable "$img" -- /fast gate "$T/canary"
+expect_out "gate: 0 wrong" "a guest at the gate"
+finish

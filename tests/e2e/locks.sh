@@ -1,0 +1,45 @@
+# shellcheck shell=sh
+# SPDX-License-Identifier: Apache-2.0
+# A lock on a file of the image holds in its instance, and in no other.
+. "$STAGE/e2e/lib.sh"
+
+cat >alone <<'S'
+#!/bin/sh
+exec 9<"$0"
+flock $1 9 || { echo busy; exit 1; }
+echo have
+[ -z "$2" ] || sleep $2
+S
+chmod 755 alone
+cat >locks.yaml <<'M'
+kapsel: 1
+name: locks
+version: "1"
+entry: {command: [/bin/sh], cwd: /}
+contents:
+  - elf: [/bin/sh, /bin/sleep, /usr/bin/flock, /bin/cat]
+  - copy: {from: alone, to: /alone}
+M
+try "$KAPSEL" pack --quiet locks.yaml -o locks.kapsel
+expect_status 0 "packed"
+"$KAPSEL" run --quiet --instance a locks.kapsel -- /alone -n 30 >held 2>&1 &
+holder=$!
+n=0
+while [ "$(cat held)" != have ] && [ $n -lt 100 ]; do sleep 0.1 && n=$((n + 1)); done
+try "$KAPSEL" run --quiet --instance a locks.kapsel -- /alone -n
+if [ "$status" = 1 ] && [ "$(cat out)" = busy ]; then ok "two processes of one instance meet"; else not_ok "two of one instance" held out err; fi
+try "$KAPSEL" run --quiet --instance b locks.kapsel -- /alone -n
+expect_out have "two instances do not"
+try "$KAPSEL" run --quiet --instance a locks.kapsel -- /alone '-w 0.3'
+if [ "$status" = 1 ] && [ "$(cat out)" = busy ]; then ok "who waits is interrupted by a timer"; else not_ok "who waits is interrupted by a timer" out err; fi
+"$KAPSEL" run --quiet --instance a locks.kapsel -- /alone '' >waited 2>&1 &
+waiter=$!
+sleep 0.3
+[ ! -s waited ] && ok "who waits waits" || not_ok "who waits waits" waited
+kill $holder
+wait $holder 2>/dev/null
+n=0
+while [ "$(cat waited)" != have ] && [ $n -lt 100 ]; do sleep 0.1 && n=$((n + 1)); done
+wait $waiter
+[ "$(cat waited)" = have ] && ok "until the other has ended" || not_ok "until the other has ended" waited
+finish
