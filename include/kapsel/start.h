@@ -17,12 +17,16 @@
 /* In every sanitizer's high application range, far below mmap's top-down area. */
 #define KP_LOADER_BASE 0x7ea000000000ULL
 
-/* The guest keeps this area mapped. The supervisor writes strings of rewritten calls here (slot by slot: a slot belongs to
- * one rewritten call at a time, whichever thread or vfork child makes it), never on a guest's stack: Go's are too small. */
+/* Every guest has this area mapped, one memory for all, which the supervisor alone can write: here it puts the strings of rewritten calls (slot
+ * by slot: a slot belongs to one rewritten call at a time), and no thread of the guest's writes over them before the kernel reads them.
+ * The loader seals the mapping (mseal, Linux 6.10): it stays. */
 #define KP_SCRATCH_BASE 0x7ea000100000ULL
 #define KP_SCRATCH_SLOT 8192U
 #define KP_SCRATCH_SLOTS 512U /* taken in turn: a slot let go is read by the kernel a moment longer */
 #define KP_SCRATCH_SIZE (KP_SCRATCH_SLOT * KP_SCRATCH_SLOTS)
+
+/* The same, but the process's own, which it can write itself: for the one call that the kernel answers in its arguments (sendmmsg). */
+#define KP_OWN_BASE 0x7ea010000000ULL
 
 /* A page below the scratch holds what /proc must say of this process image. It is in the guest's hands: a guest
  * can lie here only about itself. */
@@ -46,6 +50,7 @@ struct kp_start {
 	uint32_t comm_off;
 	uint32_t argv_off;   /* argv_count strings one after the other, each NUL-terminated */
 	uint32_t strings_len;
+	int32_t scratch_fd; /* mapped, for reading, at KP_SCRATCH_BASE; the loader closes it */
 	int32_t fast_fd;     /* the fast path's cache, or -1; the loader maps and closes it */
 	char strings[KP_START_STRINGS];
 };

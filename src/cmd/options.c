@@ -14,6 +14,7 @@ static const struct kp_option run_options[] = {
 	{"cwd",      'w', "PATH",              0,              "start in this directory of the guest"},
 	{"pass-fd",   0,  "N",                 KP_OPT_REPEAT,  "hand descriptor N to the guest, under that number"},
 	{"trace",     0,  "FILE",              KP_OPT_START | KP_OPT_FILE, "write one decoded line per system call to FILE"},
+	{"dump-filter", 0, NULL,               0,              "print the system call filter that the program would run under, and run nothing"},
 	{"quiet",    'q', NULL,                0,              "print no advice"},
 	{"level",     0,  "portable|strict",   KP_OPT_START,   "confinement (docs/SECURITY.md): what the program may open itself of what it is shown (default: the profile's)"},
 	{"profile",  'p', "NAME|FILE",         KP_OPT_START,              "what the program is granted (docs/PROFILES.md): portable (default), isolated, untrusted, server, desktop, or yours"},

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "sys/filter.h"
+#include "sys/policy.h"
 
 extern char **environ;
 
@@ -44,6 +46,21 @@ static int failed(const struct kp_args *args, const struct kp_plan *plan, int r,
 	return plan->fail_exit;
 }
 
+/* Nothing is started. */
+static int dump_filter(const struct kp_plan *plan, struct kp_err *err)
+{
+	kp_autofree struct sock_filter *code = NULL;
+	kp_autobuf struct kp_buf text = {0};
+	unsigned short len;
+	int r = kp_policy_filter(&plan->policy, plan->level == KP_LEVEL_PORTABLE, &code, &len, err);
+
+	if (r < 0)
+		return r;
+	kp_filter_text(code, len, &text);
+	fputs(text.data, stdout);
+	return 0;
+}
+
 static int make_and_run(const struct kp_args *args, struct kp_request *q, struct kp_plan *plan, struct kp_err *err)
 {
 	kp_autofree const char **binds = kp_args_values(args, "bind", &q->bind_count);
@@ -68,13 +85,18 @@ static int make_and_run(const struct kp_args *args, struct kp_request *q, struct
 	q->net = kp_args_get(args, "net");
 	q->level = kp_args_get(args, "level");
 	q->instance = kp_args_get(args, "instance");
-	q->throw_away = kp_args_has(args, "rm");
+	q->throw_away = kp_args_has(args, "rm") || kp_args_has(args, "dump-filter");
 	q->cwd = kp_args_get(args, "cwd");
 	q->trace = kp_args_get(args, "trace");
 	plan->settled = kp_args_settled(args);
 	r = take_pass_fds(args, q, err);
 	if (!r)
 		r = kp_plan_make(plan, q, err);
+	if (r >= 0 && kp_args_has(args, "dump-filter")) {
+		r = dump_filter(plan, err);
+		(void)kp_instance_remove(plan->instance, NULL);
+		return r;
+	}
 	if (r >= 0)
 		r = kp_front_run(plan, err);
 	return failed(args, plan, r, err);

@@ -348,6 +348,8 @@ static void set_mm(const struct image *prog, uint64_t brk)
 	sys6(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, (uint64_t)&mm, sizeof(mm), 0, 0);
 }
 
+#define NR_MSEAL 462 /* newer than the headers */
+
 static void make_ident(void)
 {
 	struct kp_ident *ident = (struct kp_ident *)KP_IDENT_BASE;
@@ -357,10 +359,20 @@ static void make_ident(void)
 	_Static_assert(sizeof(*ident) <= KP_SCRATCH_BASE - KP_IDENT_BASE, "ident pages end where the scratch begins");
 	if (len > sizeof(ident->exe))
 		die();
-	map_at(KP_IDENT_BASE, KP_SCRATCH_BASE - KP_IDENT_BASE + KP_SCRATCH_SIZE, PROT_READ | PROT_WRITE,
-	       MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	map_at(KP_IDENT_BASE, KP_SCRATCH_BASE - KP_IDENT_BASE, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 	ident->magic = KP_IDENT_MAGIC;
 	copy(ident->exe, exe, len);
+}
+
+/* From now on the program cannot put other memory in its place; kernels before mseal are told apart by what they then let it do. */
+static void map_scratch(void)
+{
+	if ((uint64_t)sys6(SYS_mmap, KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, (uint64_t)start.scratch_fd, 0) !=
+	    KP_SCRATCH_BASE)
+		die();
+	map_at(KP_OWN_BASE, KP_SCRATCH_SIZE, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	sys(NR_MSEAL, KP_SCRATCH_BASE, KP_SCRATCH_SIZE, 0, 0);
+	sys(SYS_close, start.scratch_fd, 0, 0, 0);
 }
 
 /* The cache, and a page that call sites reach: of an interpreter and its libraries, which come right below it, or of a static program.
@@ -390,6 +402,7 @@ void kp_loader_main(uint64_t *sp)
 	ask_supervisor();
 	save_stack(sp);
 	make_ident();
+	map_scratch();
 	/* A stack that ends at the very top was not randomised: setarch -R, randomize_va_space=0. */
 	if (stack.top != STACK_TOP_FIXED)
 		sys(SYS_getrandom, rnd, sizeof(rnd), GRND_NONBLOCK, 0);

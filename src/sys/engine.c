@@ -361,10 +361,12 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 		rc = kp_limits_start(e, o->limits, err);
 	if (!rc && kp_fast_start(e))
 		rc = kp_fail(err, EIO, "fast path: no memory for its cache");
-	if (!rc)
-		rc = kp_spawner_start(e, &listener, err);
 	if (!rc) {
-		e->trap = kp_trap_new(listener);
+		e->trap = kp_trap_new();
+		rc = kp_spawner_start(e, &listener, err);
+	}
+	if (!rc) {
+		kp_trap_listen(e->trap, listener);
 		rc = add_worker(e);
 		if (rc)
 			rc = kp_fail_errno(err, rc, "workers: cannot start");

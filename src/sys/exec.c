@@ -365,6 +365,10 @@ int kp_exec_start(struct kp_call *c)
 		x->start.interp_fd = kp_trap_add_fd(c->trap, c->n.id, c->tid, x->interp_fd, true);
 		rc = x->start.interp_fd < 0 ? x->start.interp_fd : 0;
 	}
+	if (!rc) {
+		x->start.scratch_fd = kp_trap_add_fd(c->trap, c->n.id, c->tid, kp_trap_scratch(c->trap), true);
+		rc = KP_MIN(x->start.scratch_fd, 0);
+	}
 	if (!rc && kp_fast_fd(c->vfs) >= 0) /* without a descriptor to spare there is no fast path there */
 		x->start.fast_fd = kp_trap_add_fd(c->trap, c->n.id, c->tid, kp_fast_fd(c->vfs), true);
 	if (!rc)

@@ -64,6 +64,9 @@ static const struct condition conditions[] = {
 	{"fcntl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, F_SETLEASE, SCMP_ACT_NOTIFY},
 	/* A process that nobody can read would blind the supervisor: said yes to, not done. */
 	{"prctl", 0, SCMP_CMP_MASKED_EQ, 0xffffffff, PR_SET_DUMPABLE, SCMP_ACT_ERRNO(0)},
+	/* A child without the scratch area could put memory of its own there. */
+	{"madvise", 2, SCMP_CMP_MASKED_EQ, 0xffffffff, MADV_DONTFORK, SCMP_ACT_NOTIFY},
+	{"process_madvise", 3, SCMP_CMP_MASKED_EQ, 0xffffffff, MADV_DONTFORK, SCMP_ACT_ERRNO(EINVAL)},
 	/* Other requests are for a process that is traced already. */
 	{"ptrace", 0, SCMP_CMP_EQ, PTRACE_ATTACH, 0, SCMP_ACT_NOTIFY},
 	{"ptrace", 0, SCMP_CMP_EQ, PTRACE_SEIZE, 0, SCMP_ACT_NOTIFY},

@@ -14,4 +14,8 @@ extern const unsigned short kp_filter_len;
 /* Makes it anew with libseccomp. Caller frees *ret_code. */
 int kp_filter_build(struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err);
 
+/* The program as text, for people: one instruction a line. */
+struct kp_buf;
+void kp_filter_text(const struct sock_filter *code, unsigned len, struct kp_buf *b);
+
 #endif

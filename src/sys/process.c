@@ -5,6 +5,7 @@
  */
 #include <sys/resource.h>
 
+#include "kapsel/start.h"
 #include "sys/handlers.h"
 #include "sys/internal.h"
 #include "vfs/proc.h"
@@ -62,4 +63,15 @@ int kp_sys_getpriority(struct kp_call *c)
 int kp_sys_ioprio(struct kp_call *c)
 {
 	return others(c, IOPRIO_WHO_USER);
+}
+
+/* Of MADV_DONTFORK only: the scratch area goes on to children. */
+int kp_sys_madvise(struct kp_call *c)
+{
+	uint64_t from = c->raw[0], len = c->raw[1];
+
+	if (from < KP_SCRATCH_BASE + KP_SCRATCH_SIZE && (len > KP_SCRATCH_BASE || from + len > KP_SCRATCH_BASE))
+		return -EINVAL;
+	c->reply = KP_REPLY_KERNEL;
+	return 0;
 }

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <linux/capability.h>
 #include <linux/filter.h>
+#include <linux/keyctl.h>
 #include <linux/seccomp.h>
 #include <sched.h>
 #include <semaphore.h>
@@ -203,6 +204,9 @@ static int install(struct kp_spawner *sp)
 	int rc;
 
 	weaken(prog);
+	/* Keys of the user's session are not the guests', should the filter ever let them ask. */
+	if (!kp_fault("keyring"))
+		(void)syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL);
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
@@ -250,9 +254,9 @@ int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 	sp->limits = &e->limit.limits;
 	sp->landlock_fd = -1;
 	/* A guest's scratch area comes with its loader; the child between fork and exec needs one too. */
-	if (mmap((void *)(uintptr_t)KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
-		return kp_fail_errno(err, errno, "scratch area: cannot be mapped");
+	rc = kp_trap_scratch_make(e->trap);
+	if (rc)
+		return kp_fail_errno(err, -rc, "scratch area: cannot be mapped");
 	rc = kp_policy_filter(e->policy, kp_fast_fd(e->vfs) >= 0, &sp->filter.filter, &sp->filter.len, err);
 	if (!rc)
 		rc = kp_landlock_make(e->vfs, e->loader_path, e->level, &sp->landlock_fd, err);

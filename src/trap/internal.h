@@ -14,6 +14,7 @@
 struct kp_pending {
 	bool used;
 	pid_t tid;
+	int64_t let_go;              /* when, if it is not used: milliseconds */
 	struct seccomp_data wanted;  /* what the restarted call must look like */
 	struct seccomp_data asked;   /* what the guest had asked for */
 	uint8_t *blob;
@@ -35,6 +36,8 @@ struct kp_held;
 
 struct kp_trap {
 	int fd;
+	int scratch_fd;
+	uint8_t *scratch; /* the one mapping that can be written */
 	pthread_mutex_t lock; /* of the table */
 	struct kp_pending pending[KP_SCRATCH_SLOTS];
 	unsigned next_slot; /* round robin: a slot that was just let go is the last to be taken again */

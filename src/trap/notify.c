@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -17,16 +18,48 @@
 #define SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP (1UL << 0)
 #endif
 
-struct kp_trap *kp_trap_new(int listener_fd)
+struct kp_trap *kp_trap_new(void)
 {
 	struct kp_trap *t = kp_calloc(1, sizeof(*t));
 
-	t->fd = listener_fd;
+	t->fd = t->scratch_fd = -1;
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_mutex_init(&t->hold.lock, NULL);
+	return t;
+}
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE 0x0010
+#endif
+
+int kp_trap_scratch_make(struct kp_trap *t)
+{
+	void *here;
+
+	t->scratch_fd = memfd_create("kapsel-scratch", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (t->scratch_fd < 0 || ftruncate(t->scratch_fd, KP_SCRATCH_SIZE) < 0)
+		return -errno;
+	here = mmap(NULL, KP_SCRATCH_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, t->scratch_fd, 0);
+	if (here == MAP_FAILED)
+		return -errno;
+	t->scratch = here;
+	/* This mapping is the last that can be written through. */
+	if (fcntl(t->scratch_fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+		return -errno;
+	here = mmap((void *)(uintptr_t)KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, t->scratch_fd, 0);
+	return here == MAP_FAILED ? -errno : 0;
+}
+
+int kp_trap_scratch(const struct kp_trap *t)
+{
+	return t->scratch_fd;
+}
+
+void kp_trap_listen(struct kp_trap *t, int listener_fd)
+{
+	t->fd = listener_fd;
 	if (ioctl(t->fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP) < 0)
 		KP_DEBUG(TRAP, "no sync wake-up: %s", strerror(errno));
-	return t;
 }
 
 struct kp_trap *kp_trap_free(struct kp_trap *t)
@@ -34,6 +67,9 @@ struct kp_trap *kp_trap_free(struct kp_trap *t)
 	if (!t)
 		return NULL;
 	kp_close(t->fd);
+	kp_close(t->scratch_fd);
+	if (t->scratch)
+		(void)munmap(t->scratch, KP_SCRATCH_SIZE);
 	kp_passed_free(t);
 	for (size_t i = 0; i < KP_SCRATCH_SLOTS; i++)
 		free(t->pending[i].blob);

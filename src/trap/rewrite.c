@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Restart-rewrite. The caller waits in its notification; we attach to that one thread, answer -ERESTARTNOINTR, and it stops with its call
- * about to be restarted. Registers are changed, the strings go to the guest's scratch area, and it is let go: the new call notifies
+ * about to be restarted. Registers are changed, the strings go to the scratch area, which no guest can write, and it is let go: the new call notifies
  * once more, is recognised by thread, number, arguments and content, and passes. Nobody is attached between calls, so signals,
  * gdb -p and strace inside the guest work as ever.
  */
@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -19,8 +20,28 @@
 
 #define ERESTARTNOINTR 513
 
+/* The kernel reads a slot that was let go a moment later; who makes the call may have to wait for a core. Slots are let go in turn. */
+#define REST_MS 20
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+
+	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+/* With the lock held. */
+static void slot_clear(struct kp_trap *t, size_t slot)
+{
+	free(t->pending[slot].blob);
+	t->pending[slot] = (struct kp_pending){.let_go = now_ms()};
+	atomic_fetch_sub(&t->pending_count, 1);
+}
+
 static int slot_take(struct kp_trap *t, const struct seccomp_notif *n, const struct kp_rewrite *rw)
 {
+	int64_t now = now_ms();
 	int slot = -1;
 
 	pthread_mutex_lock(&t->lock);
@@ -29,11 +50,10 @@ static int slot_take(struct kp_trap *t, const struct seccomp_notif *n, const str
 
 		/* A thread that is gone will not come back for its slot. */
 		if (t->pending[at].used && kill(t->pending[at].tid, 0) < 0 && errno == ESRCH) {
-			free(t->pending[at].blob);
-			t->pending[at] = (struct kp_pending){0};
-			atomic_fetch_sub(&t->pending_count, 1);
+			slot_clear(t, at);
+			t->pending[at].let_go = 0;
 		}
-		if (!t->pending[at].used)
+		if (!t->pending[at].used && now - t->pending[at].let_go > REST_MS)
 			slot = (int)at;
 	}
 	if (slot >= 0) {
@@ -57,9 +77,7 @@ static int slot_take(struct kp_trap *t, const struct seccomp_notif *n, const str
 static void slot_drop(struct kp_trap *t, int slot)
 {
 	pthread_mutex_lock(&t->lock);
-	free(t->pending[slot].blob);
-	t->pending[slot] = (struct kp_pending){0};
-	atomic_fetch_sub(&t->pending_count, 1);
+	slot_clear(t, (size_t)slot);
 	pthread_mutex_unlock(&t->lock);
 }
 
@@ -136,8 +154,17 @@ static int stop_caller(struct kp_trap *t, const struct seccomp_notif *n, int err
 	return answered;
 }
 
-static int put_blob(pid_t tid, struct kp_rewrite *rw, uint64_t base)
+static uint64_t slot_address(int nr, size_t slot)
 {
+	return (nr == SYS_sendmmsg ? KP_OWN_BASE : KP_SCRATCH_BASE) + slot * KP_SCRATCH_SLOT;
+}
+
+static int put_blob(struct kp_trap *t, pid_t tid, struct kp_rewrite *rw, int slot)
+{
+	uint64_t base = slot_address(rw->nr, (size_t)slot);
+	uint8_t seen[KP_BLOB_MAX];
+	int rc;
+
 	for (size_t i = 0; i < rw->inner_count; i++) {
 		uint64_t address = base + rw->inner[i].target;
 
@@ -146,7 +173,12 @@ static int put_blob(pid_t tid, struct kp_rewrite *rw, uint64_t base)
 	for (int i = 0; i < 6; i++)
 		if (rw->points & 1U << i)
 			rw->args[i] += base;
-	return kp_mem_write(tid, base, rw->blob, rw->blob_len);
+	if (rw->nr == SYS_sendmmsg)
+		return kp_mem_write(tid, base, rw->blob, rw->blob_len);
+	memcpy(t->scratch + (size_t)slot * KP_SCRATCH_SLOT, rw->blob, rw->blob_len);
+	/* Before Linux 6.10 a program can have put something else in its place. */
+	rc = kp_mem_read(tid, base, seen, rw->blob_len);
+	return rc ? rc : memcmp(seen, rw->blob, rw->blob_len) ? -EFAULT : 0;
 }
 
 int kp_trap_interrupt(struct kp_trap *t, const struct seccomp_notif *n, int error)
@@ -170,7 +202,7 @@ int kp_trap_rewrite(struct kp_trap *t, const struct seccomp_notif *n, const stru
 	slot = slot_take(t, n, rw);
 	if (slot < 0) /* all are in use: the call as it is, once more */
 		return kp_trap_interrupt(t, n, -ERESTARTNOINTR);
-	rc = put_blob(tid, rw, KP_SCRATCH_BASE + (uint64_t)slot * KP_SCRATCH_SLOT);
+	rc = put_blob(t, tid, rw, slot);
 	if (!rc) {
 		pthread_mutex_lock(&t->lock);
 		memcpy(t->pending[slot].wanted.args, rw->args, sizeof(rw->args));
@@ -286,7 +318,7 @@ void kp_passed_free(struct kp_trap *t)
 static bool points_to_scratch(const struct seccomp_data *d)
 {
 	for (int i = 0; i < 6; i++)
-		if (d->args[i] - KP_SCRATCH_BASE < KP_SCRATCH_SIZE)
+		if (d->args[i] - KP_SCRATCH_BASE < KP_SCRATCH_SIZE || d->args[i] - KP_OWN_BASE < KP_SCRATCH_SIZE)
 			return true;
 	return false;
 }
@@ -305,7 +337,7 @@ static enum kp_expected pending_call(struct kp_trap *t, struct seccomp_notif *n)
 		if (!p->used || p->tid != (pid_t)n->pid || p->wanted.nr != n->data.nr ||
 		    memcmp(p->wanted.args, n->data.args, sizeof(n->data.args)) != 0)
 			continue;
-		if (kp_mem_read((pid_t)n->pid, KP_SCRATCH_BASE + (uint64_t)i * KP_SCRATCH_SLOT, now, p->blob_len) == 0 &&
+		if (kp_mem_read((pid_t)n->pid, slot_address(p->wanted.nr, i), now, p->blob_len) == 0 &&
 		    memcmp(now, p->blob, p->blob_len) == 0) {
 			found = KP_EXPECT_GO;
 			if (p->blob_len)
@@ -315,9 +347,7 @@ static enum kp_expected pending_call(struct kp_trap *t, struct seccomp_notif *n)
 			memcpy(n->data.args, p->asked.args, sizeof(n->data.args));
 			found = KP_EXPECT_AGAIN;
 		}
-		free(p->blob);
-		*p = (struct kp_pending){0};
-		atomic_fetch_sub(&t->pending_count, 1);
+		slot_clear(t, i);
 	}
 	pthread_mutex_unlock(&t->lock);
 	return found;

@@ -6,6 +6,7 @@
 #include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -98,6 +99,8 @@ static void answer(int listener, const struct run *r)
 	struct seccomp_notif_resp resp = {0};
 	static struct kp_start s;
 	struct iovec local = {&s, sizeof(s)}, remote;
+	kp_autoclose int scratch = memfd_create("scratch", MFD_CLOEXEC);
+	char scratch_path[32];
 
 	if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &n) < 0)
 		return;
@@ -109,6 +112,9 @@ static void answer(int listener, const struct run *r)
 	s.program_fd = add_fd(listener, n.id, r->program);
 	if (r->interp)
 		s.interp_fd = add_fd(listener, n.id, r->interp);
+	ck_assert_int_eq(ftruncate(scratch, KP_SCRATCH_SIZE), 0);
+	(void)snprintf(scratch_path, sizeof(scratch_path), "/proc/self/fd/%d", scratch);
+	s.scratch_fd = add_fd(listener, n.id, scratch_path);
 	remote = (struct iovec){(void *)(uintptr_t)n.data.args[0], sizeof(s)};
 	ck_assert_uint_eq(n.data.args[1], sizeof(s));
 	ck_assert_int_eq(process_vm_writev((pid_t)n.pid, &local, 1, &remote, 1, 0), (ssize_t)sizeof(s));

@@ -121,7 +121,8 @@ START_TEST(filter_says_what_the_row_says)
 
 		/* Without an address, and other requests or commands, pass: see the conditions. */
 		if (r && (!strcmp(r->name, "sendto") || !strcmp(r->name, "ptrace") || !strcmp(r->name, "fcntl") ||
-			  !strcmp(r->name, "socket") || !strcmp(r->name, "listen") || !strcmp(r->name, "getsockopt") ||
+			  !strcmp(r->name, "socket") || !strcmp(r->name, "madvise") || !strcmp(r->name, "listen") ||
+			  !strcmp(r->name, "getsockopt") ||
 			  !strcmp(r->name, "clone") || !strcmp(r->name, "fork") || !strcmp(r->name, "vfork") ||
 			  takes_pid(r->name)))
 			want = SECCOMP_RET_ALLOW;
@@ -132,6 +133,54 @@ START_TEST(filter_says_what_the_row_says)
 		ck_assert_uint_eq(verdict(nr | 0x40000000, AUDIT_ARCH_X86_64, NULL), SECCOMP_RET_KILL_PROCESS);
 	}
 	ck_assert_uint_eq(verdict(KP_NR_START, AUDIT_ARCH_X86_64, NULL), SECCOMP_RET_USER_NOTIF);
+}
+END_TEST
+
+static const uint32_t other_architectures[] = {
+	AUDIT_ARCH_I386, AUDIT_ARCH_AARCH64, AUDIT_ARCH_ARM, AUDIT_ARCH_PPC64LE, AUDIT_ARCH_S390X, AUDIT_ARCH_RISCV64, AUDIT_ARCH_MIPS64, AUDIT_ARCH_SPARC64,
+	AUDIT_ARCH_IA64, AUDIT_ARCH_ALPHA, 0, UINT32_MAX, AUDIT_ARCH_X86_64 ^ 1, AUDIT_ARCH_X86_64 & 0xffff,
+};
+
+START_TEST(other_architectures_are_killed)
+{
+	for (int nr = -1; nr <= 600; nr++)
+		ck_assert_uint_eq(verdict(nr, other_architectures[_i], NULL), SECCOMP_RET_KILL_PROCESS);
+	ck_assert_uint_eq(verdict(KP_NR_START, other_architectures[_i], NULL), SECCOMP_RET_KILL_PROCESS);
+}
+END_TEST
+
+/* No kernel has calls there: it answers ENOSYS itself. Those of x32, which begin at 2^30, are not for it to answer. */
+START_TEST(numbers_far_away)
+{
+	static const int far[] = {1024, 65535, 0x3fffffff, -1};
+	static const int never[] = {0x40000000, 0x40000001, 0x40000000 + 520, 0x7fffffff, INT32_MIN, INT32_MIN + 2, -2, -4096};
+
+	for (size_t i = 0; i < KP_ARRAY_LEN(far); i++)
+		if (verdict(far[i], AUDIT_ARCH_X86_64, NULL) != (SECCOMP_RET_ERRNO | ENOSYS))
+			ck_assert_uint_eq(verdict(far[i], AUDIT_ARCH_X86_64, NULL), SECCOMP_RET_ALLOW);
+	for (size_t i = 0; i < KP_ARRAY_LEN(never); i++)
+		ck_assert_uint_eq(verdict(never[i], AUDIT_ARCH_X86_64, NULL), SECCOMP_RET_KILL_PROCESS);
+}
+END_TEST
+
+START_TEST(filter_as_text)
+{
+	kp_autobuf struct kp_buf text = {0};
+	unsigned lines = 0;
+
+	kp_filter_text(kp_filter_code, kp_filter_len, &text);
+	for (const char *p = text.data; *p; p += strcspn(p, "\n") + 1, lines++) {
+		unsigned at, yes = 0, no = 0;
+
+		ck_assert_int_eq(sscanf(p, "%u: ", &at), 1);
+		ck_assert_uint_eq(at, lines);
+		if (sscanf(p, "%*u: if A %*[^\n]goto %u else goto %u", &yes, &no) == 2)
+			ck_assert(yes > at && no > at && yes < kp_filter_len && no < kp_filter_len);
+	}
+	ck_assert_uint_eq(lines, kp_filter_len);
+	ck_assert_ptr_null(strstr(text.data, "code "));
+	ck_assert_ptr_nonnull(strstr(text.data, "A = syscall number"));
+	ck_assert_ptr_nonnull(strstr(text.data, "kill the process"));
 }
 END_TEST
 
@@ -158,6 +207,8 @@ static const struct {
 	{"fcntl", {3, 1024 /* F_SETLEASE */, 1}, SECCOMP_RET_USER_NOTIF},
 	{"fcntl", {3, 0xdeadbeef00000400, 1}, SECCOMP_RET_USER_NOTIF},
 	{"fcntl", {3, 1025 /* F_GETLEASE */}, SECCOMP_RET_ALLOW},
+	{"madvise", {0, 4096, 10 /* MADV_DONTFORK */}, SECCOMP_RET_USER_NOTIF},
+	{"process_madvise", {3, 0, 1, 10, 0}, SECCOMP_RET_ERRNO | EINVAL},
 	{"prctl", {15 /* PR_SET_NAME */}, SECCOMP_RET_ALLOW},
 	{"prctl", {4 /* PR_SET_DUMPABLE */}, SECCOMP_RET_ERRNO | 0},
 	{"prlimit64", {0, 7, 1}, SECCOMP_RET_ALLOW},
@@ -188,6 +239,9 @@ Suite *test_table(void)
 	tcase_add_loop_test(t, numbers_agree_with_libseccomp, 0, (int)kp_row_count);
 	tcase_add_test(t, every_name_of_the_headers_has_a_row);
 	tcase_add_test(t, filter_says_what_the_row_says);
+	tcase_add_loop_test(t, other_architectures_are_killed, 0, KP_ARRAY_LEN(other_architectures));
+	tcase_add_test(t, numbers_far_away);
+	tcase_add_test(t, filter_as_text);
 	tcase_add_loop_test(t, conditions_on_arguments, 0, KP_ARRAY_LEN(conditions));
 	suite_add_tcase(s, t);
 	return s;
