@@ -10,6 +10,8 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -94,10 +96,21 @@ static void *swap_family(void *arg)
 	return arg;
 }
 
+static sigjmp_buf out_of;
+
+static void on_fault(int sig)
+{
+	siglongjmp(out_of, sig);
+}
+
+/* From Linux 6.10 on that memory is nobody's to write: then there is nothing to exchange. */
 static void *swap_scratch(void *arg)
 {
 	size_t len = strlen(canary.sun_path) + 1;
 
+	(void)signal(SIGSEGV, on_fault);
+	if (sigsetjmp(out_of, 1))
+		return arg;
 	while (!atomic_load(&over))
 		for (size_t slot = 0; slot + SLOT <= size; slot += SLOT)
 			for (char *p = scratch + slot; p < scratch + slot + 96; p += 2) {
