@@ -71,11 +71,15 @@ static bool is_below(const char *path, const char *host)
 	return rest && *rest;
 }
 
+#define PROC "/proc" /* shown as the supervisor makes it, whatever the mode: other processes of the host are in the kernel's own */
+
 /* Does another rule decide for that path itself, or does no rule show it? */
 static bool is_anothers(const struct kp_vfs *v, const char *host)
 {
 	const char *name = strrchr(host, '/');
 
+	if (kp_path_below(host, PROC))
+		return true;
 	for (size_t i = 0; i < v->private_count; i++)
 		if (kp_path_below(host, v->private[i].path))
 			return true;
@@ -93,6 +97,8 @@ static bool is_anothers(const struct kp_vfs *v, const char *host)
 
 static bool hides_something(const struct kp_vfs *v, const char *host)
 {
+	if (is_below(PROC, host))
+		return true;
 	for (size_t i = 0; i < v->private_count; i++)
 		if (is_below(v->private[i].path, host))
 			return true;
@@ -137,7 +143,7 @@ static void allow_host(const struct domain *d, enum kp_level level)
 		bool merged = r->mode == KP_MODE_MERGED;
 		uint64_t rights = level == KP_LEVEL_PORTABLE ? FS_READ_FILE | (merged ? FS_WRITE_FILE | FS_TRUNCATE : 0) : 0;
 
-		if (r->mode == KP_MODE_FULL)
+		if (r->mode == KP_MODE_FULL || kp_path_below(r->host, PROC))
 			continue;
 		if (rights && (r->dots || hides_something(v, r->host))) {
 			allow_shown(d, r->host, rights, r->dots);

@@ -42,4 +42,7 @@ if [ "$n" = 0 ] && [ "$(cat "$T/out")" = "0 wrong" ]; then ok "not at level stri
 
 try "$KAPSEL" run --rm --level portable "$img" -- /fast gate "$T/canary"
 expect_out "gate: 0 wrong" "a guest at the gate"
+# /proc is the supervisor's making in every mode: the kernel's own has the host's processes in it.
+try "$KAPSEL" run --rm --level portable --mode /=writecopy "$img" -- /fast gate /proc/1/cmdline
+expect_out "gate: 0 wrong" "a guest at the gate, where the host's root is shown"
 finish
