@@ -304,8 +304,12 @@ int kp_cmd_reg(const struct kp_args *args, struct kp_err *err)
 
 	(void)umask(c.umask);
 	for (size_t i = 0; i < KP_ARRAY_LEN(actions); i++) {
-		if (strcmp(args->operands[0], actions[i].name) != 0)
+		if (strcasecmp(args->operands[0], actions[i].name) != 0)
 			continue;
+		if (args->operand_count < actions[i].operands && !strncasecmp(args->operands[1], "HK", 2)) {
+			(void)kp_fail(err, EINVAL, "reg %s: '%s': a key, and no image or instance before it", actions[i].name, args->operands[1]);
+			return kp_hint(err, "usage: kapsel reg %s %s", actions[i].name, actions[i].usage);
+		}
 		if (args->operand_count != actions[i].operands) {
 			(void)kp_fail(err, EINVAL, "reg %s: %s", actions[i].name, args->operand_count < actions[i].operands ? "argument missing" : "too many arguments");
 			return kp_hint(err, "usage: kapsel reg %s %s", actions[i].name, actions[i].usage);

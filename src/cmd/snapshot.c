@@ -299,6 +299,10 @@ int kp_cmd_snapshot(const struct kp_args *args, struct kp_err *err)
 		(void)kp_fail(err, EINVAL, "snapshot %s: %s", action, n < actions[k].min ? "no snapshot named" : "too many names");
 		return kp_hint(err, "kapsel snapshot list %s", args->operands[1]);
 	}
+	if (kp_args_has(args, "note") && strcmp(action, "create") != 0)
+		return kp_fail(err, EINVAL, "snapshot %s: --note: for create only", action);
+	if (kp_args_has(args, "restart") && strcmp(action, "restore") != 0)
+		return kp_fail(err, EINVAL, "snapshot %s: --restart: for restore only", action);
 	r = open_locked(args->operands[1], false, &i, err);
 	if (r < 0)
 		return r;

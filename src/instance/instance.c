@@ -163,8 +163,7 @@ static int check_digests(const struct kp_instance *i, const char *digests, struc
 		(void)kp_fail(err, EEXIST, "%s: made with other layers below the image", i->name);
 	else
 		(void)kp_fail(err, EEXIST, "%s: made from another image: digest %.16s, this image has %.16s", i->name, i->digest, digests);
-	return kp_hint(err, "--instance NAME runs this image in an instance of its own; kapsel rm %s drops the old one",
-		       i->name);
+	return kp_hint(err, "--instance NAME runs this image in an instance of its own; kapsel upgrade %s IMAGE moves %s to it", i->name, i->name);
 }
 
 int kp_instance_create(const char *name, const char *host_image, const char *digests,

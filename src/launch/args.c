@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Sorts a verb's arguments by its option table. */
+#include <ctype.h>
 #include <limits.h>
 #include <unistd.h>
 
@@ -68,9 +69,15 @@ static const char *slash_option(const struct kp_args *args, const char *word)
 	};
 
 	for (size_t i = 0; i < KP_ARRAY_LEN(rows) && args->operand_count; i++)
-		if (!strcasecmp(word, rows[i].word) && (!rows[i].action || !strcmp(rows[i].action, args->operands[0])))
+		if (!strcasecmp(word, rows[i].word) && (!rows[i].action || !strcasecmp(rows[i].action, args->operands[0])))
 			return rows[i].option;
 	return NULL;
+}
+
+/* Meant as an option of reg.exe, "/reg:64" being the longest; a path of so little is rather a mistake. */
+static bool looks_like_slash_option(const char *word)
+{
+	return word[0] == '/' && ((isalpha((unsigned char)word[1]) && strlen(word) <= 3) || !strncasecmp(word, "/reg:", 5));
 }
 
 /* A word that the verb takes for an option's name, as "/v"; its value is the next word. */
@@ -155,12 +162,14 @@ int kp_args_parse(const struct kp_verb *verb, int argc, char **argv, struct kp_a
 			}
 			break;
 		}
-		if (!strcmp(word, "--help"))
+		if (!strcmp(word, "--help") || (verb->flags & KP_VERB_SLASH && !strcmp(word, "/?")))
 			args.help = true;
 		else if (word[0] == '-' && word[1] == '-')
 			r = parse_long(&args, argc, argv, &i, err);
 		else if (word[0] == '-' && word[1])
 			r = parse_short(&args, argc, argv, &i, err);
+		else if (verb->flags & KP_VERB_SLASH && looks_like_slash_option(word))
+			r = unknown(&args, word, err);
 		else
 			args.operands[args.operand_count++] = word;
 	}

@@ -51,7 +51,8 @@ static int check_free(const struct kp_publish *p, struct kp_err *err)
 		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(fd, v6 ? (struct sockaddr *)&any6 : (struct sockaddr *)&any, v6 ? sizeof(any6) : sizeof(any)) == 0)
 		return 0;
-	return kp_fail_errno(err, errno, "--publish: port %u%s", p->host, p->udp ? "/udp" : "");
+	(void)kp_fail_errno(err, errno, "--publish: port %u%s", p->host, p->udp ? "/udp" : "");
+	return err->code == EACCES && p->host < 1024 ? kp_hint(err, "the user may not bind it: --publish %u:%u", 8000U + p->host, p->guest) : -err->code;
 }
 
 int kp_plan_publish(struct kp_plan *plan, const char *const *texts, size_t count, struct kp_err *err)

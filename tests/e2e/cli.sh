@@ -73,6 +73,13 @@ KAPSEL_INSTANCE=x check 125 "kapsel: $T/none: cannot be opened: No such file or 
 chmod 770 "$T/data/kapsel/instances"
 check 125 "kapsel: $T/data/kapsel/instances: refused: others may write to it" ps
 chmod 700 "$T/data/kapsel/instances"
+check 125 "kapsel: reg query: 'HKCU\Software\App': a key, and no image or instance before it" reg query 'HKCU\Software\App'
+check 125 'kapsel: /zz: unknown option' reg query app 'HKCU\Software' /zz
+check 125 'kapsel: app: no such instance' reg QUERY app 'HKCU\Software' /S
+true_that 'reg /? is its help' test "$("$K" reg '/?')" = "$("$K" reg --help)"
+true_that 'reg query /? is its help' test "$("$K" reg query '/?')" = "$("$K" reg --help)"
+check 125 'kapsel: snapshot list: --note: for create only' snapshot list x --note y
+check 125 'kapsel: snapshot create: --restart: for restore only' snapshot create x --restart
 true_that 'bash completion parses' bash -n <("$K" --completion bash)
 for verb in $("$K" --help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do
 	true_that "man page of $verb" grep -q '^\.TH KAPSEL-' <("$K" --man "$verb")
