@@ -25,7 +25,7 @@ CFLAGS_ALL := -std=gnu11 $(WARN) -O2 -g -fno-common -fno-strict-aliasing -pthrea
 	$(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=undefined,\
 	-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3 -fstack-protector-strong) $(if $(COVERAGE),--coverage -O0) $(CFLAGS)
 # ASan cannot be linked statically; the sanitized launcher is dynamic and is for tests only.
-LINK_LAUNCHER := $(if $(SANITIZE),,-static-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
+LINK_LAUNCHER := $(if $(SANITIZE),,-static-pie -Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now -Wl$(comma)--wrap=dlopen)
 PIC := $(if $(SANITIZE),,-fPIE)
 
 LIB_DIRS := base image store registry projection manifest profile vfs sys trap instance changes snapshot launch confine

@@ -71,7 +71,7 @@ static void json_registry(struct kp_buf *b, const struct kp_manifest *m, const s
 	for (size_t i = 0; i < r->projection_count; i++) {
 		kp_buf_puts(b, i ? ", {\"file\": " : "{\"file\": ");
 		kp_buf_quoted(b, r->projections[i].file);
-		kp_buf_printf(b, ", \"format\": \"%s\", \"key\": ", kp_projection_formats[r->projections[i].format]);
+		kp_buf_printf(b, ", \"format\": \"%s\", \"key\": ", kp_format_name(r->projections[i].format));
 		kp_buf_quoted(b, r->projections[i].key);
 		kp_buf_puts(b, "}");
 	}
@@ -149,7 +149,7 @@ static void print_registry(const struct kp_manifest *m, const struct figures *f)
 	}
 	for (size_t i = 0; i < r->projection_count; i++) {
 		const struct kp_projection *p = &r->projections[i];
-		kp_autofree char *rule = kp_asprintf("%s: %s of %s", p->file, kp_projection_formats[p->format], p->key);
+		kp_autofree char *rule = kp_asprintf("%s: %s of %s", p->file, kp_format_name(p->format), p->key);
 
 		print_line("", rule);
 	}

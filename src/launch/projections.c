@@ -11,7 +11,7 @@ int kp_projections_open(struct kp_supervisor *s, struct kp_err *err)
 		return 0;
 	files = kp_calloc(r->projection_count, sizeof(*files));
 	for (size_t i = 0; i < r->projection_count; i++)
-		files[i] = (struct kp_live_file){r->projections[i].file, kp_projection_formats[r->projections[i].format], r->projections[i].key};
+		files[i] = (struct kp_live_file){r->projections[i].file, r->projections[i].format, r->projections[i].key};
 	return kp_live_open(s->vfs, s->registry, s->plan->instance->dir, files, r->projection_count, err);
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/base.h"
 #include "kapsel/profile.h"
+#include "projection/projection.h"
 
 struct kp_pair {
 	char *name, *value;
@@ -85,22 +86,10 @@ struct kp_key_mode {
 	enum kp_mode mode;
 };
 
-enum kp_projection_format {
-	KP_PROJECTION_INI,
-	KP_PROJECTION_KEYFILE,
-	KP_PROJECTION_ENV,
-	KP_PROJECTION_PLAIN,
-	KP_PROJECTION_JSON,
-	KP_PROJECTION_WINE,
-	KP_PROJECTION_XML,
-	KP_PROJECTION_FORMATS
-};
-extern const char *const kp_projection_formats[KP_PROJECTION_FORMATS]; /* as users write them */
-
 /* A guest file that shows a key, and is read back. */
 struct kp_projection {
 	char *file; /* absolute guest path, normalised; no two are the same */
-	enum kp_projection_format format;
+	const struct kp_format *format;
 	char *key;
 	struct kp_mark mark;
 };

@@ -107,7 +107,7 @@ static void put_registry(struct kp_buf *b, const struct kp_registry *r)
 	for (size_t i = 0; i < r->projection_count; i++) {
 		kp_buf_puts(b, "  - file: ");
 		put_text(b, r->projections[i].file);
-		kp_buf_printf(b, "\n    format: %s\n", kp_projection_formats[r->projections[i].format]);
+		kp_buf_printf(b, "\n    format: %s\n", kp_format_name(r->projections[i].format));
 		put_pair(b, "    ", "key", r->projections[i].key);
 	}
 }

@@ -4,8 +4,6 @@
 
 #include "registry/internal.h"
 
-const char *const kp_projection_formats[KP_PROJECTION_FORMATS] = {"ini", "keyfile", "env", "plain", "json", "wine", "xml"};
-
 static int check_key(struct kp_yaml *y, const struct kp_at *at, const char *key)
 {
 	struct kp_regpath kp_autoregpath p = {0};
@@ -169,17 +167,16 @@ static int read_file(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 static int read_format(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 {
 	struct kp_projection *p = ctx;
-	kp_autofree char *text = NULL;
+	kp_autofree char *text = NULL, *names = NULL;
 	int rc = kp_yaml_text(y, at, &text, NULL);
 
 	if (rc)
 		return rc;
-	for (int i = 0; i < KP_PROJECTION_FORMATS; i++)
-		if (!strcmp(text, kp_projection_formats[i])) {
-			p->format = (enum kp_projection_format)i;
-			return 0;
-		}
-	return kp_yaml_fail(y, at, "`%s` is no format: ini, keyfile, env, plain, json, wine or xml", text);
+	p->format = kp_format_by_name(text);
+	if (p->format)
+		return 0;
+	names = kp_format_names();
+	return kp_yaml_fail(y, at, "`%s` is no format: %s", text, names);
 }
 
 static int read_projected_key(struct kp_yaml *y, const struct kp_at *at, void *ctx)

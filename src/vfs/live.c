@@ -208,21 +208,15 @@ bool kp_live_notice(struct kp_vfs *v, char *buf, size_t size)
 
 /* --- begin and end --- */
 
-static int add(struct kp_live *l, const struct kp_live_file *file, struct kp_err *err)
+static void add(struct kp_live *l, const struct kp_live_file *file)
 {
 	struct kp_live_state *f = &l->files[l->count];
 
-	f->format = kp_format_by_name(file->format);
-	if (!f->format) {
-		kp_autofree char *names = kp_format_names();
-
-		return kp_fail(err, EINVAL, "%s: no format of projections: '%s' (%s)", file->guest, file->format, names);
-	}
+	f->format = file->format;
 	f->guest = kp_strdup(file->guest);
 	f->key = kp_strdup(file->key);
 	(void)snprintf(f->record, sizeof(f->record), "%016llx", (unsigned long long)kp_hash_string(file->guest));
 	l->count++;
-	return 0;
 }
 
 /* Where links lead: the file itself is what is made anew. */
@@ -275,7 +269,7 @@ int kp_live_open(struct kp_vfs *v, struct kp_reg *reg, const char *instance_dir,
 		 struct kp_err *err)
 {
 	struct kp_live *l;
-	int rc = 0;
+	int rc;
 
 	if (!count)
 		return 0;
@@ -284,10 +278,9 @@ int kp_live_open(struct kp_vfs *v, struct kp_reg *reg, const char *instance_dir,
 	l->instance_fd = l->record_fd = l->watch_fd = -1;
 	l->files = kp_calloc(count, sizeof(*l->files));
 	pthread_mutex_init(&l->notice_lock, NULL);
-	for (size_t i = 0; i < count && !rc; i++)
-		rc = add(l, &files[i], err);
-	if (!rc)
-		rc = open_dirs(l, instance_dir, err);
+	for (size_t i = 0; i < count; i++)
+		add(l, &files[i]);
+	rc = open_dirs(l, instance_dir, err);
 	if (rc) {
 		free_live(l);
 		return rc;

@@ -11,12 +11,13 @@
 #define KAPSEL_VFS_LIVE_H
 
 #include "kapsel/registry.h"
+#include "projection/projection.h"
 #include "vfs/node.h"
 
 struct kp_live_file {
-	const char *guest;  /* absolute guest path, normalised */
-	const char *format; /* of docs/PROJECTIONS.md */
-	const char *key;    /* "HKCU\Software\App" */
+	const char *guest; /* absolute guest path, normalised */
+	const struct kp_format *format;
+	const char *key;   /* "HKCU\Software\App" */
 };
 
 /* The registry and the vfs outlive it. Ends with the vfs. 0 or -errno with err. */

@@ -20,7 +20,7 @@ static char *host; /* path of the upper's file */
 
 static void begin(void)
 {
-	static const struct kp_live_file files[] = {{FILE_NAME, "ini", KEY}};
+	const struct kp_live_file files[] = {{FILE_NAME, kp_format_by_name("ini"), KEY}};
 	struct kp_vfs_options o = {.instance_dir = regdir_path("instance"), .run_dir = regdir_path("run"), .home = "/root", .user = "root"};
 	static unsigned starts;
 	struct kp_err err = {0};
