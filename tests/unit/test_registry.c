@@ -67,7 +67,7 @@ END_TEST
 
 START_TEST(limits)
 {
-	kp_autofree char *key = kp_asprintf("HKCU\\%s", long_name(255)), *longer = kp_asprintf("%sx", key), *name = long_name(16383),
+	kp_autofree char *part = long_name(255), *key = kp_asprintf("HKCU\\%s", part), *longer = kp_asprintf("%sx", key), *name = long_name(16383),
 			 *longer_name = long_name(16384), *big = kp_calloc(1, KP_REG_DATA + 1);
 	struct kp_buf kp_autobuf deep = {0};
 	struct kp_reg *r = reg_open(&(struct kp_reg_options){.instance = regdir_path("registry"), .writable = true});
