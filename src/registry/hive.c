@@ -125,39 +125,19 @@ int kp_hive_value(const struct kp_hive *h, uint32_t n, struct kp_hive_value *ret
 	return 0;
 }
 
-int kp_hive_find_key(const struct kp_hive *h, uint32_t id, const char *fold, size_t fold_len, uint32_t *ret_id)
+/* The folded name of key n below id, or of value n; NULL: the hive is damaged. */
+static const char *fold_of(const struct kp_hive *h, bool keys, uint32_t id, uint32_t n, uint32_t *ret_len)
 {
-	const struct kp_disk_hkey *k = key_record(h, id);
-	uint32_t low, high;
+	const struct kp_disk_hkey *k = keys ? key_record(h, n) : NULL;
+	const struct kp_disk_hvalue *v = keys ? NULL : value_record(h, n);
 
-	if (!k || !sane(h, id, k))
-		return -EIO;
-	if (k->flags & KP_HIVE_DELETED)
-		return -ENOENT;
-	low = k->first_key;
-	high = k->first_key + k->key_count;
-	while (low < high) {
-		uint32_t mid = low + (high - low) / 2;
-		const struct kp_disk_hkey *m = key_record(h, mid);
-		const char *s = m ? string(h, m->fold_off, m->fold_len) : NULL;
-		int order;
-
-		if (!s || m->parent != id)
-			return -EIO;
-		order = kp_fold_order(fold, fold_len, s, m->fold_len);
-		if (!order) {
-			*ret_id = mid;
-			return 0;
-		}
-		if (order < 0)
-			high = mid;
-		else
-			low = mid + 1;
-	}
-	return -ENOENT;
+	if (keys ? !k || k->parent != id : !v)
+		return NULL;
+	*ret_len = keys ? k->fold_len : v->fold_len;
+	return string(h, keys ? k->fold_off : v->fold_off, *ret_len);
 }
 
-int kp_hive_find_value(const struct kp_hive *h, uint32_t id, const char *fold, size_t fold_len, uint32_t *ret_at)
+static int find(const struct kp_hive *h, bool keys, uint32_t id, const char *fold, size_t fold_len, uint32_t *ret_at)
 {
 	const struct kp_disk_hkey *k = key_record(h, id);
 	uint32_t low, high;
@@ -166,17 +146,16 @@ int kp_hive_find_value(const struct kp_hive *h, uint32_t id, const char *fold, s
 		return -EIO;
 	if (k->flags & KP_HIVE_DELETED)
 		return -ENOENT;
-	low = k->first_value;
-	high = k->first_value + k->value_count;
+	low = keys ? k->first_key : k->first_value;
+	high = low + (keys ? k->key_count : k->value_count);
 	while (low < high) {
-		uint32_t mid = low + (high - low) / 2;
-		const struct kp_disk_hvalue *m = value_record(h, mid);
-		const char *s = m ? string(h, m->fold_off, m->fold_len) : NULL;
+		uint32_t mid = low + (high - low) / 2, len;
+		const char *s = fold_of(h, keys, id, mid, &len);
 		int order;
 
 		if (!s)
 			return -EIO;
-		order = kp_fold_order(fold, fold_len, s, m->fold_len);
+		order = kp_fold_order(fold, fold_len, s, len);
 		if (!order) {
 			*ret_at = mid;
 			return 0;
@@ -187,6 +166,16 @@ int kp_hive_find_value(const struct kp_hive *h, uint32_t id, const char *fold, s
 			low = mid + 1;
 	}
 	return -ENOENT;
+}
+
+int kp_hive_find_key(const struct kp_hive *h, uint32_t id, const char *fold, size_t fold_len, uint32_t *ret_id)
+{
+	return find(h, true, id, fold, fold_len, ret_id);
+}
+
+int kp_hive_find_value(const struct kp_hive *h, uint32_t id, const char *fold, size_t fold_len, uint32_t *ret_at)
+{
+	return find(h, false, id, fold, fold_len, ret_at);
 }
 
 /* --- the whole of it --- */
