@@ -31,7 +31,7 @@ static int before_discard(void *ctx, struct kp_err *err)
 
 static int before_commit(void *ctx, struct kp_err *err)
 {
-	return before(ctx, "before commit", err);
+	return before(ctx, KP_NOTE_COMMIT, err);
 }
 
 int kp_cmd_discard(const struct kp_args *args, struct kp_err *err)

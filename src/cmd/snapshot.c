@@ -388,6 +388,12 @@ int kp_cmd_undo(const struct kp_args *args, struct kp_err *err)
 	kp_snapshot_prune(i);
 	if (r < 0)
 		return r;
+	/* `to` is the oldest of those that are undone. */
+	for (const struct kp_snapshot *s = to; s < all.items + all.count; s++)
+		if (s->kind == KP_SNAPSHOT_AUTO && !strcmp(s->note, KP_NOTE_COMMIT)) {
+			(void)fprintf(stderr, "kapsel: %s: what commit wrote to the host stays there\n", i->name);
+			break;
+		}
 	{
 		kp_autofree char *note = kp_shown(to->note);
 

@@ -30,4 +30,7 @@ int kp_view_changes(struct kp_view *view, const struct kp_args *args, bool lock,
 /* Locks; says who is in the way. */
 int kp_lock_stopped(struct kp_instance *i, struct kp_err *err);
 
+/* What the snapshot before a commit is noted as: undo tells by it that the host keeps what it got. */
+#define KP_NOTE_COMMIT "before commit"
+
 #endif

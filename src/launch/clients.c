@@ -182,8 +182,7 @@ static int on_stop(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_r
 	return 0;
 }
 
-/* What guests have written to files that stand for it. */
-static void settle_registry(struct kp_supervisor *s)
+void kp_settle_written(struct kp_supervisor *s)
 {
 	kp_vfs_registry_drain(s->vfs);
 	kp_live_drain(s->vfs);
@@ -203,10 +202,10 @@ static int on_message(struct kp_supervisor *s, struct kp_client *c, unsigned typ
 	case KP_CTL_STOP:
 		return on_stop(s, c, &in);
 	case KP_CTL_SNAPSHOT:
-		settle_registry(s);
+		kp_settle_written(s);
 		return kp_client_snapshot(s, c, &in);
 	case KP_CTL_SETTLE:
-		settle_registry(s);
+		kp_settle_written(s);
 		return kp_ctl_send(c->conn.fd, KP_CTL_SETTLED, NULL, NULL, 0, MSG_DONTWAIT);
 	default:
 		return -EPROTO;

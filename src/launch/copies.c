@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Snapshots of an instance that runs: asked for over its socket, made by its supervisor while its guests are held still. */
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -71,6 +72,56 @@ int kp_client_snapshot(struct kp_supervisor *s, struct kp_client *c, struct kp_c
 	return kp_ctl_send(c->conn.fd, KP_CTL_DONE, &payload, NULL, 0, MSG_DONTWAIT);
 }
 
+/* A guest is about to change configuration, and waits in that call. What cannot be copied is changed all the same. */
+static void before_config(void *ctx, const char *tag)
+{
+	struct kp_supervisor *s = ctx;
+	const struct kp_instance *i = s->plan->instance;
+	kp_autofree char *note = kp_asprintf("before the first change of %s", tag), *prepared = NULL;
+	struct holding h = {.engine = s->engine};
+	struct kp_snapshot_make make = {.kind = KP_SNAPSHOT_AUTO, .note = note, .hold = hold, .ctx = &h, .mapped = &h.mapped};
+	struct kp_err err = {0};
+	int r = kp_snapshot_prepare(i, &prepared, &err);
+
+	make.prepared = prepared;
+	kp_settle_written(s);
+	if (!r)
+		r = kp_snapshot_create(i, &make, NULL, &err);
+	if (prepared)
+		kp_snapshot_unprepare(i, prepared);
+	if (!r)
+		kp_snapshot_prune(i);
+	else
+		KP_DEBUG(LAUNCH, "no snapshot %s: %s", note, err.text);
+	kp_inodes_free(&h.mapped);
+	kp_inodes_free(&h.seen);
+}
+
+static void add_tag(struct kp_supervisor *s, const char *name)
+{
+	if (!kp_strings_have(&s->config, name))
+		kp_strings_add(&s->config, name);
+}
+
+/* A projected file and its key are one thing. */
+void kp_copies_watch_config(struct kp_supervisor *s)
+{
+	const struct kp_manifest *m = s->plan->manifest;
+
+	for (size_t i = 0; i < m->config.count && !s->plan->throw_away; i++) {
+		const char *name = m->config.items[i];
+
+		add_tag(s, name);
+		for (size_t k = 0; k < m->registry.projection_count; k++) {
+			const struct kp_projection *p = &m->registry.projections[k];
+
+			if (name[0] == '/' ? kp_path_below(p->file, name) != NULL : kp_reg_key_within(p->key, name))
+				add_tag(s, name[0] == '/' ? p->key : p->file);
+		}
+	}
+	kp_vfs_watch_config(s->vfs, &s->config, before_config, s);
+}
+
 static int answer(struct kp_ctl_conn *conn, char **ret_name, uint64_t *ret_us, struct kp_err *err)
 {
 	struct kp_ctl_reader in = {0};
@@ -132,6 +183,7 @@ int kp_front_snapshot(const struct kp_instance *i, const struct kp_snapshot_make
 	if (fd == -ENOTCONN)
 		return fd;
 	(void)kp_close(fd);
+	(void)signal(SIGIO, SIG_IGN);
 	r = kp_snapshot_prepare(i, &prepared, err);
 	if (r < 0)
 		return r;

@@ -36,6 +36,7 @@ struct kp_supervisor {
 	int64_t kill_at;   /* when KILL follows, in milliseconds of CLOCK_MONOTONIC */
 	int64_t started;   /* CLOCK_REALTIME seconds */
 	char *cwd;         /* where it was started */
+	struct kp_strings config; /* what the image calls so, and what shows it */
 	uint32_t group_by[32]; /* by signal: who last sent it to our process group, which is the front's; 0: nobody */
 };
 
@@ -46,6 +47,8 @@ void kp_user_signals(sigset_t *ret);
 bool kp_supervisor_saw(struct kp_supervisor *s, uint32_t signo, uint32_t sender);
 
 /* clients.c */
+/* What guests have written to files that stand for the registry becomes part of it. */
+void kp_settle_written(struct kp_supervisor *s);
 struct kp_client *kp_client_add(struct kp_supervisor *s, int fd, bool front);
 void kp_client_readable(struct kp_supervisor *s, struct kp_client *c);
 void kp_client_accept(struct kp_supervisor *s);
@@ -60,6 +63,7 @@ void kp_projections_close(struct kp_supervisor *s);
 int kp_client_info(struct kp_supervisor *s, struct kp_client *c);
 
 /* copies.c */
+void kp_copies_watch_config(struct kp_supervisor *s);
 int kp_client_snapshot(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_reader *in);
 
 /* guests.c */

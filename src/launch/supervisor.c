@@ -88,6 +88,8 @@ static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 		r = kp_projections_open(s, err);
 	if (!r)
 		r = kp_engine_start(&eo, &s->engine, err);
+	if (!r)
+		kp_copies_watch_config(s);
 	return r;
 }
 

@@ -193,6 +193,25 @@ static int read_layers(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	return rc;
 }
 
+static int read_config(struct kp_yaml *y, const struct kp_at *at, void *ctx)
+{
+	kp_autofree char *text = NULL, *path = NULL;
+	int rc = kp_yaml_text(y, at, &text, NULL);
+
+	if (!rc && text[0] != '/')
+		rc = kp_check_key(y, at, text);
+	else if (!rc && kp_path_normalise(text, &path) < 0)
+		rc = kp_yaml_fail(y, at, "an absolute path without `..`, or a key, was expected");
+	if (!rc)
+		kp_strings_add(&manifest(ctx)->config, path ? path : text);
+	return rc;
+}
+
+static int read_configs(struct kp_yaml *y, const struct kp_at *at, void *ctx)
+{
+	return kp_yaml_each(y, at, YAML_SEQUENCE_NODE, read_config, ctx);
+}
+
 static int read_contents(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 {
 	return kp_yaml_each(y, at, YAML_SEQUENCE_NODE, kp_read_source, ctx);
@@ -208,6 +227,7 @@ static const struct kp_yaml_key top_keys[] = {
 	{"contents", read_contents, false},
 	{"layers", read_layers, false},
 	{"modes", read_modes, false},
+	{"config", read_configs, false},
 	{"registry", kp_read_registry, false},
 	{"requests", kp_read_requests, false},
 	{NULL, NULL, false},
@@ -261,6 +281,7 @@ struct kp_manifest *kp_manifest_free(struct kp_manifest *m)
 	free(m->cwd);
 	kp_strings_free(&m->entry);
 	kp_strings_free(&m->layers);
+	kp_strings_free(&m->config);
 	kp_strings_free(&m->requests.devices);
 	for (size_t i = 0; i < m->env.count; i++) {
 		free(m->env.items[i].name);

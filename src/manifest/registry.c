@@ -4,7 +4,7 @@
 
 #include "registry/internal.h"
 
-static int check_key(struct kp_yaml *y, const struct kp_at *at, const char *key)
+int kp_check_key(struct kp_yaml *y, const struct kp_at *at, const char *key)
 {
 	struct kp_regpath kp_autoregpath p = {0};
 	int rc = kp_regpath_parse(key, &p);
@@ -19,7 +19,7 @@ static int read_key(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	struct kp_registry_value *v = ctx;
 	int rc = kp_yaml_text(y, at, &v->key, NULL);
 
-	return rc ? rc : check_key(y, at, v->key);
+	return rc ? rc : kp_check_key(y, at, v->key);
 }
 
 static int read_name(struct kp_yaml *y, const struct kp_at *at, void *ctx)
@@ -140,7 +140,7 @@ static int read_mode(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	if (!rc && kp_mode_by_name(text, &mode) < 0)
 		rc = kp_yaml_fail(y, at, "`%s` is no mode: full, writecopy or merged", text);
 	if (!rc)
-		rc = check_key(y, at, at->key);
+		rc = kp_check_key(y, at, at->key);
 	if (rc)
 		return rc;
 	r->modes = kp_realloc(r->modes, (r->mode_count + 1) * sizeof(*r->modes));
@@ -184,7 +184,7 @@ static int read_projected_key(struct kp_yaml *y, const struct kp_at *at, void *c
 	struct kp_projection *p = ctx;
 	int rc = kp_yaml_text(y, at, &p->key, NULL);
 
-	return rc ? rc : check_key(y, at, p->key);
+	return rc ? rc : kp_check_key(y, at, p->key);
 }
 
 static int read_projection(struct kp_yaml *y, const struct kp_at *at, void *ctx)

@@ -21,6 +21,8 @@
 
 #define WORKER_STACK (512U << 10)
 
+_Thread_local pid_t kp_engine_serves;
+
 /* The kernel finds room for the descriptor first; here it turns out last that there is none. */
 static void unmake(struct kp_call *c)
 {
@@ -106,7 +108,7 @@ static void serve(struct kp_call *c)
 	uint64_t begun = c->engine->trace ? now_us() : 0;
 	int rc;
 
-	c->tid = (pid_t)c->n.pid;
+	c->tid = kp_engine_serves = (pid_t)c->n.pid;
 	c->raw = (uint64_t *)c->n.data.args;
 	c->reply = KP_REPLY_VALUE;
 	c->value = 0;
@@ -336,6 +338,7 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	read_cred(&e->cred);
 	pthread_mutex_init(&e->exec_lock, NULL);
 	pthread_mutex_init(&e->trace_lock, NULL);
+	pthread_mutex_init(&e->freeze_lock, NULL);
 	give_up_powers();
 	kp_vfs_set_net_text(e->vfs, kp_sockets_text, e);
 	(void)snprintf(shared, sizeof(shared), "%.*s/.ports", (int)(strrchr(e->run_dir, '/') - e->run_dir), e->run_dir);
