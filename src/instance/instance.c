@@ -14,6 +14,7 @@
 #include "instance/settle.h"
 
 #define THROW_AWAY ".rm-" /* in the names of throw-away instances */
+#define GONE ".gone-"     /* how directories begin that are being removed */
 
 bool kp_instance_name_ok(const char *name)
 {
@@ -313,10 +314,22 @@ static void sweep_unborn(const char *base, const char *name)
 	struct stat st;
 	bool young = access(lock, F_OK) < 0 && (lstat(i.dir, &st) < 0 || time(NULL) - st.st_mtime < 60);
 
-	if (!young && !kp_instance_lock(&i))
-		(void)kp_remove_tree(AT_FDCWD, i.dir);
+	/* Under another name first: half removed, and without its lock, it would look young again. */
+	if (!young && !kp_instance_lock(&i)) {
+		kp_autofree char *gone = kp_asprintf("%s/" GONE "%s", base, name + sizeof(KP_INSTANCE_UNBORN) - 1);
+
+		if (rename(i.dir, gone) == 0)
+			(void)kp_remove_tree(AT_FDCWD, gone);
+	}
 	(void)kp_close(i.lock_fd);
 	free(i.dir);
+}
+
+static void sweep_gone(const char *base, const char *name)
+{
+	kp_autofree char *dir = kp_asprintf("%s/%s", base, name);
+
+	(void)kp_remove_tree(AT_FDCWD, dir);
 }
 
 void kp_instance_sweep(void)
@@ -331,6 +344,8 @@ void kp_instance_sweep(void)
 	for (int i = 0; i < count; i++) {
 		if (!strncmp(names[i]->d_name, KP_INSTANCE_UNBORN, sizeof(KP_INSTANCE_UNBORN) - 1))
 			sweep_unborn(base, names[i]->d_name);
+		else if (!strncmp(names[i]->d_name, GONE, sizeof(GONE) - 1))
+			sweep_gone(base, names[i]->d_name);
 		else if (strstr(names[i]->d_name, THROW_AWAY) && kp_instance_name_ok(names[i]->d_name))
 			sweep_one(base, names[i]->d_name);
 		free(names[i]);

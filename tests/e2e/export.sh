@@ -125,6 +125,7 @@ while [ "$round" -lt "$rounds" ] && [ -z "$bad" ]; do
   wait "$export" 2>/dev/null
   if [ -e "$T/cut.kpi" ] && ! zstd -qt "$T/cut.kpi"; then bad="round $round: export"; fi
 done
+mkdir "$other/.local/share/kapsel/instances/.gone-half" # a sweep was killed in the middle
 sleep 0.5 # what was killed has left its packager, which ends by itself
 try $there run --rm "$img" -- /bin/true
 left=$(find "$other/.local/share/kapsel/instances" -maxdepth 1 -name '.*')

@@ -91,6 +91,15 @@ stop j
 
 # --- traced by a guest; the child of a vfork ---
 start t /b/held traced
+"$KAPSEL" snapshot create t early >/dev/null 2>&1 & # it tries for three seconds
+asks=$!
+sleep 0.5
+try "$KAPSEL" ps
+if grep -q '^t  *0:00:0' "$T/out" && kill -0 "$asks"; then ok "ps is answered while a snapshot is being made"; else not_ok "ps while a snapshot is being made" "$T/out" "$T/err"; fi
+try "$KAPSEL" exec t -- /bin/sh -c 'echo in'
+expect_out in "what joins waits for its end"
+if kill -0 "$asks" 2>/dev/null; then not_ok "but no shorter"; else ok "but no shorter"; fi
+wait "$asks"
 try "$KAPSEL" snapshot create t s
 expect_err_line '^kapsel: t: process [0-9]+ \(held\) cannot be stopped: process [0-9]+ traces it' "a process that a guest traces is named"
 stop t
@@ -104,6 +113,17 @@ expect_status 0 "nor is who waits for the child of a vfork"
 try "$KAPSEL" exec v -- /bin/true
 expect_status 0 "and the instance goes on"
 stop v
+
+# --- stopped in the middle of it ---
+start e /b/held traced
+"$KAPSEL" snapshot create e s >"$T/asked" 2>&1 &
+asks=$!
+sleep 0.3
+try "$KAPSEL" stop --time 1 e
+expect_status 0 "an instance is stopped while it is copied"
+wait "$asks" "$runs"
+try "$KAPSEL" run --instance e "$img" -- /bin/true
+expect_status 0 "and starts again"
 
 # --- going back: what runs is stopped, and started again if asked ---
 start r /bin/sh -c 'mkdir -p /w; echo one >/w/a; echo ready; sleep 60'
