@@ -266,8 +266,9 @@ static int put_on(const char *from, struct kp_instance *to, char *text, size_t l
 	(void)kp_reg_free(reg);
 	first = d.first;
 	if (!r && d.count) {
-		(void)kp_fail(err, EBUSY, "%s: %zu of its changes were made on what %.200s has otherwise, the first: %.200s", from, d.count, to->image, first);
-		return kp_hint(err, "import onto the image with the digest %.64s, then `kapsel upgrade`", to->digest);
+		(void)kp_fail(err, EBUSY, "%s: %zu of its changes %s made on what %.200s has otherwise, the first: %.200s", from, d.count,
+			      d.count == 1 ? "was" : "were", to->image, first);
+		return kp_hint(err, "import onto the image with the digest %.64s, then 'kapsel upgrade'", to->digest);
 	}
 	upper_fd = r ? -1 : open(upper, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (upper_fd >= 0)
@@ -304,7 +305,7 @@ static int import_into(struct kp_instance *to, const struct kp_args *args, int f
 	if (text)
 		return put_on(from, to, text, len, err);
 	(void)kp_fail(err, EEXIST, "%s: not the image that the instance was made from", kp_args_get(args, "image"));
-	return kp_hint(err, "that has the digest %.64s; `export --changes` carries changes to another image", to->digest);
+	return kp_hint(err, "that has the digest %.64s; 'export --changes' carries changes to another image", to->digest);
 }
 
 int kp_cmd_import(const struct kp_args *args, struct kp_err *err)
@@ -326,6 +327,8 @@ int kp_cmd_import(const struct kp_args *args, struct kp_err *err)
 		r = import_into(&to, args, fd, &name, err);
 	if (!r)
 		r = kp_instance_born(&to, args->operand_count > 1 ? args->operands[1] : name, err);
+	if (!r)
+		puts(args->operand_count > 1 ? args->operands[1] : name);
 	if (!r && access(to.image, F_OK) < 0) {
 		kp_autofree char *shown = kp_shown(to.image);
 

@@ -52,7 +52,7 @@ int kp_cmd_discard(const struct kp_args *args, struct kp_err *err)
 	if (r < 0)
 		return r;
 	if (!kp_args_has(args, "quiet"))
-		printf("%s: %zu changes discarded\n", w.plan.instance->name, count_chosen(&c));
+		printf("%s: %zu change%s discarded\n", w.plan.instance->name, count_chosen(&c), KP_S(count_chosen(&c)));
 	return kp_flush(err);
 }
 
@@ -144,7 +144,7 @@ int kp_cmd_commit(const struct kp_args *args, struct kp_err *err)
 	if (r < 0)
 		return r;
 	if (!quiet)
-		printf("%s: %zu changes %s, %zu left in the instance\n", w.plan.instance->name, how.done,
+		printf("%s: %zu change%s %s, %zu left in the instance\n", w.plan.instance->name, how.done, KP_S(how.done),
 		       how.dry_run ? "would be committed" : "committed", how.left);
 	return kp_flush(err);
 }

@@ -102,15 +102,16 @@ static const char *value_name(const struct kp_args *args)
 }
 
 /* As reg.exe does on a terminal; elsewhere nobody is there to ask. */
-static int ask(const struct kp_regcmd *c, const char *question, const char *what, struct kp_err *err)
+/* refusal: why nothing was done where nobody can be asked; does: what --force does. */
+static int ask(const struct kp_regcmd *c, const char *question, const char *refusal, const char *does, const char *what, struct kp_err *err)
 {
 	char answer[16];
 
 	if (kp_args_has(c->args, "force"))
 		return 0;
 	if (!isatty(STDIN_FILENO)) {
-		(void)kp_fail(err, EEXIST, "%s: %s", what, question);
-		return kp_hint(err, "--force (/f) says yes");
+		(void)kp_fail(err, EEXIST, "%s: %s", what, refusal);
+		return kp_hint(err, "--force (/f) %s", does);
 	}
 	fprintf(stderr, "%s: %s (yes/no)? ", what, question);
 	if (!fgets(answer, sizeof(answer), stdin) || (answer[0] != 'y' && answer[0] != 'Y'))
@@ -187,7 +188,7 @@ static int add(struct kp_regcmd *c, struct kp_err *err)
 		r = parse_data(c, &d, &data, err);
 	if (!r && name && !kp_reg_get(c->reg, key, name, &old)) {
 		kp_reg_value_free(&old);
-		r = ask(c, "exists: replace it", *name ? name : "(Default)", err);
+		r = ask(c, "exists: replace it", "exists already", "replaces it", *name ? name : "(Default)", err);
 	}
 	if (r)
 		return r;
@@ -211,7 +212,7 @@ static int delete(struct kp_regcmd *c, struct kp_err *err)
 	bool all = kp_args_has(c->args, "all-values");
 	struct kp_strings kp_autostrings names = {0};
 	struct kp_reg_txn *t;
-	int r = ask(c, all ? "delete all its values" : name ? "delete it" : "delete it and all below", name && *name ? name : key, err);
+	int r = ask(c, all ? "delete all its values" : name ? "delete it" : "delete it and all below", "not deleted: nobody to ask", "deletes it", name && *name ? name : key, err);
 
 	if (r)
 		return r;

@@ -138,7 +138,7 @@ static int refuse(const struct upgrade *u, struct kp_err *err)
 		if (x->fate != KP_REBASE_CONFLICT)
 			continue;
 		path = shown_as(x);
-		(void)kp_fail(err, EBUSY, "%s: %zu conflicts, the first: %s: %s", u->name, u->rebase.conflicts, path, x->why);
+		(void)kp_fail(err, EBUSY, "%s: %zu conflict%s, the first: %s: %s", u->name, u->rebase.conflicts, KP_S(u->rebase.conflicts), path, x->why);
 		break;
 	}
 	return kp_hint(err, "--dry-run lists them; --conflicts keep, or new, says which side stays");
@@ -187,7 +187,8 @@ static int upgrade(struct upgrade *u, const struct kp_args *args, struct kp_err 
 	if (!dry)
 		r = carry_out(u, args->operands[1], err);
 	if (!r && !quiet)
-		printf("%s: %zu changes %s, %zu conflicts%s\n", u->name, u->rebase.kept, dry ? "would be kept" : "kept", u->rebase.conflicts,
+		printf("%s: %zu change%s %s, %zu conflict%s%s\n", u->name, u->rebase.kept, KP_S(u->rebase.kept), dry ? "would be kept" : "kept",
+		       u->rebase.conflicts, KP_S(u->rebase.conflicts),
 		       !u->rebase.conflicts || dry ? "" : u->take_new ? ": as the new image has them" : ": as the instance has them");
 	return r < 0 ? r : kp_flush(err);
 }

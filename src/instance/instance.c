@@ -80,11 +80,50 @@ int kp_instance_base(char **ret_path, struct kp_err *err)
 	return 0;
 }
 
+struct made_from {
+	const char *image;
+	struct kp_buf names;
+	size_t count;
+};
+
+static int take_made_from(const char *name, void *ctx)
+{
+	struct made_from *m = ctx;
+	struct kp_instance *i = NULL;
+
+	if (kp_instance_open(name, &i, NULL) < 0)
+		return 0;
+	if (!strcmp(i->image, m->image) && m->count++ < 3)
+		kp_buf_printf(&m->names, "%s%s", m->names.len ? ", " : "", name);
+	(void)kp_instance_free(i);
+	return 0;
+}
+
+int kp_instance_no_such(const char *name, struct kp_err *err)
+{
+	kp_autofree char *image = access(name, F_OK) == 0 ? realpath(name, NULL) : NULL;
+	struct made_from m = {.image = image};
+	int r;
+
+	if (!image) {
+		(void)kp_fail(err, ENOENT, "%s: no such instance", name);
+		return kp_hint(err, "kapsel ps --all lists the instances");
+	}
+	(void)kp_fail(err, ENOENT, "%s: a file, not an instance", name);
+	(void)kp_instance_each(take_made_from, &m, NULL);
+	r = m.count ? kp_hint(err, "instances of that image: %s%s", m.names.data, m.count > 3 ? ", ..." : "")
+		    : kp_hint(err, "kapsel ps --all lists the instances; kapsel run makes one of an image");
+	kp_buf_free(&m.names);
+	return r;
+}
+
 static int open_dir(const char *name, bool make, char **ret_dir, struct kp_err *err)
 {
 	kp_autofree char *base = NULL, *dir = NULL;
 	int r;
 
+	if (!kp_instance_name_ok(name) && !make && access(name, F_OK) == 0)
+		return kp_instance_no_such(name, err);
 	if (!kp_instance_name_ok(name))
 		return kp_fail(err, EINVAL, "%s: not an instance name: letters, digits and . _ - are", name);
 	r = kp_instance_base(&base, err);
@@ -93,10 +132,8 @@ static int open_dir(const char *name, bool make, char **ret_dir, struct kp_err *
 	dir = kp_asprintf("%s/%s", base, name);
 	if (make && mkdir(dir, 0700) < 0 && errno != EEXIST)
 		return kp_fail_errno(err, errno, "%s: cannot be made", dir);
-	if (access(dir, F_OK) < 0 && errno == ENOENT) {
-		(void)kp_fail(err, ENOENT, "%s: no such instance", name);
-		return kp_hint(err, "kapsel ps --all lists the instances");
-	}
+	if (access(dir, F_OK) < 0 && errno == ENOENT)
+		return kp_instance_no_such(name, err);
 	r = kp_dir_private(dir, err);
 	if (r < 0)
 		return r;

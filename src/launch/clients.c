@@ -128,7 +128,7 @@ static int check_settled(struct kp_supervisor *s, const char *asked, struct kp_e
 	else
 		(void)kp_fail(err, EBUSY, "%s: runs already, started with %.*s too", s->plan->instance->name,
 			      (int)strcspn(has + same, "\n"), has + same);
-	return kp_hint(err, "`kapsel stop %s` first, or another --instance", s->plan->instance->name);
+	return kp_hint(err, "'kapsel stop %s' first, or another --instance", s->plan->instance->name);
 }
 
 static int on_run(struct kp_supervisor *s, struct kp_client *c, const char *payload, size_t len)

@@ -449,6 +449,11 @@ static bool is_zombie(pid_t pid)
 	return at[2] == 'Z' || at[2] == 'X';
 }
 
+void kp_engine_ports(struct kp_engine *e, struct kp_buf *out)
+{
+	kp_ports_text(e->ports, out);
+}
+
 size_t kp_engine_pids(struct kp_engine *e, pid_t *pids, size_t max)
 {
 	DIR *d = opendir("/proc");

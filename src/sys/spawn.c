@@ -277,7 +277,7 @@ int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 	}
 	if (sp->error) {
 		(void)kp_fail_errno(err, -sp->error, "seccomp: the filter cannot be installed");
-		return kp_hint(err, "`kapsel doctor` tells what this kernel offers; Linux 5.13 or newer is needed");
+		return kp_hint(err, "'kapsel doctor' tells what this kernel offers; Linux 5.13 or newer is needed");
 	}
 	*ret_listener = sp->listener;
 	return 0;

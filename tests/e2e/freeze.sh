@@ -135,6 +135,7 @@ try "$KAPSEL" exec r -- /bin/cat /w/a
 expect_out two "stops nothing"
 try "$KAPSEL" snapshot restore r one
 expect_status 0 "restore of an instance that runs"
+expect_err_line '^kapsel: r: it ran and was stopped; --restart starts it again$' "says that it was stopped"
 wait "$runs"
 try "$KAPSEL" exec r -- /bin/true
 expect_err_line '^kapsel: r: does not run' "it is stopped"

@@ -72,7 +72,7 @@ expect_err_line 'an image is not changed' "an image is not changed"
 inside one 'echo "$GREETING $WHERE"'
 expect_out "hello $HOME/%NO%" "HKCU\\Environment is in the environment, expanded"
 reg add one 'HKCU\Software\App' /v Theme /d dark
-expect_err_line 'Theme: exists' "a value is not replaced unasked"
+expect_err_line 'Theme: exists already$' "a value is not replaced unasked"
 reg add one 'HKCU\Software\App' --value Theme --data dark --force
 expect_status 0 "but with --force"
 value one 'HKCU\Software\App' theme dark "and it is there, whatever the case"
