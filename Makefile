@@ -238,7 +238,7 @@ check-docs: all ## paths named in the documentation exist; options in --help are
 asan: ## unit tests under ASan and UBSan
 	$(Q)$(MAKE) --no-print-directory SANITIZE=address,undefined check-unit
 
-samples: all $(HELPER_BIN) ## pack, run and compare each of samples/ (SAMPLES="python git" HOSTS="plain docker foreign empty")
+samples: all $(HELPER_BIN) ## pack, run and compare each of samples/ (SAMPLES="python git" HOSTS="plain strict docker foreign empty")
 	$(Q)tests/run-samples.sh $(O) $(SAMPLES)
 
 bench: all $(BENCH_BIN) ## costs: native, under Kapsel, and under peers where installed (CASES="calls git" ROUNDS=15 ENGINES="native strict")

@@ -27,8 +27,8 @@ chmod -R a+rX "$stage"
 log=$build/samples
 mkdir -p "$log"
 if [ -z "${HOSTS-}" ]; then
-  HOSTS=plain
-  if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then HOSTS="plain docker foreign empty"; fi
+  HOSTS="plain strict"
+  if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then HOSTS="plain strict docker foreign empty"; fi
 fi
 for kind in $HOSTS; do
   printf '#!/bin/sh\nexec sh "%s/on-host.sh" %s "%s" "$@"\n' "$stage" "$kind" "$stage" >"$stage/on-$kind"
