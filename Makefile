@@ -129,7 +129,7 @@ DEPS := gcc make libc6-dev libseccomp-dev libsquashfs-dev liblz4-dev zlib1g-dev 
 	libyaml-dev libsodium-dev libsqlite3-dev libarchive-dev libelf-dev uthash-dev check libsubunit-dev \
 	squashfs-tools musl-tools util-linux busybox-static
 # For fuzz, lint, format and bench only.
-DEPS_SAMPLES := golang-go musl-tools rsync sqlite3 git postgresql-15 redis-server nginx-light curl
+DEPS_SAMPLES := golang-go musl-tools rsync sqlite3 git postgresql-15 redis-server nginx-light curl strace gdb
 DEPS_DEVELOP := clang clang-format cppcheck gcovr bubblewrap proot git python3 sqlite3 redis-server redis-tools nginx-light wrk
 
 deps: ## install the Debian packages that the build and the tests need

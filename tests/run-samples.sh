@@ -70,7 +70,7 @@ for name; do
   fi
   image="$images/$name.kapsel"
   started=$(date +%s)
-  if ! "$stage/kapsel" pack --quiet "$stage/sample/manifest.yaml" -o "$image" >"$log/$name.pack" 2>&1; then
+  if ! "$stage/kapsel" pack --quiet --compression 3 "$stage/sample/manifest.yaml" -o "$image" >"$log/$name.pack" 2>&1; then
     fail "$name" pack "$log/$name.pack"
     continue
   fi
