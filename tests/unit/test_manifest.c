@@ -94,7 +94,7 @@ static const struct {
 	{"kapsel: 1\nname:\n", "m.yaml:2:6: name: text was expected, this is nothing"},
 	{"kapsel: 1\nname: [a]\n", "m.yaml:2:7: name: text was expected, this is a list"},
 	{HEAD "colour: red\n", "m.yaml:3:9: colour: unknown key (known here: kapsel, name, version, summary, entry, "
-			       "commands, contents, layers, modes, registry, requests)"},
+			       "commands, contents, layers, modes, config, registry, requests)"},
 	{HEAD "name: b\n", "m.yaml:3:1: name: stands here twice (first in line 2)"},
 	{HEAD "version: a/b\n", "m.yaml:3:10: version: 'a/b' is no version: [A-Za-z0-9][A-Za-z0-9._+~:-]*, at most "
 				"128 letters"},
