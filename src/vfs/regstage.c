@@ -163,8 +163,7 @@ int kp_regtree_real(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *
 	return rc ? rc : kp_path_join(ret->s, sizeof(ret->s), v->dirs.s, n->guest.s);
 }
 
-/* It says where it is from. */
-static int make_snapshot(const struct kp_node *n, const struct kp_buf *text)
+int kp_regtree_snapshot(const struct kp_node *n, const struct kp_buf *text)
 {
 	char name[64 + PATH_MAX];
 	kp_autoclose int fd = -1;
@@ -193,7 +192,7 @@ static int kept_snapshot(struct kp_regtree *t, const struct kp_node *n, const st
 		kp_close(s->fd);
 	s->text.len = 0;
 	s->hash = hash;
-	s->fd = make_snapshot(n, text);
+	s->fd = kp_regtree_snapshot(n, text);
 	if (s->fd < 0)
 		kp_buf_free(&s->text);
 	else
@@ -212,7 +211,7 @@ static int snapshot(struct kp_vfs *v, const struct kp_node *n, int *ret_fd)
 	if (rc)
 		return rc;
 	pthread_mutex_lock(&t->lock);
-	fd = text.len <= KP_REGSHOT_MAX ? kept_snapshot(t, n, &text) : (own = make_snapshot(n, &text));
+	fd = text.len <= KP_REGSHOT_MAX ? kept_snapshot(t, n, &text) : (own = kp_regtree_snapshot(n, &text));
 	if (fd >= 0) { /* another description, read-only and at the start */
 		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 		fd = open(path, O_RDONLY | O_CLOEXEC);

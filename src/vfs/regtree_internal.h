@@ -47,6 +47,8 @@ bool kp_regtree_take_seen(const char *guest, struct kp_buf *ret);
 int kp_regtree_set(struct kp_regtree *t, const char *key, const char *name, const struct kp_reg_data *data);
 
 /* --- regstage.c --- */
+/* A sealed memfd that says where it is from. Descriptor or -errno. */
+int kp_regtree_snapshot(const struct kp_node *n, const struct kp_buf *text);
 /* Is there a file that was written and has not become a value yet? */
 bool kp_regtree_is_staged(struct kp_regtree *t, const char *guest, struct stat *ret_st);
 void kp_regtree_unstage(struct kp_regtree *t, const char *guest);
