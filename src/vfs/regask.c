@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What a guest's /.kapsel/reg asks: a sealed memfd of its own goes in, a sealed one comes out. */
+/* What a guest's /.kapsel/reg asks: a sealed memfd of its own goes in, a file with the answer comes out. */
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -66,10 +66,8 @@ int kp_regtree_ask(struct kp_vfs *v, const struct kp_node *n, int path_fd, int *
 	kp_regtree_drain(v->registry);
 	rc = kp_reg_perform(v->registry->reg, &q, &out, &err);
 	kp_reg_answer_encode(rc, &err, &out, &answer);
-	fd = kp_regtree_snapshot(n, &answer);
-	if (fd < 0)
-		return fd;
-	(void)lseek(fd, 0, SEEK_SET);
-	*ret_fd = fd;
-	return 0;
+	fd = kp_regtree_snapshot(v->registry, n, &answer);
+	if (fd >= 0)
+		*ret_fd = fd;
+	return KP_MIN(fd, 0);
 }
