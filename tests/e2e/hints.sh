@@ -13,6 +13,8 @@ hinted() { # ERROR HINT WHAT
 try "$KAPSEL" run small.yaml
 hinted '^kapsel: small.yaml: not a kapsel image' 'kapsel pack small.yaml -o small.kapsel makes' "run MANIFEST tells of pack"
 try "$KAPSEL" run --instance trial "$img" -- /bin/true
+try "$KAPSEL" run "$img" /bin/true
+hinted '^kapsel: /bin/true: unexpected argument' "a program of it and its arguments follow --: kapsel run $img -- /bin/true" "a program without -- before it"
 for words in "run trial" "inspect trial" "ls trial" "cat trial /x" "extract trial -C $T/x"; do
   # shellcheck disable=SC2086 # words are wanted
   try "$KAPSEL" $words

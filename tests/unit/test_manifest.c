@@ -20,6 +20,7 @@ static const char good[] =
 	"  - symlink: {path: /bin, to: usr/bin}\n"
 	"  - exclude: [\"/usr/share/doc/**\"]\n"
 	"modes: {/: full}\n"
+	"config: [/etc//app/./, 'HKCU\\Software\\App']\n"
 	"requests: {network: {connect: [443, 80]}, desktop: [x11, audio], devices: [/dev//dri]}\n";
 
 START_TEST(all_that_the_format_has)
@@ -67,6 +68,9 @@ START_TEST(normalised_text_reads_back_the_same)
 	ck_assert_str_eq(again->env.items[1].name, "b c");
 	ck_assert_str_eq(again->commands[1].argv.items[2], "echo 'hi'");
 	ck_assert_uint_eq(again->source_count, 0);
+	ck_assert_uint_eq(again->config.count, 2);
+	ck_assert_str_eq(again->config.items[0], "/etc/app");
+	ck_assert_str_eq(again->config.items[1], "HKCU\\Software\\App");
 	text2 = kp_manifest_normalised(again, &len2);
 	ck_assert_str_eq(text, text2);
 	free(text);
@@ -112,6 +116,9 @@ static const struct {
 	 "m.yaml:3:35: entry.env.A=B: 'A=B' cannot be a variable's name"},
 	{HEAD "commands: {../x: [sh]}\n",
 	 "m.yaml:3:18: commands.../x: '../x' is no command's name: [A-Za-z0-9][A-Za-z0-9._+-]*"},
+	{HEAD "config: /etc\n", "m.yaml:3:9: config: a list was expected, this is text"},
+	{HEAD "config: [etc]\n", "m.yaml:3:10: config[0]: 'etc' is no key below HKLM or HKCU"},
+	{HEAD "config: [/a/../b]\n", "m.yaml:3:10: config[0]: an absolute path without '..', or a key, was expected"},
 	{HEAD "contents: {}\n", "m.yaml:3:11: contents: a list was expected, this is a mapping"},
 	{HEAD "contents: [x]\n", "m.yaml:3:12: contents[0]: a mapping was expected, such as 'deb: [...]'"},
 	{HEAD "contents: [{}]\n", "m.yaml:3:12: contents[0]: empty: a source was expected, such as 'deb: [...]'"},
