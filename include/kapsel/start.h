@@ -22,11 +22,8 @@
  * The loader seals the mapping (mseal, Linux 6.10): it stays. */
 #define KP_SCRATCH_BASE 0x7ea000100000ULL
 #define KP_SCRATCH_SLOT 8192U
-#define KP_SCRATCH_SLOTS 512U /* taken in turn: a slot let go is read by the kernel a moment longer */
+#define KP_SCRATCH_SLOTS 512U
 #define KP_SCRATCH_SIZE (KP_SCRATCH_SLOT * KP_SCRATCH_SLOTS)
-
-/* The same, but the process's own, which it can write itself: for the one call that the kernel answers in its arguments (sendmmsg). */
-#define KP_OWN_BASE 0x7ea010000000ULL
 
 /* A page below the scratch holds what /proc must say of this process image. It is in the guest's hands: a guest
  * can lie here only about itself. */

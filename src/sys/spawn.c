@@ -39,7 +39,7 @@ struct kp_spawner {
 	int error;
 	bool stop;
 	struct sock_fprog filter;
-	const struct kp_limits *limits;
+	const struct kp_limit_state *limits;
 	const struct kp_spawn *request;
 	int status_fd; /* write end of the exec report pipe */
 	pid_t pid;
@@ -160,7 +160,7 @@ static int exec_search(const struct kp_spawn *s)
 	return found;
 }
 
-static void child(const struct kp_spawn *s, const struct kp_limits *limits, int status_fd)
+static void child(const struct kp_spawn *s, const struct kp_limit_state *limits, int status_fd)
 {
 	int rc = set_up_fds(s, &status_fd);
 
@@ -251,7 +251,7 @@ int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 	int rc;
 
 	e->spawner = sp;
-	sp->limits = &e->limit.limits;
+	sp->limits = &e->limit;
 	sp->landlock_fd = -1;
 	/* A guest's scratch area comes with its loader; the child between fork and exec needs one too. */
 	rc = kp_trap_scratch_make(e->trap);
