@@ -194,24 +194,23 @@ test-programs: $(CALLS_BIN) $(HELPER_BIN) $(BENCH_BIN) $(O)/tests/hostile/hostil
 check: deps deps-samples ## everything below, then that the build left the tree clean
 	$(Q)MAKE="$(MAKE)" O=$(O) tools/check.sh
 
-check-guest: all ## programs whose output must be the same natively and inside (ONLY="stat exec")
-	$(Q)tests/run-guest.sh $(O) $(ONLY)
+# Natively once; inside with the fast path as it is, from the first call on, and without it.
+FAST ?= on eager off
 
-check-calls: all $(CALLS_BIN) ## the same, a family of system calls each, dynamic and static (ONLY="stat open")
-	$(Q)tests/run-calls.sh $(O) $(ONLY)
+check-guest: all ## programs whose output must be the same natively and inside (ONLY="stat exec" FAST="on eager off")
+	$(Q)FAST="$(FAST)" tests/run-guest.sh $(O) $(ONLY)
+
+check-calls: all $(CALLS_BIN) ## the same, a family of system calls each, dynamic and static (ONLY="stat open" FAST=eager)
+	$(Q)FAST="$(FAST)" tests/run-calls.sh $(O) $(ONLY)
 
 check-property: all $(O)/tests/property/operations $(O)/tests/property/order ## random operations, the same natively and inside (COUNT=100 STEPS=1000, or SEEDS="7 9")
 	$(Q)tests/run-property.sh $(O)
 
 check-docker: all $(CALLS_BIN) $(HELPER_BIN) ## the differential families and e2e under refusals like those of Docker's default filter
-	$(Q)KAPSEL_TEST_DOCKER=1 $(O)/tests/e2e/docker-shim $(MAKE) --no-print-directory check-calls check-guest check-e2e
+	$(Q)KAPSEL_TEST_DOCKER=1 $(O)/tests/e2e/docker-shim $(MAKE) --no-print-directory FAST=on check-calls check-guest check-e2e
 
 check-modes: all $(CALLS_BIN) ## those of check-calls in a tree of the host, shown by each isolation mode
 	$(Q)for mode in writecopy merged; do echo "# mode $$mode"; MODE=$$mode tests/run-calls.sh $(O) $(ONLY) || exit 1; done
-
-check-fast: all $(CALLS_BIN) ## those of check-calls and check-guest with the fast path from the first call on, and without it
-	$(Q)for how in eager off; do echo "# KAPSEL_FAST=$$how"; KAPSEL_FAST=$$how tests/run-calls.sh $(O) $(ONLY) || exit 1; \
-		KAPSEL_FAST=$$how tests/run-guest.sh $(O) $(ONLY) || exit 1; done
 
 check-native: $(CALLS_BIN) ## those programs say the same thing each time without Kapsel
 	$(Q)tests/run-calls.sh --native $(O) $(ONLY)
