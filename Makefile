@@ -69,7 +69,7 @@ $(O)/%.o: %.c
 LOADER_CFLAGS := -std=gnu11 $(WARN) -Os -ffreestanding -fPIE -fvisibility=hidden -fno-stack-protector \
 	-fcf-protection=none -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns \
 	-mgeneral-regs-only -U_FORTIFY_SOURCE
-$(O)/loader: src/loader/loader.c src/loader/stub.c src/loader/start.S src/loader/stub.S src/loader/loader.lds src/loader/elf.h include/kapsel/start.h \
+$(O)/loader: src/loader/loader.c src/loader/stub.c src/loader/start.S src/loader/stub.S src/loader/loader.lds src/loader/elf.h src/loader/site.h include/kapsel/start.h \
 		include/kapsel/fast.h
 	@mkdir -p $(@D)
 	@echo "  LINK $@"

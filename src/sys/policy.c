@@ -156,14 +156,15 @@ static void put_policy(struct program *p, const struct kp_policy *policy)
 		p->code[p->ends[i]].k = (uint32_t)(p->len - p->ends[i] - 1);
 }
 
-/* What the stub may ask from the gate (kapsel/fast.h): attributes, which Landlock leaves to everybody, too; and opens that only read,
- * where Landlock decides. The number is looked at first: for all others the kernel still sees that they pass without running the filter. */
+/* What the stub may ask from the gate (kapsel/fast.h): attributes, which Landlock leaves to everybody, too; opens that only read, and
+ * execve, where Landlock decides: it grants the execution of the exec loader alone. The number is looked at first: for all others the kernel still sees that they pass without running the filter. */
 static void put_gate(struct program *p)
 {
 	load(p, offsetof(struct seccomp_data, arch));
-	unless(p, AUDIT_ARCH_X86_64, 10);
+	unless(p, AUDIT_ARCH_X86_64, 11);
 	load(p, offsetof(struct seccomp_data, nr));
-	when(p, SYS_newfstatat, 3);
+	when(p, SYS_newfstatat, 4);
+	when(p, SYS_execve, 3);
 	unless(p, SYS_openat, 7);
 	load(p, offsetof(struct seccomp_data, args[2]));
 	put(p, BPF_JMP | BPF_JSET | BPF_K, 5, 0, ~(uint32_t)KP_GATE_OPEN_FLAGS);

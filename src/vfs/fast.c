@@ -35,7 +35,7 @@ struct object {
 #define OBJECTS 16384U
 #define PROBES 4U
 
-int kp_fast_make(struct kp_vfs *v)
+int kp_fast_make(struct kp_vfs *v, const char *loader)
 {
 	struct kp_fast_cache *c = kp_calloc(1, sizeof(*c));
 	int rc = 0;
@@ -55,6 +55,8 @@ int kp_fast_make(struct kp_vfs *v)
 	}
 	c->mem->magic = KP_FAST_MAGIC;
 	c->mem->st_dev = v->dev;
+	if (strlen(loader) < sizeof(c->mem->loader))
+		memcpy(c->mem->loader, loader, strlen(loader));
 	c->mem->all = 1;
 	c->mem->on = 1;
 	v->fast = c;
@@ -366,6 +368,13 @@ bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n)
 	e.uid = n->st.st_uid;
 	e.gid = n->st.st_gid;
 	return add(v, &e);
+}
+
+bool kp_fast_put_cwd(struct kp_vfs *v, const char *standin)
+{
+	struct kp_fast_entry e = {.kind = KP_FAST_CWD, .calls = KP_FAST_GETCWD, .name_slot = name_slot(standin)};
+
+	return v->fast && start_of(v, standin, &e) && add_text(&e, 1, "", standin) && add(v, &e);
 }
 
 /* With the lock of the entries held. NULL: there is no room to remember it. */

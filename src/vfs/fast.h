@@ -11,7 +11,7 @@
 struct kp_fast_cache;
 
 /* Without one (NULL) the functions below do nothing. 0 or -errno. */
-int kp_fast_make(struct kp_vfs *v);
+int kp_fast_make(struct kp_vfs *v, const char *loader);
 struct kp_fast_cache *kp_fast_free(struct kp_fast_cache *c);
 /* What guests map; -1: none. */
 int kp_fast_fd(const struct kp_vfs *v);
@@ -32,6 +32,9 @@ void kp_fast_unchanged(struct kp_vfs *v);
 
 /* With the read lock held: what path, from start (NULL: it is absolute), led to. start is a stand-in's guest path. True: it is known now. */
 bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n);
+
+/* With the read lock held: the name of a directory, by its stand-in, for who is in it. */
+bool kp_fast_put_cwd(struct kp_vfs *v, const char *standin);
 
 /* The same of what a descriptor holds; n as kp_call_fd_node gives it. */
 bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n);

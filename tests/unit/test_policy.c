@@ -85,9 +85,14 @@ START_TEST(gate)
 	ck_assert_uint_eq(bpf_sim(plain, plain_len, &data), NOTIFY);
 	for (int nr = -1; nr < 600; nr++) {
 		data.nr = nr;
-		if (nr != SYS_newfstatat && nr != SYS_openat)
+		if (nr != SYS_newfstatat && nr != SYS_openat && nr != SYS_execve)
 			ck_assert_uint_eq(bpf_sim(code, len, &data), bpf_sim(plain, plain_len, &data));
 	}
+	data.nr = SYS_execve;
+	ck_assert_uint_eq(bpf_sim(code, len, &data), ALLOW);
+	data.instruction_pointer = KP_ASK_IP;
+	ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
+	data.instruction_pointer = KP_GATE_IP;
 	data.nr = SYS_openat;
 	ck_assert_uint_eq(bpf_sim(code, len, &data), ALLOW);
 	for (int bit = 0; bit < 32; bit++) {
