@@ -240,8 +240,8 @@ asan: ## unit tests under ASan and UBSan
 samples: all $(HELPER_BIN) ## pack, run and compare each of samples/ (SAMPLES="python git" HOSTS="plain docker foreign empty")
 	$(Q)tests/run-samples.sh $(O) $(SAMPLES)
 
-bench: all $(BENCH_BIN) ## costs: native, under Kapsel, and under peers where installed (CASES="calls git" ROUNDS=15 ENGINES="native strict")
-	$(Q)CASES="$(CASES)" ROUNDS="$(or $(ROUNDS),15)" ENGINES="$(ENGINES)" tests/run-bench.sh $(O)
+bench: all $(BENCH_BIN) ## costs: native, under Kapsel, and under peers where installed (CASES="calls git" ROUNDS=15 ENGINES="native strict" PAGE=1: docs/BENCH.md)
+	$(Q)CASES="$(CASES)" ROUNDS="$(or $(ROUNDS),15)" ENGINES="$(ENGINES)" PAGE="$(PAGE)" tests/run-bench.sh $(O)
 
 bench-image: all $(BENCH_BIN) ## a big image: packing beside mksquashfs, size, the first program on a cold store (SIZE=500 MiB)
 	$(Q)tests/run-bench-image.sh $(O) $(SIZE)

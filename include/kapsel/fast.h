@@ -61,7 +61,6 @@ struct kp_fast_entry {
 };
 _Static_assert(sizeof(struct kp_fast_entry) == 320, "five cache lines");
 
-#define KP_FAST_LOADER 1024U
 #define KP_FAST_WAYS 4U
 #define KP_FAST_SETS 8192U
 #define KP_FAST_ENTRIES (KP_FAST_SETS * KP_FAST_WAYS)
@@ -72,7 +71,6 @@ struct kp_fast {
 	uint32_t all;  /* moves when directories or links change, or whatever may concern other names */
 	uint64_t st_dev; /* what guests see */
 	uint64_t reserved[5];
-	char loader[KP_FAST_LOADER]; /* the exec loader's host path; empty: it is too long */
 	uint32_t names[KP_FAST_NAMES]; /* each moves when a name of its hash changes */
 	uint32_t index[KP_FAST_SETS][KP_FAST_WAYS]; /* which entries, taken one after the other: memory is used as they are */
 	struct kp_fast_entry entries[KP_FAST_ENTRIES]; /* the first is nobody's */

@@ -22,8 +22,12 @@
  * The loader seals the mapping (mseal, Linux 6.10): it stays. */
 #define KP_SCRATCH_BASE 0x7ea000100000ULL
 #define KP_SCRATCH_SLOT 8192U
-#define KP_SCRATCH_SLOTS 512U /* taken in turn: a slot let go is read by the kernel a moment longer */
-#define KP_SCRATCH_SIZE (KP_SCRATCH_SLOT * KP_SCRATCH_SLOTS)
+#define KP_SCRATCH_SLOTS 511U /* taken in turn: a slot let go is read by the kernel a moment longer */
+#define KP_SCRATCH_SIZE (KP_SCRATCH_SLOT * (KP_SCRATCH_SLOTS + 1))
+
+/* The last one holds the exec loader's host path for ever: what the gate lets through is an execve of what lies here (kapsel/fast.h). Empty
+ * where it could not be sealed. */
+#define KP_SCRATCH_LOADER (KP_SCRATCH_BASE + KP_SCRATCH_SLOT * KP_SCRATCH_SLOTS)
 
 /* The same, but the process's own, which it can write itself: for the one call that the kernel answers in its arguments (sendmmsg). */
 #define KP_OWN_BASE 0x7ea010000000ULL

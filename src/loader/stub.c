@@ -335,12 +335,12 @@ static long answer_cwd(struct query *q)
 	return holds(e, seq) ? (long)len : MISS;
 }
 
-/* The supervisor settles which program it will be; what is then executed is the exec loader, and Landlock allows nothing else. */
+/* The supervisor settles which program it will be; what is then executed is the exec loader: the gate is open for that alone. */
 static long execute(const struct regs *r)
 {
-	long ret = fast->loader[0] ? kp_ask(SYS_execve, r->rdi, r->rsi, r->rdx, 0) : MISS;
+	long ret = *(const char *)KP_SCRATCH_LOADER ? kp_ask(SYS_execve, r->rdi, r->rsi, r->rdx, 0) : MISS;
 
-	return ret == KP_EXEC_READY ? kp_gate(SYS_execve, (uint64_t)fast->loader, r->rsi, r->rdx, 0) : ret;
+	return ret == KP_EXEC_READY ? kp_gate(SYS_execve, KP_SCRATCH_LOADER, r->rsi, r->rdx, 0) : ret;
 }
 
 static long answer(const struct query *q)

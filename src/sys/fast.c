@@ -219,5 +219,5 @@ int kp_fast_start(struct kp_engine *e)
 		return -EIO;
 	e->filters = field(text, FILTERS);
 	e->filters += e->filters >= 0; /* the guests' own */
-	return kp_fast_make(e->vfs, e->loader_path);
+	return kp_fast_make(e->vfs);
 }

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -32,7 +33,14 @@ struct kp_trap *kp_trap_new(void)
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
-int kp_trap_scratch_make(struct kp_trap *t)
+#define NR_MSEAL 462 /* newer than the headers */
+
+bool kp_trap_can_seal(void)
+{
+	return syscall(NR_MSEAL, 0, 0, 0) == 0;
+}
+
+int kp_trap_scratch_make(struct kp_trap *t, const char *loader)
 {
 	void *here;
 
@@ -43,6 +51,8 @@ int kp_trap_scratch_make(struct kp_trap *t)
 	if (here == MAP_FAILED)
 		return -errno;
 	t->scratch = here;
+	if (kp_trap_can_seal() && strlen(loader) < KP_SCRATCH_SLOT)
+		memcpy(t->scratch + (KP_SCRATCH_LOADER - KP_SCRATCH_BASE), loader, strlen(loader));
 	/* This mapping is the last that can be written through. */
 	if (fcntl(t->scratch_fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return -errno;

@@ -35,7 +35,7 @@ struct object {
 #define OBJECTS 16384U
 #define PROBES 4U
 
-int kp_fast_make(struct kp_vfs *v, const char *loader)
+int kp_fast_make(struct kp_vfs *v)
 {
 	struct kp_fast_cache *c = kp_calloc(1, sizeof(*c));
 	int rc = 0;
@@ -55,8 +55,6 @@ int kp_fast_make(struct kp_vfs *v, const char *loader)
 	}
 	c->mem->magic = KP_FAST_MAGIC;
 	c->mem->st_dev = v->dev;
-	if (strlen(loader) < sizeof(c->mem->loader))
-		memcpy(c->mem->loader, loader, strlen(loader));
 	c->mem->all = 1;
 	c->mem->on = 1;
 	v->fast = c;

@@ -11,7 +11,7 @@
 struct kp_fast_cache;
 
 /* Without one (NULL) the functions below do nothing. 0 or -errno. */
-int kp_fast_make(struct kp_vfs *v, const char *loader);
+int kp_fast_make(struct kp_vfs *v);
 struct kp_fast_cache *kp_fast_free(struct kp_fast_cache *c);
 /* What guests map; -1: none. */
 int kp_fast_fd(const struct kp_vfs *v);
