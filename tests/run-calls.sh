@@ -61,7 +61,7 @@ chmod 0755 "$work"
 
 programs=$*
 [ -n "$programs" ] || programs=$(cd "$build/tests/calls" && for p in *-static; do echo "${p%-static}"; done)
-variants= runs=
+variants='' runs=''
 for p in $programs; do
   variants="$variants $p"
   [ -n "${MODE-}" ] || variants="$variants $p-static"

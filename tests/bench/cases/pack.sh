@@ -9,7 +9,7 @@ prepare() {
   while [ $i -lt 40 ]; do
     mkdir tree/d$i && seq $((i * 1000)) $((i * 1000 + 12000)) | split -l 121 -a 3 - tree/d$i/f && i=$((i + 1)) || return 1
   done
-  printf 'kapsel: 1\nname: pack\nversion: "1"\nentry: {command: [/bin/true]}\ncontents:\n  - copy: {from: %s, to: /tree}\n' "$PWD/tree" >pack.yaml
+  printf 'kapsel: 1\nname: pack\nversion: "1"\nentry: {command: [/bin/true]}\ncontents:\n  - elf: [/bin/true]\n  - copy: {from: %s, to: /tree}\n' "$PWD/tree" >pack.yaml
 }
 before() { rm -rf out out.sqfs out.kapsel; }
 prints=1
