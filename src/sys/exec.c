@@ -348,7 +348,7 @@ static int run(struct kp_call *c, int flags, int argv_arg)
 	if (!rc && c->n.data.instruction_pointer == KP_ASK_IP && kp_fast_fd(c->vfs) >= 0) {
 		c->value = KP_EXEC_READY;
 	} else if (!rc) {
-		c->noted = kp_fast_fd(c->vfs) >= 0;
+		c->noted = c->n.data.nr == SYS_execve && kp_fast_fd(c->vfs) >= 0;
 		rw = kp_call_rewrite(c, SYS_execve);
 		rc = kp_rewrite_string(rw, 0, c->engine->loader_path);
 		rw->args[1] = c->raw[argv_arg];
