@@ -25,6 +25,7 @@
 #include "sys/filter.h"
 #include "sys/internal.h"
 #include "vfs/fast.h"
+#include "vfs/internal.h"
 #include "vfs/pts.h"
 
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
@@ -44,6 +45,7 @@ struct kp_spawner {
 	const struct kp_limits *limits;
 	const struct kp_spawn *request;
 	int status_fd; /* write end of the exec report pipe */
+	int cwd_fd;    /* the working directory's stand-in, or -1: the child goes there by its name */
 	pid_t pid;
 };
 
@@ -180,6 +182,7 @@ static int exec_search(bool gate, const struct kp_spawn *s)
 static void child(const struct kp_spawner *sp, int status_fd)
 {
 	const struct kp_spawn *s = sp->request;
+	bool there = sp->cwd_fd >= 0 && fchdir(sp->cwd_fd) == 0; /* before the descriptor goes */
 	int rc = set_up_fds(s, &status_fd);
 
 	if (rc)
@@ -195,7 +198,7 @@ static void child(const struct kp_spawner *sp, int status_fd)
 		drop_capabilities();
 	kp_limits_apply(sp->limits);
 	(void)umask(s->umask);
-	if (chdir(s->cwd) < 0 && (s->cwd_asked || chdir("/") < 0))
+	if (!there && chdir(s->cwd) < 0 && (s->cwd_asked || chdir("/") < 0))
 		report(status_fd, -errno); /* negative: about the directory */
 	report(status_fd, exec_search(sp->gate, s));
 }
@@ -344,6 +347,24 @@ pid_t kp_engine_reap(pid_t pid, int *ret_status)
 	return si.si_pid;
 }
 
+/* The stand-in of a directory of the instance. A chdir to its name would be stopped and rewritten; fchdir is let through. -1: whoever goes
+ * there by name is told why he cannot. */
+static int open_cwd(struct kp_engine *e, const char *cwd)
+{
+	struct kp_walk w = {.cred = &e->cred, .tid = getpid(), .start = "/", .path = cwd, .follow = true};
+	struct kp_node *n = kp_calloc(1, sizeof(*n));
+	struct kp_hpath host;
+	int fd = -1;
+
+	kp_vfs_read_lock(e->vfs);
+	if (!kp_resolve(e->vfs, &w, n) && S_ISDIR(n->mode) && !kp_node_permit(e->vfs, n, &e->cred, X_OK) && !kp_standin(e->vfs, n, &host) &&
+	    kp_path_below(host.s, e->vfs->dirs.s))
+		fd = open(host.s, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	kp_vfs_unlock(e->vfs);
+	free(n);
+	return fd;
+}
+
 int kp_engine_spawn(struct kp_engine *e, const struct kp_spawn *s, pid_t *ret_pid, struct kp_err *err)
 {
 	struct kp_spawner *sp = e->spawner;
@@ -358,10 +379,12 @@ int kp_engine_spawn(struct kp_engine *e, const struct kp_spawn *s, pid_t *ret_pi
 	pthread_mutex_lock(&sp->busy);
 	sp->request = s;
 	sp->status_fd = pipe_fds[1];
+	sp->cwd_fd = open_cwd(e, s->cwd);
 	sem_post(&sp->asked);
 	while (sem_wait(&sp->answered) < 0)
 		;
 	pid = sp->pid;
+	(void)kp_close(sp->cwd_fd);
 	pthread_mutex_unlock(&sp->busy);
 	(void)kp_close(pipe_fds[1]);
 	if (pid < 0) {
