@@ -7,6 +7,7 @@
  */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/kcmp.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -59,23 +60,30 @@ static char *status_of(pid_t tid)
 	return kp_read_file(AT_FDCWD, path, 65536, &text, NULL) ? NULL : text;
 }
 
-/* The only thread in its memory, nobody's tracee, and with no filter of its own: who looks at system calls would miss these. A child of
- * vfork has its parent's memory: then the parent waits, and all its threads but that one must not be. own: it has run a program itself. */
+/* A child that runs in its parent's memory (vfork) has it for itself while the parent waits and has no other threads. Memory that an exec is
+ * about to leave is worth nothing, unless it is the parent's. */
+static bool has_memory(const struct kp_call *c, pid_t parent)
+{
+	long other = syscall(SYS_kcmp, c->tid, parent, KCMP_VM, 0, 0); /* -1: not told here (Docker) */
+	bool exec = c->n.data.nr == SYS_execve, waits;
+	kp_autofree char *status = NULL;
+
+	if (other > 0)
+		return !exec;
+	status = status_of(parent);
+	waits = status && strstr(status, "\nState:\tD");
+	return status && field(status, "\nThreads:\t") == 1 && (waits || (other < 0 && !exec));
+}
+
+/* The only thread in its memory, nobody's tracee, and with no filter of its own: who looks at system calls would miss these. own: it has
+ * run a program itself since its memory was made. */
 static bool is_alone(const struct kp_call *c, bool own)
 {
-	kp_autofree char *status = status_of(c->tid), *parent = NULL;
+	kp_autofree char *status = status_of(c->tid);
 
 	if (!status || field(status, "\nThreads:\t") != 1 || field(status, "\nTracerPid:\t") != 0 || field(status, FILTERS) != c->engine->filters)
 		return false;
-	if (own)
-		return true;
-	parent = status_of(field(status, "\nPPid:\t"));
-	if (!parent)
-		return false;
-	/* Memory that the exec is about to leave is worth nothing, unless it is the parent's. */
-	if (c->n.data.nr == SYS_execve && !strstr(parent, "\nState:\tD"))
-		return false;
-	return field(parent, "\nThreads:\t") == 1;
+	return own || has_memory(c, field(status, "\nPPid:\t"));
 }
 
 static bool is_near(uint64_t a, uint64_t b)
