@@ -24,7 +24,7 @@ outside="for count in $counts; do
       $kapsel run --quiet --level \$ENGINE --instance files-\$ENGINE-\$count $work/files\$count.kapsel
       $stage/bin/timeit-static files-\$count 1 $kapsel run --quiet --level \$ENGINE --instance files-\$ENGINE-\$count $work/files\$count.kapsel
       $stage/bin/timeit-static names-\$count 1 $kapsel run --quiet --level \$ENGINE --instance files-\$ENGINE-\$count $work/files\$count.kapsel -- \\
-        /bin/sh -c 'i=0; while [ \$i -lt 1000 ]; do f=\$((i * \$0 / 1000)); [ -e /files/d\$((f / 1000))/f\$f ] || exit 1; i=\$((i + 1)); done' \$count ;;
+        /bin/sh -c 'i=0; while [ \$i -lt 1000 ]; do f=\$((\$0 / 2000 * 1000 + i)); [ -e /files/d\$((f / 1000))/f\$f ] || exit 1; i=\$((i + 1)); done' \$count ;;
   esac
 done"
 off=1 # takes minutes to prepare
