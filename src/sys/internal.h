@@ -12,6 +12,7 @@
 #include "profile/profile.h"
 #include "sys/call.h"
 #include "sys/policy.h"
+#include "sys/sites.h"
 
 #define KP_MAX_WORKERS 16
 
@@ -85,6 +86,7 @@ struct kp_engine {
 	struct kp_lent lent;
 	struct kp_where where;
 	unsigned fast_often; /* a call site is patched at its so-manieth call */
+	struct kp_sites sites;
 	int filters;         /* that each guest has: Seccomp_filters of /proc/PID/status */
 };
 
