@@ -258,7 +258,7 @@ static int read_real(struct reading *r, int dirfd, const char *path, enum real h
 		HASH_FIND_STR(hidden, e->d_name, i);
 		if (i || (shown && (is_cut_off(r, e->d_name) || kp_shown_is_private(r->v, path, fd_of, e->d_name))))
 			continue;
-		ino = shown ? kp_ino_host(st.st_dev, e->d_ino) : e->d_ino;
+		ino = shown ? kp_number_of_host(r->v, st.st_dev, e->d_ino) : e->d_ino;
 		i = put(r->l, e->d_name, e->d_type, ino);
 		if (!i->ino)
 			i->ino = ino;

@@ -267,6 +267,12 @@ static bool is_given(const struct kp_hpath *link, const struct kp_mapped *m, con
 	return m->rule && m->rule->mode != KP_MODE_MERGED && S_ISREG(st->st_mode) && writes(link);
 }
 
+void kp_node_keep(struct kp_node *n, const struct kp_mapped *m, const struct kp_hpath *link)
+{
+	if (m->kept && !S_ISDIR(n->mode) && !writes(link))
+		n->nameless = true;
+}
+
 /* One that only reads may be of a file that a mode showed until the host moved it elsewhere; and exe leads to our own loader. */
 static bool may_not_change(const struct kp_vfs *v, const struct kp_hpath *link, const struct kp_mapped *m, const struct stat *st)
 {
@@ -325,6 +331,7 @@ int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struc
 	if (m->rule) /* a file of the host that has no name here any more */
 		n->ino = kp_ino_host(n->st.st_dev, n->st.st_ino);
 	n->nameless = may_not_change(v, link, m, &n->st);
+	kp_node_keep(n, m, link);
 	return 0;
 }
 
@@ -371,8 +378,10 @@ static int follow_magic(struct walk *w)
 		bool by_name = kp_proc_link_by_name(&link);
 
 		rc = go_to(w, target);
-		if (!rc && n->origin != KP_ABSENT && (by_name || kp_same_object(w->v, n, &m, &held)))
+		if (!rc && n->origin != KP_ABSENT && (by_name || kp_same_object(w->v, n, &m, &held))) {
+			kp_node_keep(n, &m, &link);
 			return 0;
+		}
 	}
 	w->partial = false;
 	w->hosted = true;

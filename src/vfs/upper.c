@@ -93,33 +93,6 @@ int kp_refresh(struct kp_vfs *v, struct kp_node *n)
 	return kp_resolve_exact(v, at.s, 0, n);
 }
 
-/* Runs after something was put into the upper directory above rel only to carry a copy: its times stay. */
-struct times_kept {
-	char rel[PATH_MAX];
-	struct timespec ts[2];
-	bool valid;
-};
-
-static void keep_times(struct kp_vfs *v, const struct kp_gpath *guest, struct times_kept *k)
-{
-	struct kp_gpath up;
-	struct stat st;
-
-	kp_gpath_parent(guest, &up);
-	(void)snprintf(k->rel, sizeof(k->rel), "%s", kp_gpath_rel(&up));
-	k->valid = fstatat(v->upper_fd, k->rel, &st, AT_SYMLINK_NOFOLLOW) == 0;
-	if (k->valid) {
-		k->ts[0] = st.st_atim;
-		k->ts[1] = st.st_mtim;
-	}
-}
-
-static void restore_times(struct kp_vfs *v, const struct times_kept *k)
-{
-	if (k->valid)
-		(void)utimensat(v->upper_fd, k->rel, k->ts, AT_SYMLINK_NOFOLLOW);
-}
-
 static void lower_times(struct kp_vfs *v, const struct kp_node *n, struct timespec ts[2])
 {
 	struct kp_entry e;
@@ -171,7 +144,7 @@ static int copy_up_dir(struct kp_vfs *v, const struct kp_node *n)
 {
 	struct kp_temp t = kp_temp_name(v);
 	struct kp_record rec = {.mode = n->mode & 07777};
-	struct times_kept kept;
+	struct kp_times_kept kept;
 	struct timespec ts[2];
 	int rc;
 
@@ -189,15 +162,14 @@ static int copy_up_dir(struct kp_vfs *v, const struct kp_node *n)
 	if (!rc && rec.flags)
 		rc = kp_record_write_fd(fd, &rec);
 	lower_times(v, n, ts);
-	keep_times(v, &n->guest, &kept);
+	kp_times_keep(v, &n->guest, &kept);
 	if (!rc)
 		(void)futimens(fd, ts);
 	if (!rc && renameat(v->work_fd, t.name, v->upper_fd, n->guest.s + 1) < 0)
 		rc = -errno;
 	if (rc)
 		(void)unlinkat(v->work_fd, t.name, AT_REMOVEDIR);
-	else
-		restore_times(v, &kept);
+	kp_times_restore(v, &kept);
 	return rc;
 }
 
@@ -252,13 +224,12 @@ int kp_upper_publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_
 
 int kp_upper_publish_quietly(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n)
 {
-	struct times_kept kept;
+	struct kp_times_kept kept;
 	int rc;
 
-	keep_times(v, &n->guest, &kept);
+	kp_times_keep(v, &n->guest, &kept);
 	rc = kp_upper_publish(v, t, n);
-	if (!rc)
-		restore_times(v, &kept);
+	kp_times_restore(v, &kept);
 	return rc;
 }
 
@@ -266,7 +237,7 @@ static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy 
 {
 	struct kp_temp t;
 	struct kp_record rec = {.flags = KP_REC_MODE, .ino = n->ino, .mode = n->mode & 07777};
-	struct times_kept kept;
+	struct kp_times_kept kept;
 	struct timespec ts[2];
 	kp_autoclose int in_fd = -1, out_fd = -1;
 	int ready = how == KP_COPY_DATA ? kp_ahead_take(v, n, true, &t) : 0, rc = 0;
@@ -280,7 +251,9 @@ static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy 
 		return -errno;
 	if (n->ino)
 		rec.flags |= KP_REC_INO;
-	if (how == KP_COPY_DATA && !ready) {
+	if (n->ino && n->origin == KP_HOST)
+		rc = kp_number_take(v, n->ino);
+	if (!rc && how == KP_COPY_DATA && !ready) {
 		rc = kp_node_open(v, n, O_RDONLY, &in_fd);
 		kp_going_slow();
 		if (!rc)
@@ -294,27 +267,28 @@ static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy 
 	if (!rc && fchmod(out_fd, kp_real_mode(n->mode) | KP_RECORD_BIT) < 0)
 		rc = -errno;
 	lower_times(v, n, ts);
+	if (how == KP_COPY_NO_DATA) /* it is empty now: a change that shows */
+		ts[1].tv_nsec = UTIME_NOW;
 	if (!rc && futimens(out_fd, ts) < 0)
 		rc = -errno;
 	if (rc) {
 		(void)unlinkat(v->work_fd, t.name, 0);
 		return rc;
 	}
-	keep_times(v, &n->guest, &kept);
+	kp_times_keep(v, &n->guest, &kept);
 	rc = kp_upper_note_number(v, &n->guest);
 	if (!rc)
 		rc = kp_upper_publish(v, &t, n);
 	else
 		(void)unlinkat(v->work_fd, t.name, 0);
-	if (!rc)
-		restore_times(v, &kept);
+	kp_times_restore(v, &kept);
 	return rc;
 }
 
 static int copy_up_link(struct kp_vfs *v, const struct kp_node *n)
 {
 	struct kp_temp t = kp_temp_name(v);
-	struct times_kept kept;
+	struct kp_times_kept kept;
 	struct timespec ts[2];
 	char target[PATH_MAX];
 	int rc = kp_node_readlink(v, n, target, sizeof(target));
@@ -325,10 +299,9 @@ static int copy_up_link(struct kp_vfs *v, const struct kp_node *n)
 		return -errno;
 	lower_times(v, n, ts);
 	(void)utimensat(v->work_fd, t.name, ts, AT_SYMLINK_NOFOLLOW);
-	keep_times(v, &n->guest, &kept);
+	kp_times_keep(v, &n->guest, &kept);
 	rc = kp_upper_publish(v, &t, n);
-	if (!rc)
-		restore_times(v, &kept);
+	kp_times_restore(v, &kept);
 	return rc;
 }
 
@@ -343,7 +316,7 @@ static int copy_up_names(struct kp_vfs *v, const struct kp_node *n, uint32_t ino
 	kp_fast_void(v);
 	for (uint32_t id = 0, count = kp_image_count(image); !rc && id < count; id++) {
 		struct kp_temp t;
-		struct times_kept kept;
+		struct kp_times_kept kept;
 		struct kp_gpath now;
 		char path[PATH_MAX];
 
@@ -361,14 +334,13 @@ static int copy_up_names(struct kp_vfs *v, const struct kp_node *n, uint32_t ino
 			rc = -errno;
 		if (rc)
 			break;
-		keep_times(v, &other->guest, &kept);
+		kp_times_keep(v, &other->guest, &kept);
 		rc = kp_upper_note_number(v, &other->guest);
 		if (rc)
 			(void)unlinkat(v->work_fd, t.name, 0);
 		else
 			rc = kp_upper_publish(v, &t, other);
-		if (!rc)
-			restore_times(v, &kept);
+		kp_times_restore(v, &kept);
 	}
 	free(other);
 	return rc;
@@ -377,15 +349,14 @@ static int copy_up_names(struct kp_vfs *v, const struct kp_node *n, uint32_t ino
 static int copy_up_special(struct kp_vfs *v, const struct kp_node *n)
 {
 	struct kp_temp t = kp_temp_name(v);
-	struct times_kept kept;
+	struct kp_times_kept kept;
 	int rc;
 
 	if (mknodat(v->work_fd, t.name, n->mode & (S_IFMT | 07777), 0) < 0)
 		return -errno;
-	keep_times(v, &n->guest, &kept);
+	kp_times_keep(v, &n->guest, &kept);
 	rc = kp_upper_publish(v, &t, n);
-	if (!rc)
-		restore_times(v, &kept);
+	kp_times_restore(v, &kept);
 	return rc;
 }
 
