@@ -48,6 +48,7 @@ void kp_vfs_settle(const char *instance_dir)
 	struct stat host, mine;
 	size_t len;
 
+	kp_linked_settle(instance_dir, fd);
 	kp_times_settle(instance_dir, fd);
 	if (kp_read_file(AT_FDCWD, path, sizeof(*n), &data, &len))
 		return;

@@ -233,7 +233,8 @@ int kp_upper_publish_quietly(struct kp_vfs *v, const struct kp_temp *t, const st
 	return rc;
 }
 
-static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy how)
+/* others: names of the image's file that get the same copy, or NULL. */
+static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy how, const struct kp_strings *others)
 {
 	struct kp_temp t;
 	struct kp_record rec = {.flags = KP_REC_MODE, .ino = n->ino, .mode = n->mode & 07777};
@@ -277,6 +278,8 @@ static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy 
 	}
 	kp_times_keep(v, &n->guest, &kept);
 	rc = kp_upper_note_number(v, &n->guest);
+	if (!rc && others && others->count)
+		rc = kp_linked_note(v, out_fd, n, others);
 	if (!rc)
 		rc = kp_upper_publish(v, &t, n);
 	else
@@ -305,47 +308,6 @@ static int copy_up_link(struct kp_vfs *v, const struct kp_node *n)
 	return rc;
 }
 
-/* The other names that the image's file still has get the same file of the upper: they stay one. */
-static int copy_up_names(struct kp_vfs *v, const struct kp_node *n, uint32_t ino)
-{
-	const struct kp_image *image = v->layers[n->layer].image;
-	struct kp_node *other = kp_calloc(1, sizeof(*other));
-	struct kp_entry e;
-	int rc = 0;
-
-	kp_fast_void(v);
-	for (uint32_t id = 0, count = kp_image_count(image); !rc && id < count; id++) {
-		struct kp_temp t;
-		struct kp_times_kept kept;
-		struct kp_gpath now;
-		char path[PATH_MAX];
-
-		if (id == n->entry || kp_image_entry(image, id, &e) || e.ino != ino || !S_ISREG(e.mode) ||
-		    kp_image_path(image, id, path, sizeof(path)))
-			continue;
-		(void)snprintf(now.s, sizeof(now.s), "%s", path);
-		kp_moves_find(v, &now);
-		if (kp_resolve_exact(v, now.s, 0, other) || other->origin != KP_IMAGE || other->layer != n->layer ||
-		    other->entry != id)
-			continue; /* no longer that file */
-		rc = kp_upper_parents(v, &other->guest);
-		t = kp_temp_name(v);
-		if (!rc && linkat(v->upper_fd, n->guest.s + 1, v->work_fd, t.name, 0) < 0)
-			rc = -errno;
-		if (rc)
-			break;
-		kp_times_keep(v, &other->guest, &kept);
-		rc = kp_upper_note_number(v, &other->guest);
-		if (rc)
-			(void)unlinkat(v->work_fd, t.name, 0);
-		else
-			rc = kp_upper_publish(v, &t, other);
-		kp_times_restore(v, &kept);
-	}
-	free(other);
-	return rc;
-}
-
 static int copy_up_special(struct kp_vfs *v, const struct kp_node *n)
 {
 	struct kp_temp t = kp_temp_name(v);
@@ -360,11 +322,11 @@ static int copy_up_special(struct kp_vfs *v, const struct kp_node *n)
 	return rc;
 }
 
-static int copy_up_other(struct kp_vfs *v, const struct kp_node *n, enum kp_copy how)
+static int copy_up_other(struct kp_vfs *v, const struct kp_node *n, enum kp_copy how, const struct kp_strings *others)
 {
 	if (S_ISLNK(n->mode))
 		return copy_up_link(v, n);
-	return S_ISREG(n->mode) ? copy_up_file(v, n, how) : copy_up_special(v, n);
+	return S_ISREG(n->mode) ? copy_up_file(v, n, how, others) : copy_up_special(v, n);
 }
 
 int kp_copy_up_as(struct kp_vfs *v, const struct kp_node *from, const struct kp_node *to)
@@ -378,14 +340,14 @@ int kp_copy_up_as(struct kp_vfs *v, const struct kp_node *from, const struct kp_
 	n->ino = 0; /* the host gives the number to its next file */
 	rc = kp_upper_parents(v, &n->guest);
 	if (!rc)
-		rc = copy_up_other(v, n, KP_COPY_DATA);
+		rc = copy_up_other(v, n, KP_COPY_DATA, NULL);
 	free(n);
 	return rc;
 }
 
 int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how)
 {
-	struct kp_entry e;
+	struct kp_strings others = {0};
 	int rc;
 
 	if (n->nameless)
@@ -405,10 +367,12 @@ int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how)
 	if (S_ISDIR(n->mode))
 		rc = copy_up_dir(v, n);
 	else
-		rc = copy_up_other(v, n, how);
-	if (!rc && S_ISREG(n->mode) && n->origin == KP_IMAGE && n->entry != KP_NO_ENTRY &&
-	    !kp_image_entry(v->layers[n->layer].image, n->entry, &e) && e.nlink > 1)
-		rc = copy_up_names(v, n, e.ino);
+		rc = kp_linked_find(v, n, &others);
+	if (!rc && !S_ISDIR(n->mode))
+		rc = copy_up_other(v, n, how, &others);
+	if (!rc && others.count)
+		rc = kp_linked_publish(v, n, &others);
+	kp_strings_free(&others);
 	if (S_ISDIR(n->mode))
 		kp_dircache_void(v);
 	return rc ? rc : kp_refresh(v, n);

@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # SPDX-License-Identifier: Apache-2.0
 # The supervisor is killed just before each call by which it changes something, one after the other, on the way through one operation of a
-# guest: what is found afterwards is the tree as it was, or as it is when nobody is killed. KAPSEL_OPERATIONS: names of those to look at.
+# guest: what is found afterwards is the tree as it was, or as it is when nobody is killed. KAPSEL_OPERATIONS: names of those to look at, or all.
 . "$STAGE/e2e/lib.sh"
 
 command -v strace >/dev/null 2>&1 || skip_rest "no strace here"
@@ -51,7 +51,7 @@ killed_before() { # N COMMAND: true if it came so far
 }
 
 through() { # NAME COMMAND [BEFORE]
-  case " ${KAPSEL_OPERATIONS:-$1} " in *" $1 "*) ;; *) return ;; esac
+  case " $operations " in *" $1 "* | *" all "*) ;; *) return ;; esac
   prepare=${3:-:}
   "$KAPSEL" rm whole 2>/dev/null
   "$KAPSEL" run --quiet --instance whole killpoints.kapsel -- /bin/sh -c "$prepare"
@@ -74,6 +74,7 @@ through() { # NAME COMMAND [BEFORE]
   fi
 }
 
+operations=${KAPSEL_OPERATIONS:-chmod-link empty-open rename-over-dir exchange create}
 mkfifo go
 cpu=$(taskset -cp $$ | sed 's/.*: //; s/[-,].*//')
 through chmod 'chmod 600 /t/d/e/b'
