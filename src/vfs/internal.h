@@ -18,6 +18,7 @@ struct kp_regtree;
 struct kp_live;
 struct kp_moves;
 struct kp_number;
+struct kp_symlink;
 
 struct kp_vfs {
 	pthread_rwlock_t lock; /* readers resolve and read; writers change names. See kp_vfs_lock */
@@ -64,6 +65,7 @@ struct kp_vfs {
 	struct kp_live *live; /* projected files; NULL: none */
 	struct kp_moves *moves;
 	struct kp_number *numbers; /* of the host's files, that copies of them have (numbers.c) */
+	struct kp_symlink *symlinks; /* of the upper, that have the number of what they are a copy of */
 	struct kp_regtree *registry; /* NULL: none is shown */
 };
 
@@ -165,6 +167,10 @@ void kp_numbers_load(struct kp_vfs *v);
 void kp_numbers_free(struct kp_vfs *v);
 /* A file of the host comes into the upper and keeps its number: before it does. 0 or -errno. */
 int kp_number_take(struct kp_vfs *v, uint64_t number);
+/* A copy in work/ of a symlink keeps that number. 0 or -errno. */
+int kp_number_keep_link(struct kp_vfs *v, const char *work_name, uint64_t number);
+/* The number that a symlink of the upper has kept; 0: none. */
+uint64_t kp_number_of_link(const struct kp_vfs *v, const char *rel, ino_t ino);
 /* The number that something of the host is shown with. */
 uint64_t kp_number_of_host(const struct kp_vfs *v, dev_t dev, ino_t ino);
 

@@ -302,6 +302,13 @@ static int copy_up_link(struct kp_vfs *v, const struct kp_node *n)
 		return -errno;
 	lower_times(v, n, ts);
 	(void)utimensat(v->work_fd, t.name, ts, AT_SYMLINK_NOFOLLOW);
+	rc = kp_number_keep_link(v, t.name, n->ino);
+	if (!rc && n->ino && n->origin == KP_HOST)
+		rc = kp_number_take(v, n->ino);
+	if (rc) {
+		(void)unlinkat(v->work_fd, t.name, 0);
+		return rc;
+	}
 	kp_times_keep(v, &n->guest, &kept);
 	rc = kp_upper_publish(v, &t, n);
 	kp_times_restore(v, &kept);
