@@ -160,7 +160,7 @@ static void ignore(const char *path, const char *what, void *ctx)
 
 static int refuse_unknown(const char *from, int dir_fd, struct kp_err *err)
 {
-	static const char *const known[] = {"config.yaml", "upper", "registry", "registry-wal", "registry-shm", "projections"};
+	static const char *const known[] = {"config.yaml", "upper", "numbers", "registry", "registry-wal", "registry-shm", "projections"};
 	struct dirent **names = NULL;
 	int count = scandirat(dir_fd, ".", &names, NULL, NULL), r = count < 0 ? -errno : 0;
 

@@ -55,8 +55,8 @@ static void settle_commit(const char *instance_dir)
 
 bool kp_settle_is_local(const char *name)
 {
-	static const char *const local[] = {"lock", "run", "work", "snapshots", "throw-away", "committing", "renaming", KP_SETTLE_NEW,
-					    KP_SETTLE_RESTORING, "restored", KP_SETTLE_STATE};
+	static const char *const local[] = {"lock", "run", "work", "snapshots", "throw-away", "committing", "renaming", "linking",
+					    "times", "symlinks", KP_SETTLE_NEW, KP_SETTLE_RESTORING, "restored", KP_SETTLE_STATE};
 
 	for (size_t i = 0; i < KP_ARRAY_LEN(local); i++)
 		if (!strcmp(name, local[i]))

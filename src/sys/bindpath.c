@@ -7,6 +7,7 @@
  */
 #include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -101,43 +102,54 @@ static int make_tree(int work_fd, const char *top, const char *path, char *begin
 	return rc;
 }
 
-/* In the upper: aside, then moved to its place, over a whiteout too (which stays where the bind fails). */
-static int bind_in_upper(struct kp_call *c, struct kp_node *n, struct binding *b, const char *path)
+/* In a tree below at_fd, from which the socket is moved to new_name there: so the kernel keeps the guest's string. */
+static int bind_in_tree(struct kp_call *c, struct kp_node *n, struct binding *b, int at_fd, const char *tree, const char *new_name)
 {
-	struct kp_temp tree = kp_temp_name(c->vfs), made = kp_temp_name(c->vfs);
 	char begin[PATH_MAX], last_dir[PATH_MAX], name[NAME_MAX + 1], from[PATH_MAX + NAME_MAX + 2];
 	kp_autoclose int root_fd = -1, dir_fd = -1;
-	int rc = make_tree(c->vfs->work_fd, tree.name, path, begin, last_dir, name);
+	int rc = make_tree(at_fd, tree, c->path[0], begin, last_dir, name);
 
 	if (!rc) {
-		root_fd = openat(c->vfs->work_fd, tree.name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		dir_fd = openat(c->vfs->work_fd, begin, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		b->root_fd = path[0] == '/' ? root_fd : -1;
+		root_fd = openat(at_fd, tree, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		dir_fd = openat(at_fd, begin, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		b->root_fd = c->path[0][0] == '/' ? root_fd : -1;
 		b->dir_fd = dir_fd;
 		rc = root_fd < 0 || dir_fd < 0 ? -errno : bind_in_child(b);
 	}
 	(void)snprintf(from, sizeof(from), "%s/%s", last_dir, name);
-	if (!rc && renameat(c->vfs->work_fd, from, c->vfs->work_fd, made.name) < 0)
-		rc = -errno;
-	(void)kp_remove_tree(c->vfs->work_fd, tree.name);
 	if (!rc)
-		rc = kp_upper_give(c->vfs->work_fd, made.name, n, kp_call_cred(c));
+		rc = kp_upper_give(at_fd, from, n, kp_call_cred(c));
+	if (!rc && renameat2(at_fd, from, at_fd, new_name, RENAME_NOREPLACE) < 0)
+		rc = errno == EEXIST ? -EADDRINUSE : -errno;
+	(void)kp_remove_tree(at_fd, tree);
+	return rc;
+}
+
+/* In the upper: aside, then moved to its place, over a whiteout too (which stays where the bind fails). */
+static int bind_in_upper(struct kp_call *c, struct kp_node *n, struct binding *b)
+{
+	struct kp_temp tree = kp_temp_name(c->vfs), made = kp_temp_name(c->vfs);
+	int rc = bind_in_tree(c, n, b, c->vfs->work_fd, tree.name, made.name);
+
 	return rc ? rc : kp_upper_publish(c->vfs, &made, n);
 }
 
-/* In a directory of the host: where the guest's string means the same to us, or through a short name of that directory. */
-static int bind_on_host(struct kp_call *c, struct kp_node *n, const char *dir, struct binding *b, const char *path)
+/* In a directory of the host: there the tree stands for as long as the bind takes, if it is needed at all. */
+static int bind_on_host(struct kp_call *c, struct kp_node *n, const char *dir, struct binding *b)
 {
-	const char *name = kp_gpath_name(&n->guest);
+	const char *name = kp_gpath_name(&n->guest), *path = c->path[0];
 	kp_autoclose int dir_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	char whole[PATH_MAX];
+	struct kp_temp t = kp_temp_name(c->vfs);
+	char whole[PATH_MAX], tree[64];
 	int rc;
 
 	if (dir_fd < 0)
 		return -errno;
 	rc = kp_path_join(whole, sizeof(whole), dir, name);
-	if (rc || (strchr(path, '/') && strcmp(whole, path) != 0))
-		return -ENOTDIR;
+	if (rc || (strchr(path, '/') && strcmp(whole, path) != 0)) {
+		(void)snprintf(tree, sizeof(tree), ".kapsel-%x-%s", (unsigned)c->vfs->supervisor, t.name);
+		return bind_in_tree(c, n, b, dir_fd, tree, name);
+	}
 	b->root_fd = -1;
 	b->dir_fd = dir_fd;
 	rc = bind_in_child(b);
@@ -191,10 +203,10 @@ int kp_bind_path(struct kp_call *c, struct kp_node *n, const char *dir, int fd, 
 	struct stat st;
 	int rc;
 
-	rc = on_host ? bind_on_host(c, n, dir, &b, path) : bind_in_upper(c, n, &b, path);
+	rc = on_host ? bind_on_host(c, n, dir, &b) : bind_in_upper(c, n, &b);
 	if (!rc)
 		kp_names_put_address(c->engine, path, path, strlen(path) + 1); /* not to be taken for a path of the host */
-	else if (!b.rooted && (rc == -EPERM || rc == -ENOTDIR))
+	else if (!b.rooted && rc == -EPERM)
 		rc = bind_by_short_name(c, n, dir, &b, path);
 	if (!rc && !kp_path_join(whole, sizeof(whole), dir, kp_gpath_name(&n->guest)) && lstat(whole, &st) == 0)
 		kp_names_put_socket(c->engine, st.st_dev, st.st_ino);

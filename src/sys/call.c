@@ -228,8 +228,10 @@ int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *n)
 	if (m.kind == KP_MAP_GUEST && !m.deleted) {
 		rc = kp_resolve_exact(c->vfs, m.guest.s, c->tid, n);
 		if (!rc && n->origin != KP_ABSENT && n->origin != KP_MAGIC &&
-		    (!m.rule || (stat(link.s, &held) == 0 && kp_same_object(c->vfs, n, &m, &held))))
+		    (!m.rule || (stat(link.s, &held) == 0 && kp_same_object(c->vfs, n, &m, &held)))) {
+			kp_node_keep(n, &m, &link);
 			return 0;
+		}
 	}
 	/* Copied up since: what is true of the file now is in the upper. */
 	if (m.kind == KP_MAP_IMAGE && !kp_resolve_exact(c->vfs, m.guest.s, c->tid, n) && n->origin == KP_UPPER &&

@@ -62,6 +62,11 @@ static const struct condition conditions[] = {
 	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, FAT_IOCTL_SET_ATTRIBUTES, SCMP_ACT_ERRNO(EOPNOTSUPP)},
 	/* Leases reach whoever opens the object: not all may be taken. */
 	{"fcntl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, F_SETLEASE, SCMP_ACT_NOTIFY},
+	/* Locks of ranges there: who has one is told by the run's own, and no description's may cover what stands for flock's. */
+	{"fcntl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, F_GETLK, SCMP_ACT_NOTIFY},
+	{"fcntl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, F_OFD_GETLK, SCMP_ACT_NOTIFY},
+	{"fcntl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, F_OFD_SETLK, SCMP_ACT_NOTIFY},
+	{"fcntl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, F_OFD_SETLKW, SCMP_ACT_NOTIFY},
 	/* A process that nobody can read would blind the supervisor: said yes to, not done. */
 	{"prctl", 0, SCMP_CMP_MASKED_EQ, 0xffffffff, PR_SET_DUMPABLE, SCMP_ACT_ERRNO(0)},
 	/* A child without the scratch area could put memory of its own there. */

@@ -1,24 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * flock on an image's file. Its object is shared with other instances, so the kernel's own lock would reach them. What is locked instead are
- * two bytes far behind its end that are this run's alone: open-file-description locks live and die with what flock's would. A descriptor that
- * only reads gets no exclusive one of those, so a shared lock of the second byte stands for it, and who may have one is judged here.
- * Locks of ranges need no such thing: on what only reads they are shared ones, and nobody has others.
+ * Locks on an image's file. Its object is shared with other instances, so the kernel's own lock would reach them. Whoever opens it only reads,
+ * so all locks of ranges there are shared ones: they stop nobody, but F_GETLK tells of them. What flock locks instead are two bytes far
+ * behind its end that are this run's alone: open-file-description locks live and die with what flock's would. A descriptor that only reads
+ * gets no exclusive one of those, so a shared lock of the second byte stands for it, and who may have one is judged here. A third byte says
+ * that a description has, or had, locks of ranges: the kernel does not tell whose those are.
  */
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/file.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "sys/handlers.h"
 #include "sys/internal.h"
+#include "vfs/proc.h"
 
+#define LOCKS_MAX (4U << 20) /* bytes of /proc/locks */
+#define BYTES_BEGIN (1LL << 62)    /* of all runs' bytes; ranges of guests end before */
+enum { BYTE_SHARED, BYTE_EXCLUSIVE, BYTE_RANGES = 3 /* not beside the others: neighbours of one owner become one lock */ };
 
 static pthread_mutex_t judging = PTHREAD_MUTEX_INITIALIZER;
 
-/* The first of this run's two bytes. judging is held. */
+/* The first of this run's bytes. judging is held. */
 static off_t own_byte(void)
 {
 	static uint64_t number;
@@ -26,7 +32,7 @@ static off_t own_byte(void)
 	while (!number)
 		if (getrandom(&number, sizeof(number), 0) != (ssize_t)sizeof(number))
 			number = (uint64_t)getpid();
-	return (off_t)(1ULL << 62 | (number & ((1ULL << 61) - 1)) << 1);
+	return BYTES_BEGIN | (off_t)((number & ((1ULL << 60) - 1)) << 2);
 }
 
 static int set(int fd, short type, off_t at, off_t len)
@@ -36,14 +42,59 @@ static int set(int fd, short type, off_t at, off_t len)
 	return fcntl(fd, F_OFD_SETLK, &l) < 0 ? -errno : 0;
 }
 
-/* Has another open file a lock there? */
-static bool is_busy(int fd, off_t at, off_t len)
-{
-	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = len};
+/* One lock on the file, as /proc/locks has it. */
+struct held {
+	bool description; /* else a process's */
+	pid_t pid;
+	off_t start, end;
+};
 
-	return fcntl(fd, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK;
+/* "7: OFDLCK  ADVISORY  READ  -1 fe:00:4711 0 EOF"; a waiter has "->" before the kind. The device is not compared: it is not always st_dev. */
+static bool parse_lock(const char *line, ino_t ino, struct held *ret)
+{
+	unsigned long number;
+	char kind[8], end[24];
+	long long start;
+
+	if (sscanf(line, "%*d: %7s %*s %*s %d %*x:%*x:%lu %lld %23s", kind, &ret->pid, &number, &start, end) != 5 || number != ino)
+		return false;
+	ret->description = !strcmp(kind, "OFDLCK");
+	ret->start = start;
+	ret->end = !strcmp(end, "EOF") ? INT64_MAX : strtoll(end, NULL, 10);
+	return ret->description || !strcmp(kind, "POSIX");
 }
 
+/* The first lock on fd's file for which fn is true. */
+static bool find_lock(int fd, bool (*fn)(const struct held *h, const void *ctx), const void *ctx, struct held *ret)
+{
+	kp_autofree char *text = NULL;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || kp_read_file(AT_FDCWD, "/proc/locks", LOCKS_MAX, &text, NULL))
+		return false;
+	for (char *at = text, *line; (line = strsep(&at, "\n"));)
+		if (parse_lock(line, st.st_ino, ret) && fn(ret, ctx))
+			return true;
+	return false;
+}
+
+static bool is_byte(const struct held *h, const void *at)
+{
+	return h->description && h->start == *(const off_t *)at && h->end == h->start;
+}
+
+/* Has another open file a lock of this byte? fd's own has none. The kernel tells of one lock only, which may be a guest's, of all the file. */
+static bool is_busy(int fd, off_t at)
+{
+	struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = at, .l_len = 1};
+	struct held h;
+
+	if (fcntl(fd, F_OFD_GETLK, &l) < 0 || l.l_type == F_UNLCK)
+		return false;
+	return (l.l_pid == -1 && l.l_start == at && l.l_len == 1) || find_lock(fd, is_byte, &at, &h);
+}
+
+/* As the kernel: who wants another kind gives up the one that he has, whether he gets it or not. */
 static int try(int fd, int kind)
 {
 	off_t at;
@@ -51,21 +102,11 @@ static int try(int fd, int kind)
 
 	pthread_mutex_lock(&judging);
 	at = own_byte();
-	if (kind == LOCK_UN) {
-		rc = set(fd, F_UNLCK, at, 2);
-	} else if (kind == LOCK_SH) {
-		rc = is_busy(fd, at + 1, 1) ? -EAGAIN : set(fd, F_RDLCK, at, 1);
-		if (!rc)
-			rc = set(fd, F_UNLCK, at + 1, 1);
-	} else {
-		rc = is_busy(fd, at, 2) ? -EAGAIN : set(fd, F_RDLCK, at + 1, 1);
-		/* As the kernel: who wants another kind gives up the one that he has, whether he gets it or not. */
-		if (!rc || rc == -EAGAIN) {
-			int r = set(fd, F_UNLCK, at, 1);
-
-			rc = rc ? rc : r;
-		}
-	}
+	rc = set(fd, F_UNLCK, at, BYTE_EXCLUSIVE + 1);
+	if (!rc && kind != LOCK_UN && (is_busy(fd, at + BYTE_EXCLUSIVE) || (kind == LOCK_EX && is_busy(fd, at + BYTE_SHARED))))
+		rc = -EAGAIN;
+	if (!rc && kind != LOCK_UN)
+		rc = set(fd, F_RDLCK, at + (kind == LOCK_EX ? BYTE_EXCLUSIVE : BYTE_SHARED), 1);
 	pthread_mutex_unlock(&judging);
 	return rc;
 }
@@ -122,21 +163,155 @@ static int wait_for(struct kp_call *c, int fd, int kind)
 	return 0;
 }
 
-int kp_sys_flock(struct kp_call *c)
+/* A copy of the caller's descriptor if it is of an image's file; or -errno: the kernel's own locks have to do. */
+static int image_file(struct kp_call *c, int fd)
 {
-	int fd = (int)c->raw[0], op = (int)c->raw[1], kind = op & ~LOCK_NB, rc;
-	kp_autoclose int copy = -1;
 	char host[PATH_MAX];
 	struct kp_mapped m;
 
-	c->reply = KP_REPLY_KERNEL;
-	if ((kind != LOCK_SH && kind != LOCK_EX && kind != LOCK_UN) || kp_task_fd(c->tid, fd, host, sizeof(host)))
-		return 0;
+	if (kp_task_fd(c->tid, fd, host, sizeof(host)))
+		return -EBADF;
 	kp_map_host(c->vfs, host, &m);
-	copy = m.kind == KP_MAP_IMAGE ? kp_task_dup_fd(c->tid, fd) : -1;
-	if (copy < 0) /* not an image's; or where copying descriptors is refused, the kernel's has to do */
+	return m.kind == KP_MAP_IMAGE ? kp_task_dup_fd(c->tid, fd) : -ENOENT;
+}
+
+int kp_sys_flock(struct kp_call *c)
+{
+	int op = (int)c->raw[1], kind = op & ~LOCK_NB, rc;
+	kp_autoclose int copy = -1;
+
+	c->reply = KP_REPLY_KERNEL;
+	if (kind != LOCK_SH && kind != LOCK_EX && kind != LOCK_UN)
+		return 0;
+	copy = image_file(c, (int)c->raw[0]);
+	if (copy < 0)
 		return 0;
 	c->reply = KP_REPLY_VALUE;
 	rc = try(copy, kind);
 	return rc == -EAGAIN && !(op & LOCK_NB) ? wait_for(c, copy, kind) : rc;
+}
+
+/* --- locks of ranges --- */
+
+/* From the beginning of the file; what is wrong with it the kernel says. */
+static void make_absolute(int fd, struct flock *l)
+{
+	struct stat st;
+	off_t from = 0;
+
+	if (l->l_whence == SEEK_CUR)
+		from = lseek(fd, 0, SEEK_CUR);
+	else if (l->l_whence == SEEK_END && fstat(fd, &st) == 0)
+		from = st.st_size;
+	if (from < 0 || __builtin_add_overflow(from, l->l_start, &l->l_start) || l->l_whence > SEEK_END)
+		return;
+	l->l_whence = SEEK_SET;
+	if (l->l_len < 0 && !__builtin_add_overflow(l->l_start, l->l_len, &l->l_start))
+		l->l_len = -l->l_len;
+}
+
+/* What a description locks of ranges ends before this run's bytes, which it may have for flock. */
+static int set_range(int fd, int cmd, struct flock *l)
+{
+	int rc = 0;
+
+	make_absolute(fd, l);
+	if (l->l_whence == SEEK_SET && l->l_start >= 0 && l->l_start < BYTES_BEGIN && (!l->l_len || l->l_len > BYTES_BEGIN - l->l_start))
+		l->l_len = BYTES_BEGIN - l->l_start;
+	if (fcntl(fd, cmd, l) < 0)
+		return -errno;
+	if (l->l_type == F_RDLCK) {
+		pthread_mutex_lock(&judging);
+		rc = set(fd, F_RDLCK, own_byte() + BYTE_RANGES, 1);
+		pthread_mutex_unlock(&judging);
+	}
+	return rc;
+}
+
+struct asked {
+	struct kp_vfs *vfs;
+	pid_t self; /* whose locks do not count; 0: a description asks */
+	bool descriptions; /* others of this run have locks of ranges */
+	off_t start, end;
+};
+
+static bool is_in_the_way(const struct held *h, const void *asked)
+{
+	const struct asked *a = asked;
+
+	if (h->start > a->end || h->end < a->start || h->start >= BYTES_BEGIN)
+		return false;
+	return h->description ? a->descriptions : h->pid != a->self && kp_proc_is_guest(a->vfs, h->pid);
+}
+
+static void tell(const struct held *h, struct flock *l)
+{
+	l->l_type = F_RDLCK;
+	l->l_whence = SEEK_SET;
+	l->l_start = h->start;
+	l->l_len = h->end == INT64_MAX ? 0 : h->end - h->start + 1;
+	l->l_pid = h->description ? -1 : h->pid;
+}
+
+/* What is in the way of *l: of this run's. The kernel's own answer is the first of all runs'. */
+static int get_range(struct kp_call *c, int fd, int cmd, struct flock *l)
+{
+	struct asked a = {.vfs = c->vfs, .self = cmd == F_GETLK ? kp_proc_tgid(c->tid) : 0};
+	struct flock first = *l;
+	struct held h;
+	off_t ranges;
+
+	if (fcntl(fd, cmd, &first) < 0)
+		return -errno;
+	make_absolute(fd, l);
+	a.start = l->l_start;
+	a.end = l->l_len ? l->l_start + (l->l_len - 1) : INT64_MAX;
+	pthread_mutex_lock(&judging);
+	ranges = own_byte() + BYTE_RANGES;
+	a.descriptions = cmd == F_GETLK ? find_lock(fd, is_byte, &ranges, &h) : is_busy(fd, ranges);
+	pthread_mutex_unlock(&judging);
+	h = (struct held){first.l_pid == -1, first.l_pid, first.l_start, first.l_len ? first.l_start + (first.l_len - 1) : INT64_MAX};
+	if (first.l_type != F_UNLCK && (is_in_the_way(&h, &a) || find_lock(fd, is_in_the_way, &a, &h)))
+		tell(&h, l);
+	else
+		l->l_type = F_UNLCK;
+	return 0;
+}
+
+/* A lease on what others have open, for all that its holder can tell: a write lease would make other instances wait for it to be broken. */
+static int set_lease(struct kp_call *c)
+{
+	kp_autoclose int fd = (int)c->raw[2] == F_WRLCK ? image_file(c, (int)c->raw[0]) : -1;
+
+	return fd < 0 ? 0 : -EAGAIN;
+}
+
+/* F_GETLK, the same and F_SETLK of descriptions, F_SETLEASE: others do not come here. */
+int kp_sys_fcntl(struct kp_call *c)
+{
+	int cmd = (int)c->raw[1], rc;
+	kp_autoclose int fd = -1;
+	struct flock l, asked;
+
+	c->reply = KP_REPLY_KERNEL;
+	if (cmd == F_SETLEASE)
+		return set_lease(c);
+	fd = image_file(c, (int)c->raw[0]);
+	if (fd < 0 || kp_call_get(c, c->raw[2], &l, sizeof(l)))
+		return 0;
+	asked = l;
+	/* Nobody has other locks than shared ones: in the way of one that is to be exclusive. */
+	if ((cmd == F_GETLK || cmd == F_OFD_GETLK) && l.l_type != F_WRLCK)
+		return 0;
+	c->reply = KP_REPLY_VALUE;
+	if (cmd != F_GETLK && cmd != F_OFD_GETLK)
+		return set_range(fd, cmd, &l);
+	rc = get_range(c, fd, cmd, &l);
+	if (rc)
+		return rc;
+	if (l.l_type == F_UNLCK) { /* all else stays as it was asked */
+		asked.l_type = F_UNLCK;
+		l = asked;
+	}
+	return kp_call_put(c, c->raw[2], &l, sizeof(l));
 }

@@ -29,4 +29,7 @@ struct kp_net_unix {
 int kp_net_unix_ask(uint32_t inode, struct kp_net_unix *ret);
 uint32_t kp_net_pack_dev(dev_t dev); /* as file_dev */
 
+/* sockname.c: has the AF_UNIX socket that is the caller's descriptor a name already? 1, 0; -ENOENT: it is no such socket. */
+int kp_sockname_is_bound(struct kp_call *c, int fd);
+
 #endif

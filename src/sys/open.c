@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* open, openat, openat2, creat; and leases, which stop others from opening. */
+/* open, openat, openat2, creat. */
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/ioctl.h>
@@ -328,18 +328,4 @@ int kp_sys_openat2(struct kp_call *c)
 		return -EAGAIN;
 	a = (struct open_args){(int)how.flags, (mode_t)how.mode, how.resolve};
 	return do_open(c, &a);
-}
-
-/* Only F_SETLEASE comes here. An image's object is open elsewhere for all that its holder can tell: a write lease on it would
- * make other instances wait for it to be broken. */
-int kp_sys_fcntl(struct kp_call *c)
-{
-	char host[PATH_MAX];
-	struct kp_mapped m;
-
-	c->reply = KP_REPLY_KERNEL;
-	if ((int)c->raw[2] != F_WRLCK || kp_task_fd(c->tid, (int)c->raw[0], host, sizeof(host)))
-		return 0;
-	kp_map_host(c->vfs, host, &m);
-	return m.kind == KP_MAP_IMAGE ? -EAGAIN : 0;
 }

@@ -246,7 +246,7 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa)
 	struct kp_node *n = kp_calloc(1, sizeof(*n));
 	char brief[sizeof(sa->sun_path)], path[sizeof(sa->sun_path)];
 	struct kp_hpath dir;
-	int rc;
+	int rc, bound;
 
 	kp_vfs_write_lock(c->vfs);
 	rc = new_place(c, n, &dir);
@@ -254,7 +254,11 @@ static int new_address(struct kp_call *c, struct sockaddr_un *sa)
 		rc = shorten(c->engine, dir.s, brief, sizeof(brief));
 	if (!rc)
 		rc = kp_path_join(path, sizeof(path), brief, kp_gpath_name(&n->guest));
-	if (!rc && n->whiteout)
+	/* The name is free for the kernel from here on: not for a bind that cannot but fail, which would leave it so. */
+	bound = !rc && n->whiteout ? kp_sockname_is_bound(c, (int)c->raw[0]) : 0;
+	if (bound > 0)
+		rc = -EINVAL;
+	if (!rc && n->whiteout && !bound)
 		rc = unlinkat(c->vfs->upper_fd, n->guest.s + 1, 0) < 0 ? -errno : 0;
 	if (!rc)
 		atomic_store(&c->vfs->guest_makes_names, true);

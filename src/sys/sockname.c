@@ -7,6 +7,7 @@
 
 #include "sys/handlers.h"
 #include "sys/internal.h"
+#include "sys/net.h"
 #include "sys/ports.h"
 #include "vfs/internal.h"
 
@@ -41,8 +42,9 @@ static void to_guest(struct kp_call *c, struct sockaddr_un *sa, socklen_t *len)
 	*len = (socklen_t)(PATH_AT + n);
 }
 
-/* The bound path of a socket by its inode, from the list of all of them in the caller's network namespace. */
-static int listed_name(struct kp_call *c, const char *inode, struct sockaddr_un *sa, socklen_t *len)
+/* The name of the AF_UNIX socket with that inode, as the list of all of them in the caller's network namespace has it ("": none). -ENOENT:
+ * it is not in the list. */
+static int listed_name(struct kp_call *c, const char *inode, char *name, size_t size)
 {
 	char path[48];
 	kp_autofree char *text = NULL;
@@ -60,27 +62,43 @@ static int listed_name(struct kp_call *c, const char *inode, struct sockaddr_un 
 			*next++ = '\0';
 		if (sscanf(line, "%*s %*s %*s %*s %*s %*s %23s%n", number, &at) != 1 || strcmp(number, inode) != 0)
 			continue;
-		if (line[at] != ' ' || line[at + 1] != '/' || strlen(line + at + 1) >= sizeof(sa->sun_path))
-			return -ENOENT;
-		memset(sa, 0, sizeof(*sa));
-		sa->sun_family = AF_UNIX;
-		memcpy(sa->sun_path, line + at + 1, strlen(line + at + 1));
-		*len = (socklen_t)(PATH_AT + strlen(sa->sun_path) + 1);
-		return 0;
+		return (size_t)snprintf(name, size, "%s", line[at] == ' ' ? line + at + 1 : "") >= size ? -ENAMETOOLONG : 0;
 	}
 	return -ENOENT;
+}
+
+/* The same of the caller's descriptor. */
+static int name_of(struct kp_call *c, int fd, char *name, size_t size)
+{
+	char text[64], *end;
+	int rc = kp_task_fd(c->tid, fd, text, sizeof(text));
+
+	if (rc || strncmp(text, "socket:[", 8) != 0 || !(end = strchr(text, ']')))
+		return -ENOENT;
+	*end = '\0';
+	return listed_name(c, text + 8, name, size);
+}
+
+int kp_sockname_is_bound(struct kp_call *c, int fd)
+{
+	char name[256];
+	int rc = name_of(c, fd, name, sizeof(name));
+
+	return rc == -ENAMETOOLONG ? 1 : rc ? rc : name[0] != '\0';
 }
 
 /* Where descriptors cannot be copied: our own bound paths by inode. The peer's inode nobody tells. */
 static int name_without_copy(struct kp_call *c, struct sockaddr_un *sa, socklen_t *len)
 {
-	char text[64], *end;
-	int rc = kp_task_fd(c->tid, (int)c->raw[0], text, sizeof(text));
+	char name[sizeof(sa->sun_path)];
 
-	if (rc || strncmp(text, "socket:[", 8) != 0 || !(end = strchr(text, ']')))
+	if (name_of(c, (int)c->raw[0], name, sizeof(name)) || name[0] != '/')
 		return -ENOENT;
-	*end = '\0';
-	return listed_name(c, text + 8, sa, len);
+	memset(sa, 0, sizeof(*sa));
+	sa->sun_family = AF_UNIX;
+	memcpy(sa->sun_path, name, strlen(name));
+	*len = (socklen_t)(PATH_AT + strlen(sa->sun_path) + 1);
+	return 0;
 }
 
 static int get_name(struct kp_call *c, bool own, int (*get)(int, struct sockaddr *restrict, socklen_t *restrict))

@@ -106,7 +106,7 @@ int kp_create_file(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cr
 		rc = prepare(v, n);
 	if (rc)
 		return rc;
-	p = place_for(v, n, false);
+	p = place_for(v, n, record);
 	if (kp_node_on_host(n))
 		real = mode & 07777;
 	else if (record)

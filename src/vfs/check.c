@@ -50,20 +50,18 @@ static void check_number(struct check *c, const FTSENT *e, uint64_t guest)
 
 static void check_moved(struct check *c, const FTSENT *e, uint8_t flags)
 {
-	char from[PATH_MAX];
+	char from[PATH_MAX] = "";
 	ssize_t len;
 
-	if (!(flags & KP_REC_MOVED) && !(flags & KP_REC_HOLDS))
-		return;
-	if (e->fts_level > 0 && !(e->fts_parent->fts_number & KP_REC_HOLDS))
+	if (flags & KP_REC_MOVED) {
+		len = S_ISDIR(e->fts_statp->st_mode) ? lgetxattr(e->fts_path, KP_MOVED_XATTR, from, sizeof(from) - 1) : -1;
+		if (len < 0 || kp_moved_check(from, len))
+			wrong(c, e, "was renamed and does not say from where");
+		if (!strcmp(from, e->fts_path + c->prefix) && !(flags & KP_REC_HOLDS))
+			return; /* it was only about to be */
+	}
+	if (flags & (KP_REC_MOVED | KP_REC_HOLDS) && e->fts_level > 0 && !(e->fts_parent->fts_number & KP_REC_HOLDS))
 		wrong(c, e, "its directory does not know that it holds a renamed one");
-	if (!(flags & KP_REC_MOVED))
-		return;
-	len = S_ISDIR(e->fts_statp->st_mode) ? lgetxattr(e->fts_path, KP_MOVED_XATTR, from, sizeof(from) - 1) : -1;
-	if (len >= 0)
-		from[len] = '\0';
-	if (len < 0 || kp_moved_check(from, len))
-		wrong(c, e, "was renamed and does not say from where");
 }
 
 /* The record's flags, 0 for none. */

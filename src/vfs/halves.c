@@ -43,15 +43,16 @@ static int rename_upper(int upper_fd, const struct note *n)
 void kp_vfs_settle(const char *instance_dir)
 {
 	kp_autofree char *path = kp_asprintf("%s/" NOTE, instance_dir), *upper = kp_asprintf("%s/upper", instance_dir), *data = NULL;
-	kp_autoclose int fd = -1;
+	kp_autoclose int fd = open(upper, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	const struct note *n;
 	struct stat host, mine;
 	size_t len;
 
+	kp_linked_settle(instance_dir, fd);
+	kp_times_settle(instance_dir, fd);
 	if (kp_read_file(AT_FDCWD, path, sizeof(*n), &data, &len))
 		return;
 	n = (const void *)data;
-	fd = open(upper, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (len == sizeof(*n) && fd >= 0 && !data[len - 1] && memchr(n->host_to, 0, PATH_MAX) && memchr(n->from, 0, PATH_MAX)) {
 		if (!n->host_ino)
 			(void)unlink(n->host_to);

@@ -17,6 +17,8 @@ struct kp_terminal;
 struct kp_regtree;
 struct kp_live;
 struct kp_moves;
+struct kp_number;
+struct kp_symlink;
 
 struct kp_config { /* config.c */
 	atomic_bool armed; /* none of them has been changed in this run */
@@ -46,7 +48,7 @@ struct kp_vfs {
 		ino_t ino;
 	} *private;
 	size_t private_count;
-	int upper_fd, work_fd, dirs_fd;
+	int upper_fd, work_fd, dirs_fd, times_fd;
 	bool upper_noexec; /* its file system does not allow exec */
 	struct kp_hpath upper, dirs; /* host paths of the same */
 	struct kp_hpath base_dir;    /* what of the generated layer has been opened */
@@ -70,6 +72,8 @@ struct kp_vfs {
 	size_t terminal_count;
 	struct kp_live *live; /* projected files; NULL: none */
 	struct kp_moves *moves;
+	struct kp_number *numbers; /* of the host's files, that copies of them have (numbers.c) */
+	struct kp_symlink *symlinks; /* of the upper, that have the number of what they are a copy of */
 	struct kp_regtree *registry; /* NULL: none is shown */
 	struct kp_config config;
 };
@@ -166,6 +170,21 @@ const char *kp_base_link(const struct kp_vfs *v, const char *guest);
 void kp_base_each(const struct kp_vfs *v, const char *guest_dir, void (*fn)(const char *name, mode_t mode, ino_t ino, void *ctx), void *ctx);
 /* Makes it a file, if it is none yet: its host path. */
 int kp_base_place(struct kp_vfs *v, const char *guest, struct kp_hpath *ret);
+
+/* --- numbers.c --- */
+void kp_numbers_load(struct kp_vfs *v);
+void kp_numbers_free(struct kp_vfs *v);
+/* A file of the host comes into the upper and keeps its number: before it does. 0 or -errno. */
+int kp_number_take(struct kp_vfs *v, uint64_t number);
+/* A copy in work/ of a symlink keeps that number. 0 or -errno. */
+int kp_number_keep_link(struct kp_vfs *v, const char *work_name, uint64_t number);
+/* The number that a symlink of the upper has kept; 0: none. */
+uint64_t kp_number_of_link(const struct kp_vfs *v, const char *rel, ino_t ino);
+/* The number that something of the host is shown with. */
+uint64_t kp_number_of_host(const struct kp_vfs *v, dev_t dev, ino_t ino);
+
+/* --- times.c: where it notes what has to be put back. 0 or -errno. --- */
+int kp_times_open(struct kp_vfs *v);
 
 struct kp_dirlists *kp_dirlists_new(void);
 struct kp_dirlists *kp_dirlists_free(struct kp_dirlists *l);

@@ -146,7 +146,8 @@ static int read_upper(struct reading *r, struct item **hidden)
 	(void)kp_take_fd(&fd);
 	while ((e = readdir(d))) {
 		struct kp_record rec = {0};
-		uint64_t ino = KP_INO_UPPER | e->d_ino;
+		uint64_t ino = KP_INO_UPPER | e->d_ino, kept = 0;
+		bool link = e->d_type == DT_LNK && r->v->symlinks;
 		bool look = (e->d_type == DT_REG && own.flags & KP_REC_NUMBERED) || e->d_type == DT_DIR;
 
 		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
@@ -160,7 +161,11 @@ static int read_upper(struct reading *r, struct item **hidden)
 		}
 		if (look && kp_path_join(path, sizeof(path), r->n->guest.s, e->d_name))
 			look = false;
-		if (look && !kp_record_read(r->v, path + 1, &rec) && rec.flags & KP_REC_INO)
+		if (link && !kp_path_join(path, sizeof(path), r->n->guest.s, e->d_name))
+			kept = kp_number_of_link(r->v, path + 1, e->d_ino);
+		if (kept)
+			ino = kept;
+		else if (look && !kp_record_read(r->v, path + 1, &rec) && rec.flags & KP_REC_INO)
 			ino = rec.ino;
 		else if (look && rec.flags & KP_REC_MOVED && !kp_resolve_exact(r->v, path, 0, child))
 			ino = child->ino;
@@ -258,7 +263,7 @@ static int read_real(struct reading *r, int dirfd, const char *path, enum real h
 		HASH_FIND_STR(hidden, e->d_name, i);
 		if (i || (shown && (is_cut_off(r, e->d_name) || kp_shown_is_private(r->v, path, fd_of, e->d_name))))
 			continue;
-		ino = shown ? kp_ino_host(st.st_dev, e->d_ino) : e->d_ino;
+		ino = shown ? kp_number_of_host(r->v, st.st_dev, e->d_ino) : e->d_ino;
 		i = put(r->l, e->d_name, e->d_type, ino);
 		if (!i->ino)
 			i->ino = ino;

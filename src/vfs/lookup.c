@@ -88,7 +88,8 @@ static int lookup_upper(struct kp_vfs *v, const struct kp_dir *dir, struct kp_no
 	}
 	child->origin = KP_UPPER;
 	child->mode = kp_guest_mode(child->st.st_mode, &rec);
-	child->ino = rec.flags & KP_REC_INO ? rec.ino : 0;
+	child->ino = rec.flags & KP_REC_INO ? rec.ino
+		     : S_ISLNK(child->st.st_mode) ? kp_number_of_link(v, child->guest.s + 1, child->st.st_ino) : 0;
 	kp_record_owner(&rec, &child->st);
 	take_owner(child, child->st.st_uid, child->st.st_gid);
 	if (S_ISDIR(child->mode)) {

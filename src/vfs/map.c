@@ -106,6 +106,34 @@ static bool map_text(const struct kp_vfs *v, const char *host, struct kp_mapped 
 	return take_guest(m, KP_MAP_GUEST, m->rule->guest, kp_path_below(host, m->rule->host));
 }
 
+/* The deepest rule or bind at a guest path is r. */
+static bool rules(const struct kp_vfs *v, const struct kp_rule *r, const char *guest)
+{
+	size_t len = strlen(r->guest);
+
+	for (size_t i = 0; i < v->bind_count; i++)
+		if (strlen(v->binds[i].guest) >= len && kp_path_below(guest, v->binds[i].guest))
+			return false;
+	for (size_t i = 0; i < v->rule_count; i++)
+		if (&v->rules[i] != r && strlen(v->rules[i].guest) > len && kp_path_below(guest, v->rules[i].guest))
+			return false;
+	return !r->dots || kp_path_below(guest, r->guest)[1] == '.';
+}
+
+/* A mode under which the host stays as it is shows that host path, too. */
+static bool is_kept(const struct kp_vfs *v, const char *host)
+{
+	for (size_t i = 0; i < v->rule_count; i++) {
+		const struct kp_rule *r = &v->rules[i];
+		const char *below = kp_path_below(host, r->host);
+		struct kp_hpath guest;
+
+		if (r->mode == KP_MODE_WRITECOPY && below && !kp_path_join(guest.s, sizeof(guest.s), r->guest, below) && rules(v, r, guest.s))
+			return true;
+	}
+	return false;
+}
+
 void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret)
 {
 	static const char mark[] = " (deleted)";
@@ -113,7 +141,7 @@ void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret
 	char text[PATH_MAX + sizeof(mark)];
 
 	ret->kind = KP_MAP_FOREIGN;
-	ret->deleted = ret->copy = false;
+	ret->deleted = ret->copy = ret->kept = false;
 	ret->rule = NULL;
 	if (host[0] != '/' || len >= sizeof(text))
 		return;
@@ -128,5 +156,7 @@ void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret
 		ret->rule = NULL;
 	} else if (ret->kind == KP_MAP_IMAGE || (ret->rule && ret->rule->mode == KP_MODE_WRITECOPY) || kp_path_below(text, v->base_dir.s)) {
 		kp_moves_find(v, &ret->guest);
+	} else if (ret->kind == KP_MAP_GUEST) {
+		ret->kept = is_kept(v, text);
 	}
 }

@@ -297,6 +297,7 @@ static int clear_directory(struct kp_vfs *v, const struct kp_node *n)
 	const char *rel = n->guest.s + 1;
 	struct kp_temp t = kp_temp_name(v);
 	struct timespec ts[2] = {n->st.st_atim, n->st.st_mtim};
+	struct kp_times_kept kept;
 	struct kp_record rec;
 	int rc = kp_record_read(v, rel, &rec);
 
@@ -313,8 +314,10 @@ static int clear_directory(struct kp_vfs *v, const struct kp_node *n)
 		rc = kp_record_write_fd(fd, &rec);
 	if (!rc)
 		(void)futimens(fd, ts);
+	kp_times_keep(v, &n->guest, &kept);
 	if (!rc && renameat2(v->work_fd, t.name, v->upper_fd, rel, RENAME_EXCHANGE) < 0)
 		rc = -errno;
+	kp_times_restore(v, &kept);
 	(void)kp_remove_tree(v->work_fd, t.name);
 	return rc;
 }

@@ -107,6 +107,7 @@ struct walk {
 	bool hosted;     /* something on the way is the host's */
 	bool partial;    /* the node came from the cache: enough to go on from, not to end at */
 	size_t root_len; /* RESOLVE_BENEATH, RESOLVE_IN_ROOT: ".." stops here */
+	bool has_root;   /* an absolute path or link, or "..", was on the way */
 };
 
 /* From the cache: enough to go on from; node->parent is not set. */
@@ -234,6 +235,7 @@ static int go_root(struct walk *w)
 {
 	if (w->in->resolve & RESOLVE_BENEATH)
 		return -EXDEV;
+	w->has_root = true;
 	return go_to(w, w->in->resolve & RESOLVE_IN_ROOT ? w->in->start : "/");
 }
 
@@ -265,6 +267,12 @@ static bool writes(const struct kp_hpath *link)
 static bool is_given(const struct kp_hpath *link, const struct kp_mapped *m, const struct stat *st)
 {
 	return m->rule && m->rule->mode != KP_MODE_MERGED && S_ISREG(st->st_mode) && writes(link);
+}
+
+void kp_node_keep(struct kp_node *n, const struct kp_mapped *m, const struct kp_hpath *link)
+{
+	if (m->kept && !S_ISDIR(n->mode) && !writes(link))
+		n->nameless = true;
 }
 
 /* One that only reads may be of a file that a mode showed until the host moved it elsewhere; and exe leads to our own loader. */
@@ -325,6 +333,7 @@ int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struc
 	if (m->rule) /* a file of the host that has no name here any more */
 		n->ino = kp_ino_host(n->st.st_dev, n->st.st_ino);
 	n->nameless = may_not_change(v, link, m, &n->st);
+	kp_node_keep(n, m, link);
 	return 0;
 }
 
@@ -371,8 +380,10 @@ static int follow_magic(struct walk *w)
 		bool by_name = kp_proc_link_by_name(&link);
 
 		rc = go_to(w, target);
-		if (!rc && n->origin != KP_ABSENT && (by_name || kp_same_object(w->v, n, &m, &held)))
+		if (!rc && n->origin != KP_ABSENT && (by_name || kp_same_object(w->v, n, &m, &held))) {
+			kp_node_keep(n, &m, &link);
 			return 0;
+		}
 	}
 	w->partial = false;
 	w->hosted = true;
@@ -396,9 +407,12 @@ static int follow_link(struct walk *w)
 	rc = prepend(w, target);
 	if (rc)
 		return rc;
-	if (target[0] == '/')
-		return go_root(w);
-	return go_up(w);
+	if (target[0] != '/')
+		return go_up(w);
+	/* The kernel (fs/namei.c, nd_jump_root) compares the link's mount with that of a root that it looks up only when it needs it. */
+	if (w->in->resolve & RESOLVE_NO_XDEV && !w->has_root && !(w->in->resolve & RESOLVE_IN_ROOT))
+		return -EXDEV;
+	return go_root(w);
 }
 
 /* One component; *last when nothing but slashes follows it. */
@@ -421,8 +435,10 @@ static int step(struct walk *w, const char *name, size_t len, bool last)
 		  : len == 2 && name[0] == '.' && name[1] == '.' ? KP_LAST_DOTDOT : KP_LAST_NORM;
 	if (n->last == KP_LAST_DOT)
 		return 0;
-	if (n->last == KP_LAST_DOTDOT)
+	if (n->last == KP_LAST_DOTDOT) {
+		w->has_root = true;
 		return go_up(w);
+	}
 	if (last && w->in->create && n->trailing_slash)
 		return -EISDIR;
 	dir = n->self;
@@ -496,7 +512,7 @@ int kp_resolve(struct kp_vfs *v, const struct kp_walk *in, struct kp_node *ret_n
 	w.in = in;
 	w.node = ret_node;
 	w.links = 0;
-	w.hosted = false;
+	w.hosted = w.has_root = false;
 	w.root_len = 0;
 	w.partial = false;
 	rc = begin(&w);

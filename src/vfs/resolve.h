@@ -50,12 +50,15 @@ struct kp_mapped {
 	uint32_t entry;
 	bool deleted; /* the link said so */
 	bool copy;    /* a copy of the file, which has the name still */
+	bool kept;    /* a bind or merged shows it here, and writecopy elsewhere: nobody knows by which name it was opened */
 	const struct kp_rule *rule; /* KP_MAP_GUEST: a file of the host that this rule shows; else NULL */
 	struct kp_gpath guest;
 };
 void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret);
 /* Is the node that a link's text leads to still the object that the link holds? held: its stat, not looked at for KP_MAP_IMAGE. */
 bool kp_same_object(const struct kp_vfs *v, const struct kp_node *n, const struct kp_mapped *m, const struct stat *held);
+/* What of the host a descriptor for reading leads to under its other name cannot be changed, where it may be that of writecopy. */
+void kp_node_keep(struct kp_node *n, const struct kp_mapped *m, const struct kp_hpath *link);
 /* The object that a /proc/PID/{fd/N,cwd} link holds, whatever its names are now; m: what the link's text maps to. */
 int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struct kp_mapped *m, struct kp_node *ret_node);
 

@@ -119,12 +119,12 @@ int kp_vfs_shown_at(const struct kp_vfs *v, const char *guest, struct kp_hpath *
 	return 0;
 }
 
-static void become_host(struct kp_node *child, const struct stat *st, bool merged)
+static void become_host(const struct kp_vfs *v, struct kp_node *child, const struct stat *st, bool merged)
 {
 	child->origin = KP_HOST;
 	child->mode = st->st_mode;
 	child->st = *st;
-	child->ino = kp_ino_host(st->st_dev, st->st_ino);
+	child->ino = kp_number_of_host(v, st->st_dev, st->st_ino);
 	child->through = merged;
 	child->self.mode = st->st_mode;
 	child->self.uid = st->st_uid;
@@ -132,7 +132,7 @@ static void become_host(struct kp_node *child, const struct stat *st, bool merge
 }
 
 /* What is there on the host goes below what child already is. */
-static void take_host(struct kp_node *child, const struct stat *st, bool merged, bool hidden)
+static void take_host(const struct kp_vfs *v, struct kp_node *child, const struct stat *st, bool merged, bool hidden)
 {
 	bool dirs = S_ISDIR(child->mode) && S_ISDIR(st->st_mode);
 
@@ -143,9 +143,9 @@ static void take_host(struct kp_node *child, const struct stat *st, bool merged,
 	child->self.host = S_ISDIR(st->st_mode);
 	/* In merged a directory of the upper that no image has only carries what lies below it: the host's is the directory. */
 	if (child->origin == KP_ABSENT || (merged && child->origin == KP_UPPER && child->entry == KP_NO_ENTRY))
-		become_host(child, st, merged);
+		become_host(v, child, st, merged);
 	else if (child->entry == KP_NO_ENTRY && !child->ino)
-		child->ino = kp_ino_host(st->st_dev, st->st_ino);
+		child->ino = kp_number_of_host(v, st->st_dev, st->st_ino);
 	if (!merged)
 		child->lower = true;
 }
@@ -175,7 +175,7 @@ int kp_shown_lookup(struct kp_vfs *v, const struct kp_dir *dir, bool hidden, str
 		if (S_ISDIR(st.st_mode) && is_private(v, &st))
 			child->self.host_open = false;
 		else
-			take_host(child, &st, merged, hidden);
+			take_host(v, child, &st, merged, hidden);
 		/* A file or a symlink of the host below a directory: nothing is made through it. */
 		if (!S_ISDIR(st.st_mode))
 			child->self.host_open = false;

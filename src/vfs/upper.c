@@ -93,33 +93,6 @@ int kp_refresh(struct kp_vfs *v, struct kp_node *n)
 	return kp_resolve_exact(v, at.s, 0, n);
 }
 
-/* Runs after something was put into the upper directory above rel only to carry a copy: its times stay. */
-struct times_kept {
-	char rel[PATH_MAX];
-	struct timespec ts[2];
-	bool valid;
-};
-
-static void keep_times(struct kp_vfs *v, const struct kp_gpath *guest, struct times_kept *k)
-{
-	struct kp_gpath up;
-	struct stat st;
-
-	kp_gpath_parent(guest, &up);
-	(void)snprintf(k->rel, sizeof(k->rel), "%s", kp_gpath_rel(&up));
-	k->valid = fstatat(v->upper_fd, k->rel, &st, AT_SYMLINK_NOFOLLOW) == 0;
-	if (k->valid) {
-		k->ts[0] = st.st_atim;
-		k->ts[1] = st.st_mtim;
-	}
-}
-
-static void restore_times(struct kp_vfs *v, const struct times_kept *k)
-{
-	if (k->valid)
-		(void)utimensat(v->upper_fd, k->rel, k->ts, AT_SYMLINK_NOFOLLOW);
-}
-
 static void lower_times(struct kp_vfs *v, const struct kp_node *n, struct timespec ts[2])
 {
 	struct kp_entry e;
@@ -171,7 +144,7 @@ static int copy_up_dir(struct kp_vfs *v, const struct kp_node *n)
 {
 	struct kp_temp t = kp_temp_name(v);
 	struct kp_record rec = {.mode = n->mode & 07777};
-	struct times_kept kept;
+	struct kp_times_kept kept;
 	struct timespec ts[2];
 	int rc;
 
@@ -189,15 +162,14 @@ static int copy_up_dir(struct kp_vfs *v, const struct kp_node *n)
 	if (!rc && rec.flags)
 		rc = kp_record_write_fd(fd, &rec);
 	lower_times(v, n, ts);
-	keep_times(v, &n->guest, &kept);
+	kp_times_keep(v, &n->guest, &kept);
 	if (!rc)
 		(void)futimens(fd, ts);
 	if (!rc && renameat(v->work_fd, t.name, v->upper_fd, n->guest.s + 1) < 0)
 		rc = -errno;
 	if (rc)
 		(void)unlinkat(v->work_fd, t.name, AT_REMOVEDIR);
-	else
-		restore_times(v, &kept);
+	kp_times_restore(v, &kept);
 	return rc;
 }
 
@@ -252,21 +224,21 @@ int kp_upper_publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_
 
 int kp_upper_publish_quietly(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n)
 {
-	struct times_kept kept;
+	struct kp_times_kept kept;
 	int rc;
 
-	keep_times(v, &n->guest, &kept);
+	kp_times_keep(v, &n->guest, &kept);
 	rc = kp_upper_publish(v, t, n);
-	if (!rc)
-		restore_times(v, &kept);
+	kp_times_restore(v, &kept);
 	return rc;
 }
 
-static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy how)
+/* others: names of the image's file that get the same copy, or NULL. */
+static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy how, const struct kp_strings *others)
 {
 	struct kp_temp t;
 	struct kp_record rec = {.flags = KP_REC_MODE, .ino = n->ino, .mode = n->mode & 07777};
-	struct times_kept kept;
+	struct kp_times_kept kept;
 	struct timespec ts[2];
 	kp_autoclose int in_fd = -1, out_fd = -1;
 	int ready = how == KP_COPY_DATA ? kp_ahead_take(v, n, true, &t) : 0, rc = 0;
@@ -280,7 +252,9 @@ static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy 
 		return -errno;
 	if (n->ino)
 		rec.flags |= KP_REC_INO;
-	if (how == KP_COPY_DATA && !ready) {
+	if (n->ino && n->origin == KP_HOST)
+		rc = kp_number_take(v, n->ino);
+	if (!rc && how == KP_COPY_DATA && !ready) {
 		rc = kp_node_open(v, n, O_RDONLY, &in_fd);
 		kp_going_slow();
 		if (!rc)
@@ -294,27 +268,30 @@ static int copy_up_file(struct kp_vfs *v, const struct kp_node *n, enum kp_copy 
 	if (!rc && fchmod(out_fd, kp_real_mode(n->mode) | KP_RECORD_BIT) < 0)
 		rc = -errno;
 	lower_times(v, n, ts);
+	if (how == KP_COPY_NO_DATA) /* it is empty now: a change that shows */
+		ts[1].tv_nsec = UTIME_NOW;
 	if (!rc && futimens(out_fd, ts) < 0)
 		rc = -errno;
 	if (rc) {
 		(void)unlinkat(v->work_fd, t.name, 0);
 		return rc;
 	}
-	keep_times(v, &n->guest, &kept);
+	kp_times_keep(v, &n->guest, &kept);
 	rc = kp_upper_note_number(v, &n->guest);
+	if (!rc && others && others->count)
+		rc = kp_linked_note(v, out_fd, n, others);
 	if (!rc)
 		rc = kp_upper_publish(v, &t, n);
 	else
 		(void)unlinkat(v->work_fd, t.name, 0);
-	if (!rc)
-		restore_times(v, &kept);
+	kp_times_restore(v, &kept);
 	return rc;
 }
 
 static int copy_up_link(struct kp_vfs *v, const struct kp_node *n)
 {
 	struct kp_temp t = kp_temp_name(v);
-	struct times_kept kept;
+	struct kp_times_kept kept;
 	struct timespec ts[2];
 	char target[PATH_MAX];
 	int rc = kp_node_readlink(v, n, target, sizeof(target));
@@ -325,75 +302,38 @@ static int copy_up_link(struct kp_vfs *v, const struct kp_node *n)
 		return -errno;
 	lower_times(v, n, ts);
 	(void)utimensat(v->work_fd, t.name, ts, AT_SYMLINK_NOFOLLOW);
-	keep_times(v, &n->guest, &kept);
-	rc = kp_upper_publish(v, &t, n);
-	if (!rc)
-		restore_times(v, &kept);
-	return rc;
-}
-
-/* The other names that the image's file still has get the same file of the upper: they stay one. */
-static int copy_up_names(struct kp_vfs *v, const struct kp_node *n, uint32_t ino)
-{
-	const struct kp_image *image = v->layers[n->layer].image;
-	struct kp_node *other = kp_calloc(1, sizeof(*other));
-	struct kp_entry e;
-	int rc = 0;
-
-	kp_fast_void(v);
-	for (uint32_t id = 0, count = kp_image_count(image); !rc && id < count; id++) {
-		struct kp_temp t;
-		struct times_kept kept;
-		struct kp_gpath now;
-		char path[PATH_MAX];
-
-		if (id == n->entry || kp_image_entry(image, id, &e) || e.ino != ino || !S_ISREG(e.mode) ||
-		    kp_image_path(image, id, path, sizeof(path)))
-			continue;
-		(void)snprintf(now.s, sizeof(now.s), "%s", path);
-		kp_moves_find(v, &now);
-		if (kp_resolve_exact(v, now.s, 0, other) || other->origin != KP_IMAGE || other->layer != n->layer ||
-		    other->entry != id)
-			continue; /* no longer that file */
-		rc = kp_upper_parents(v, &other->guest);
-		t = kp_temp_name(v);
-		if (!rc && linkat(v->upper_fd, n->guest.s + 1, v->work_fd, t.name, 0) < 0)
-			rc = -errno;
-		if (rc)
-			break;
-		keep_times(v, &other->guest, &kept);
-		rc = kp_upper_note_number(v, &other->guest);
-		if (rc)
-			(void)unlinkat(v->work_fd, t.name, 0);
-		else
-			rc = kp_upper_publish(v, &t, other);
-		if (!rc)
-			restore_times(v, &kept);
+	rc = kp_number_keep_link(v, t.name, n->ino);
+	if (!rc && n->ino && n->origin == KP_HOST)
+		rc = kp_number_take(v, n->ino);
+	if (rc) {
+		(void)unlinkat(v->work_fd, t.name, 0);
+		return rc;
 	}
-	free(other);
+	kp_times_keep(v, &n->guest, &kept);
+	rc = kp_upper_publish(v, &t, n);
+	kp_times_restore(v, &kept);
 	return rc;
 }
 
 static int copy_up_special(struct kp_vfs *v, const struct kp_node *n)
 {
 	struct kp_temp t = kp_temp_name(v);
-	struct times_kept kept;
+	struct kp_times_kept kept;
 	int rc;
 
 	if (mknodat(v->work_fd, t.name, n->mode & (S_IFMT | 07777), 0) < 0)
 		return -errno;
-	keep_times(v, &n->guest, &kept);
+	kp_times_keep(v, &n->guest, &kept);
 	rc = kp_upper_publish(v, &t, n);
-	if (!rc)
-		restore_times(v, &kept);
+	kp_times_restore(v, &kept);
 	return rc;
 }
 
-static int copy_up_other(struct kp_vfs *v, const struct kp_node *n, enum kp_copy how)
+static int copy_up_other(struct kp_vfs *v, const struct kp_node *n, enum kp_copy how, const struct kp_strings *others)
 {
 	if (S_ISLNK(n->mode))
 		return copy_up_link(v, n);
-	return S_ISREG(n->mode) ? copy_up_file(v, n, how) : copy_up_special(v, n);
+	return S_ISREG(n->mode) ? copy_up_file(v, n, how, others) : copy_up_special(v, n);
 }
 
 int kp_copy_up_as(struct kp_vfs *v, const struct kp_node *from, const struct kp_node *to)
@@ -407,14 +347,14 @@ int kp_copy_up_as(struct kp_vfs *v, const struct kp_node *from, const struct kp_
 	n->ino = 0; /* the host gives the number to its next file */
 	rc = kp_upper_parents(v, &n->guest);
 	if (!rc)
-		rc = copy_up_other(v, n, KP_COPY_DATA);
+		rc = copy_up_other(v, n, KP_COPY_DATA, NULL);
 	free(n);
 	return rc;
 }
 
 int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how)
 {
-	struct kp_entry e;
+	struct kp_strings others = {0};
 	int rc;
 
 	if (n->nameless)
@@ -437,10 +377,12 @@ int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how)
 	if (S_ISDIR(n->mode))
 		rc = copy_up_dir(v, n);
 	else
-		rc = copy_up_other(v, n, how);
-	if (!rc && S_ISREG(n->mode) && n->origin == KP_IMAGE && n->entry != KP_NO_ENTRY &&
-	    !kp_image_entry(v->layers[n->layer].image, n->entry, &e) && e.nlink > 1)
-		rc = copy_up_names(v, n, e.ino);
+		rc = kp_linked_find(v, n, &others);
+	if (!rc && !S_ISDIR(n->mode))
+		rc = copy_up_other(v, n, how, &others);
+	if (!rc && others.count)
+		rc = kp_linked_publish(v, n, &others);
+	kp_strings_free(&others);
 	if (S_ISDIR(n->mode))
 		kp_dircache_void(v);
 	return rc ? rc : kp_refresh(v, n);

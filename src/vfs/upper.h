@@ -22,6 +22,25 @@ int kp_upper_publish_quietly(struct kp_vfs *v, const struct kp_temp *t, const st
 int kp_upper_remove(struct kp_vfs *v, const struct kp_node *n);
 /* What the upper has of it goes, and nothing takes its place. */
 int kp_upper_drop(struct kp_vfs *v, const struct kp_node *n);
+/* --- linked.c: an image's file that has several names comes up under all of them, or under none --- */
+/* The guest paths of the others that are that file still; the directories above them are in the upper then. */
+int kp_linked_find(struct kp_vfs *v, const struct kp_node *n, struct kp_strings *ret_others);
+/* Before fd, its copy in work/, is published as n; and after. */
+int kp_linked_note(struct kp_vfs *v, int fd, const struct kp_node *n, const struct kp_strings *others);
+int kp_linked_publish(struct kp_vfs *v, const struct kp_node *n, const struct kp_strings *others);
+/* Names that a killed run did not give. */
+void kp_linked_settle(const char *instance_dir, int upper_fd);
+/* --- times.c: something comes into the upper's directory above guest, which the guest does not see --- */
+struct kp_times_kept {
+	char rel[PATH_MAX];
+	struct timespec ts[2];
+	bool valid;
+};
+/* With the write lock held, one after the other. */
+void kp_times_keep(struct kp_vfs *v, const struct kp_gpath *guest, struct kp_times_kept *k);
+void kp_times_restore(struct kp_vfs *v, const struct kp_times_kept *k);
+/* What a killed run did not put back. */
+void kp_times_settle(const char *instance_dir, int upper_fd);
 int kp_upper_set_mode(struct kp_vfs *v, const char *rel, mode_t mode);
 int kp_upper_add_flags(struct kp_vfs *v, const char *rel, uint8_t flags);
 /* A file that carries its number comes into this directory: before it does. */

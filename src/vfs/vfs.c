@@ -78,6 +78,8 @@ static int open_dirs(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp
 		(void)kp_empty_tree(v->work_fd, ".");
 	if (!rc)
 		rc = check_upper(v, err);
+	if (!rc && kp_times_open(v))
+		rc = kp_fail_errno(err, errno, "%s/times: cannot be opened", o->instance_dir);
 	v->upper_noexec = fstatvfs(v->upper_fd, &fs) == 0 && fs.f_flag & ST_NOEXEC;
 	return rc ? rc : open_run_dirs(v, o, err);
 }
@@ -142,7 +144,7 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 	if (o->layer_count > KP_MAX_LAYERS)
 		return kp_fail(err, E2BIG, "layers: more than %d", KP_MAX_LAYERS);
 	v = kp_calloc(1, sizeof(*v));
-	v->upper_fd = v->work_fd = v->dirs_fd = -1;
+	v->upper_fd = v->work_fd = v->dirs_fd = v->times_fd = -1;
 	v->uid = geteuid();
 	v->gid = getegid();
 	v->supervisor = getpid();
@@ -172,6 +174,8 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 			add_bind(v, o->binds[i].host, o->binds[i].guest, o->binds[i].read_only);
 		kp_base_make(v, o);
 		kp_moves_load(v);
+		if (!o->look_only)
+			kp_numbers_load(v); /* who only looks compares with what they were */
 		if (!rc && o->registry)
 			v->registry = kp_regtree_new(v, o->registry, o->instance_dir);
 	}
@@ -213,11 +217,13 @@ struct kp_vfs *kp_vfs_free(struct kp_vfs *v)
 	free(v->private);
 	kp_close(v->upper_fd);
 	kp_close(v->work_fd);
+	kp_close(v->times_fd);
 	v->base = kp_base_free(v->base);
 	kp_close(v->dirs_fd);
 	kp_pts_free(v);
 	kp_dirlists_free(v->lists);
 	kp_fast_free(v->fast);
+	kp_numbers_free(v);
 	kp_moves_free(v->moves);
 	pthread_rwlock_destroy(&v->lock);
 	free(v);

@@ -89,6 +89,45 @@ static void descriptions(const char *path)
 	close(b);
 }
 
+/* Each kind is blind for the others, and tells of its own holders only. */
+static void apart(const char *path)
+{
+	int a = FD(open(path, O_RDONLY)), b = FD(open(path, O_RDONLY)), d;
+	pid_t me = getpid();
+
+	printf("kinds on %s\n", path);
+	CALL(lock(a, F_SETLK, F_RDLCK, 0, 0));
+	CALL(flock(b, LOCK_EX | LOCK_NB));
+	printf("held by %s, %s\n", holder(a, F_GETLK, me), holder(a, F_OFD_GETLK, me));
+	IN_CHILD(int c = open(path, O_RDONLY); CALL(flock(c, LOCK_SH | LOCK_NB)); CALL(flock(c, LOCK_EX | LOCK_NB));
+		 printf("child: held by %s, %s\n", holder(c, F_GETLK, me), holder(c, F_OFD_GETLK, me)));
+	CALL(flock(b, LOCK_UN));
+	IN_CHILD(int c = open(path, O_RDONLY); CALL(flock(c, LOCK_EX | LOCK_NB)); CALL(flock(c, LOCK_EX | LOCK_NB));
+		 CALL(flock(c, LOCK_SH | LOCK_NB)); CALL(flock(a, LOCK_EX | LOCK_NB)));
+	CALL(flock(b, LOCK_SH | LOCK_NB));
+	CALL(lock(a, F_SETLK, F_UNLCK, 0, 0));
+	IN_CHILD(int c = open(path, O_RDONLY); printf("child: held by %s, %s\n", holder(c, F_GETLK, me), holder(c, F_OFD_GETLK, me)));
+	close(a);
+	close(b);
+	/* One description with locks of both kinds. */
+	d = FD(open(path, O_RDONLY));
+	CALL(flock(d, LOCK_EX | LOCK_NB));
+	CALL(lock(d, F_OFD_SETLK, F_RDLCK, 0, 0));
+	CALL(lock(d, F_OFD_SETLK, F_WRLCK, 0, 1));
+	CALL(lock(d, F_OFD_SETLK, F_RDLCK, -1, 1));
+	printf("held by %s, %s\n", holder(d, F_GETLK, me), holder(d, F_OFD_GETLK, me));
+	IN_CHILD(int c = open(path, O_RDONLY); CALL(flock(c, LOCK_SH | LOCK_NB));
+		 printf("child: held by %s, %s\n", holder(c, F_GETLK, me), holder(c, F_OFD_GETLK, me)));
+	CALL(lock(d, F_OFD_SETLK, F_UNLCK, 0, 0));
+	IN_CHILD(int c = open(path, O_RDONLY); CALL(flock(c, LOCK_SH | LOCK_NB));
+		 printf("child: held by %s, %s\n", holder(c, F_GETLK, me), holder(c, F_OFD_GETLK, me)));
+	CALL(lock(d, F_OFD_SETLK, F_RDLCK, 5, 5));
+	CALL(flock(d, LOCK_UN));
+	IN_CHILD(int c = open(path, O_RDONLY); CALL(flock(c, LOCK_EX | LOCK_NB));
+		 printf("child: held by %s, %s\n", holder(c, F_GETLK, me), holder(c, F_OFD_GETLK, me)));
+	close(d);
+}
+
 static void waiting(void)
 {
 	int pipes[2], fd = open("file", O_RDWR);
@@ -119,6 +158,9 @@ int main(void)
 	whole("file");
 	whole("ro");
 	whole("dir");
+	apart("ro");
+	apart("dir");
+	apart("file");
 	ranges("file");
 	put_file("new", "new\n");
 	ranges("new");

@@ -61,6 +61,18 @@ static int bind_it(void)
 	return fd < 0 ? -1 : bind(fd, (struct sockaddr *)&sa, sizeof(sa));
 }
 
+/* A second bind of one socket, which cannot but fail, to the name of a removed file. */
+static int bind_again(const char *file)
+{
+	struct sockaddr_un first = {.sun_family = AF_UNIX, .sun_path = "/first"}, again = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	(void)snprintf(again.sun_path, sizeof(again.sun_path), "%s", file);
+	if (fd < 0 || unlink(file) < 0 || bind(fd, (struct sockaddr *)&first, sizeof(first)) < 0)
+		return -1;
+	return bind(fd, (struct sockaddr *)&again, sizeof(again));
+}
+
 static int act(const char *what, const char *file, int fd)
 {
 	struct timespec times[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
@@ -90,6 +102,8 @@ static int act(const char *what, const char *file, int fd)
 		return name_it(fd);
 	if (!strcmp(what, "bind"))
 		return bind_it();
+	if (!strcmp(what, "bind-again"))
+		return bind_again(file);
 	if (!strcmp(what, "setversion"))
 		return ioctl(fd, FS_IOC_SETVERSION, &version);
 	if (!strcmp(what, "ext4-setversion"))

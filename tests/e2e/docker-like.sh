@@ -3,7 +3,7 @@
 # Under refusals like those of Docker's default filter, programs still run and paths still resolve.
 . "$STAGE/e2e/lib.sh"
 
-small_image small
+small_image small "$STAGE/e2e/descriptors"
 shim=$STAGE/e2e/docker-shim
 try "$shim" unshare -U true
 [ "$status" != 0 ] && ok "the shim refuses namespaces" || not_ok "the shim refuses nothing"
@@ -32,4 +32,8 @@ else not_ok "a server is told that its port is the host's" "$T/out" "$T/err"; fi
 wait
 try "$shim" "$KAPSEL" doctor
 if grep -qE "^pidfd-getfd *NO .*instances share the host's ports" "$T/out"; then ok "doctor says so too"; else not_ok "doctor says so too" "$T/out"; fi
+try "$shim" "$KAPSEL" run --rm "$T/small.kapsel" -- /bin/sh -c "$STAGE/e2e/descriptors /etc/greeting bind-again; cat /etc/greeting; ls /etc/greeting"
+printf 'bind-again 22\n' >"$T/wanted"
+if [ "$status" != 0 ] && cmp -s "$T/wanted" "$T/out"; then ok "a bind that fails does not bring back a removed file"
+else not_ok "a bind that fails does not bring back a removed file" "$T/out" "$T/err"; fi
 finish

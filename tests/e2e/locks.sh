@@ -17,7 +17,7 @@ name: locks
 version: "1"
 entry: {command: [/bin/sh], cwd: /}
 contents:
-  - elf: [/bin/sh, /bin/sleep, /usr/bin/flock, /bin/cat]
+  - elf: [/bin/sh, /bin/sleep, /usr/bin/flock, /bin/cat, /usr/bin/perl]
   - copy: {from: alone, to: /alone}
 M
 try "$KAPSEL" pack --quiet locks.yaml -o locks.kapsel
@@ -42,4 +42,28 @@ n=0
 while [ "$(cat waited)" != have ] && [ $n -lt 100 ]; do sleep 0.1 && n=$((n + 1)); done
 wait $waiter
 [ "$(cat waited)" = have ] && ok "until the other has ended" || not_ok "until the other has ended" waited
+# Locks of ranges: all of the file for reading, and who is told of them. struct flock: type, whence, start, len, pid.
+cat >ranges.pl <<'P'
+my ($what, $path) = @ARGV;
+open(my $f, '<', $path) or die "$path: $!";
+my $l = pack('s s x4 q q l x4', $what eq 'hold' ? 0 : 1, 0, 0, 0, 0);
+fcntl($f, $what eq 'hold' ? 6 : 5, $l) or die "fcntl: $!";
+$| = 1;
+print $what eq 'hold' ? "have\n" : (unpack('s', $l))[0] == 2 ? "nobody\n" : "somebody\n";
+sleep 30 if $what eq 'hold';
+P
+"$KAPSEL" run --quiet --mode "$T=merged" --instance a locks.kapsel -- /usr/bin/perl "$T/ranges.pl" hold /alone >held 2>&1 &
+holder=$!
+n=0
+while [ "$(cat held)" != have ] && [ $n -lt 100 ]; do sleep 0.1 && n=$((n + 1)); done
+try "$KAPSEL" run --quiet --mode "$T=merged" --instance a locks.kapsel -- /usr/bin/perl "$T/ranges.pl" ask /alone
+expect_out somebody "a lock of a range is told in its instance"
+try "$KAPSEL" run --quiet --mode "$T=merged" --instance b locks.kapsel -- /usr/bin/perl "$T/ranges.pl" ask /alone
+expect_out nobody "and in no other"
+for i in a b; do
+  try "$KAPSEL" run --quiet --instance $i locks.kapsel -- /alone -n
+  expect_out have "nor is it in the way of flock in $i"
+done
+kill $holder
+wait $holder 2>/dev/null
 finish

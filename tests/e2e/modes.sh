@@ -58,6 +58,22 @@ else
   not_ok 'writecopy: nor does a descriptor of a file that the host moved away' "$T/out" "$T/err"
 fi
 
+# The same files bound elsewhere for writing: a descriptor does not tell by which name it was opened.
+host
+"$STAGE/e2e/descriptors" "$H/f" fsetxattr >/dev/null
+before=$(stat -c '%a %Y %h %s' "$H/f")
+try "$KAPSEL" run --quiet --rm --bind "$H:/x" --mode "$H=writecopy" --cwd "$H" "$T/m.kapsel" -- /bin/sh -c "
+  $STAGE/e2e/descriptors f fchmod futimens fsetxattr fremovexattr reopen empty; exec 3<f; chmod 600 /proc/self/fd/3; : >>/proc/self/fd/3; : >/proc/self/fd/3"
+if ! grep -q ' 0$' "$T/out" && [ "$(stat -c '%a %Y %h %s' "$H/f")" = "$before" ]; then
+  ok 'writecopy, and bound elsewhere: a descriptor changes nothing of the host'
+else
+  not_ok 'writecopy, and bound elsewhere: a descriptor changes nothing of the host' "$T/out" "$T/err"
+fi
+try "$KAPSEL" run --quiet --rm --bind "$H:/x" --mode "$H=writecopy" --cwd /x "$T/m.kapsel" -- /bin/sh -c '
+  exec 3>>f; chmod 640 /proc/self/fd/3; echo more >&3; echo new >g; chmod 600 g; cat g f'
+[ "$(stat -c %a "$H/f" "$H/g")" = "$(printf '640\n600')" ] || status=1
+expect_out "$(printf 'new\noriginal\nmore')" 'and under the other name all is as it was granted'
+
 # Who starts a guest may give it a file to write to from where it could not open it so.
 host
 (cd "$H" && "$KAPSEL" run --quiet --rm --mode "$H=writecopy" "$T/m.kapsel" -- /bin/sh -c 'echo one; echo two >>/dev/stdout' >>f 2>"$T/err")
@@ -144,4 +160,33 @@ mkdir "$T/real/.hidden" "$T/real/work"
 HOME=$T/linked try "$KAPSEL" run --quiet --rm "$T/asks.kapsel" -- /bin/sh -c "cd $T/real; echo >new; echo >.hidden/new; echo >work/new"
 (cd "$T/real" && find . -name new) >"$T/out"
 expect_out ./work/new "an image's merged is writecopy in the home's root and in what is hidden there, by any path"
+
+# The host gives the number of a removed file to its next one; the copy in the instance has it still.
+host
+mkfifo "$T/go"
+ln "$H/f" "$H/other"
+"$KAPSEL" run --quiet --instance numbers --mode "$H=writecopy" "$T/m.kapsel" -- /bin/sh -c "cd $H; echo mine >f; echo ready; read x; stat -c '%n %i' f other; ls -i" \
+  <"$T/go" >"$T/out" 2>"$T/err" &
+front=$!
+exec 8>"$T/go"
+while ! grep -q ready "$T/out" && kill -0 $front; do sleep 0.05; done
+number=$(stat -c %i "$H/f")
+rm "$H/f" "$H/other"
+for i in $(seq 1000); do
+  echo "$i" >"$H/n$i"
+  [ "$(stat -c %i "$H/n$i")" != "$number" ] || break
+done
+echo next >"$H/other"
+echo >&8
+exec 8>&-
+wait $front
+status=$?
+again() { awk '$1 ~ /^[0-9]+$/ { print $1 }' "$T/out" | sort | uniq -d | wc -l >"$T/twice"; }
+again
+if [ "$status" != 0 ] || [ "$(cat "$T/twice")" != 0 ]; then not_ok 'writecopy: numbers are not used again' "$T/out" "$T/err"
+elif [ "$(stat -c %i "$H/n$i")" = "$number" ]; then ok 'writecopy: numbers are not used again'
+else skip 'writecopy: numbers are not used again' 'this file system does not use one again so soon'; fi
+try "$KAPSEL" run --quiet --instance numbers --mode "$H=writecopy" "$T/m.kapsel" -- /bin/sh -c "cd $H; ls -i"
+again
+if [ "$status" = 0 ] && [ "$(cat "$T/twice")" = 0 ]; then ok 'nor by a later run'; else not_ok 'nor by a later run' "$T/out" "$T/err"; fi
 finish

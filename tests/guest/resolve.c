@@ -48,6 +48,10 @@ static void restrictions(void)
 	open2(dir, "../n", O_RDONLY, RESOLVE_IN_ROOT);
 	open2(dir, "/n", O_RDONLY, RESOLVE_IN_ROOT);
 	open2(dir, "made", O_RDONLY | O_CREAT, RESOLVE_IN_ROOT);
+	open2(AT_FDCWD, "dir/../labs", O_PATH, RESOLVE_NO_XDEV);
+	open2(AT_FDCWD, "root/proc/self", O_PATH, RESOLVE_NO_XDEV);
+	open2(AT_FDCWD, "up/s001/labs", O_PATH, RESOLVE_NO_XDEV);
+	open2(AT_FDCWD, "labs", O_PATH, RESOLVE_NO_XDEV | RESOLVE_IN_ROOT);
 	open2(AT_FDCWD, "file", O_RDONLY, RESOLVE_BENEATH | RESOLVE_IN_ROOT);
 	open2(AT_FDCWD, "file", O_RDONLY, 0x40);
 	open2(AT_FDCWD, "file", O_PATH | O_RDWR, 0);
