@@ -44,7 +44,7 @@ step() { # TARGET
 before=$(tree_state)
 step all
 if [ -z "$broken" ]; then
-  for target in check-unit check-guest check-calls check-fast check-modes check-property check-e2e check-hostile samples replay check-headers check-layers check-docs lint; do
+  for target in check-unit check-guest check-calls check-fast check-modes check-property check-e2e check-hostile samples check-suites-fast replay check-headers check-layers check-docs lint; do
     step "$target"
   done
 fi
