@@ -106,7 +106,7 @@ natively() {
     mount --rbind /sys "$stage/root/sys"
     mount -t proc proc "$stage/root/proc"
     shift 2
-    exec "$stage/in-root" "$stage/root" "$uid" "$@"' sh "$stage" "$TEST_UID" "$@"
+    "$stage/in-root" "$stage/root" "$uid" "$@"' sh "$stage" "$TEST_UID" "$@"
 }
 
 inside() { # COMMAND...
