@@ -99,7 +99,7 @@ natively() {
   set -- $(command_line) "$@"
   unset IFS
   # shellcheck disable=SC2016
-  unshare -mpf --kill-child sh -euc '
+  setsid --wait unshare -mpf --kill-child sh -euc '
     stage=$1 uid=$2
     mount --bind "$stage/root" "$stage/root"
     mount --rbind /dev "$stage/root/dev"
