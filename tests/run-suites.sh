@@ -4,7 +4,7 @@
 #   [MODES="full writecopy merged"] [UNITS="test_os ..."] [FAST=1] run-suites.sh BUILD-DIR [SUITE...]
 # A suite is one file of tests/suites/: what it needs in comments, then the shell script that is run.
 #   # Packages: Debian packages of the image        # Source: PACKAGE PATH...   parts of a source package, in the directory where it runs
-#   # Units: the arguments of the script            # Fast: those that `make check` runs
+#   # Units: the script's argument, one after the other     # Fast: those that `make check` runs
 #   # Limit: seconds for a unit
 # Natively it runs in the unpacked image as its root directory, so both see the same files at the same paths; as the same ordinary user.
 set -uf # patterns are for the guests
