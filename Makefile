@@ -237,6 +237,12 @@ check-docs: all ## paths named in the documentation exist; options in --help are
 asan: ## unit tests under ASan and UBSan
 	$(Q)$(MAKE) --no-print-directory SANITIZE=address,undefined check-unit
 
+check-suites: all $(HELPER_BIN) ## programs' own test suites and many real programs, natively and in each mode (SUITES="python tools" MODES="full merged" UNITS="test_os"); takes hours
+	$(Q)tests/run-suites.sh $(O) $(SUITES)
+
+check-suites-fast: all $(HELPER_BIN) ## the part of check-suites that is quick
+	$(Q)FAST=1 tests/run-suites.sh $(O) $(SUITES)
+
 samples: all $(HELPER_BIN) ## pack, run and compare each of samples/ (SAMPLES="python git" HOSTS="plain strict docker foreign empty")
 	$(Q)tests/run-samples.sh $(O) $(SAMPLES)
 
@@ -318,7 +324,7 @@ clean: ## remove everything built
 help: ## this list
 	@awk -F':.*## ' '/^[a-z_.-]+:.*## / { printf "  %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: all check check-docker check-hostile check-unit check-guest check-calls check-native check-e2e check-headers check-layers check-docs \
+.PHONY: all check check-suites check-suites-fast check-docker check-hostile check-unit check-guest check-calls check-native check-e2e check-headers check-layers check-docs \
 	asan check-modes check-property samples bench demo deps deps-samples deps-develop fuzz replay replay-run lint format coverage \
 	compile_commands.json install uninstall dist test-programs clean help
 .SECONDARY:

@@ -33,13 +33,17 @@ if [ -s "$found" ]; then
 fi
 
 # Every reason for which a test lets a line differ stands in the documents.
-grep -hv '^#' tests/*/exceptions* | cut -f3 | grep . | sort -u >"$found"
-while read -r reason; do
-  grep -qF -- "$reason" docs/DIFFERENCES.md || {
-    echo "docs/DIFFERENCES.md: not there: $reason"
-    bad=1
-  }
-done <"$found"
+reasons_in() { # DOCUMENT FILE COLUMN
+  grep -hv '^#' $2 | cut -f"$3" | grep . | sort -u >"$found"
+  while read -r reason; do
+    grep -qF -- "$reason" "$1" || {
+      echo "$1: not there: $reason"
+      bad=1
+    }
+  done <"$found"
+}
+reasons_in docs/DIFFERENCES.md "tests/*/exceptions*" 3
+reasons_in docs/SUITES.md tests/suites/differences 4
 
 # Verbs as `kapsel --help` lists them: two blanks, the verb, blanks, what it does.
 for verb in $("$kapsel" --help 2>/dev/null | awk '/^  [a-z]+ / { print $1 }'); do

@@ -55,7 +55,7 @@ add_up() { # TARGET...
 
 # Two at a time, most of the time both wait for something. What listens at ports of the host, or measures the disk, is in one lane.
 apart="check-e2e samples"
-others="check-unit check-calls check-guest check-modes check-property check-hostile replay check-headers check-layers check-docs lint"
+others="check-unit check-calls check-guest check-modes check-property check-hostile check-suites-fast replay check-headers check-layers check-docs lint"
 
 before=$(tree_state)
 lane all

@@ -50,6 +50,8 @@ static void carry_out(struct kp_call *c, int rc)
 	case KP_REPLY_FD:
 		/* Two steps: adding with the answer in one does not wake the caller on this core. */
 		rc = kp_trap_add_fd(c->trap, id, c->tid, c->fd, c->cloexec);
+		/* When the caller closes it, it must be closed: its locks go then, who waits at the other end is told, and who watches. */
+		c->fd = kp_close(c->fd);
 		c->value = rc;
 		if (c->made && (rc == -EMFILE || rc == -ENFILE))
 			unmake(c);

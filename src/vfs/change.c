@@ -280,6 +280,13 @@ int kp_unlink(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 	return rc ? rc : kp_upper_remove(v, n);
 }
 
+/* One that lies in the instance alone: the kernel says whether it is empty, and who watches it sees no more than that it went. */
+static bool removed_at_once(struct kp_vfs *v, const struct kp_node *n)
+{
+	return n->origin == KP_UPPER && !n->lower && !n->self.host && !n->self.moved &&
+	       unlinkat(v->upper_fd, n->guest.s + 1, AT_REMOVEDIR) == 0;
+}
+
 int kp_rmdir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 {
 	int rc;
@@ -302,6 +309,11 @@ int kp_rmdir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 		if (!rc)
 			kp_standin_remove(v, n);
 		return rc;
+	}
+	if (removed_at_once(v, n)) {
+		kp_standin_remove(v, n);
+		kp_dircache_void(v);
+		return 0;
 	}
 	if (!kp_node_on_host(n) || n->self.upper)
 		rc = kp_list_is_empty(v, n);

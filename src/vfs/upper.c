@@ -444,6 +444,8 @@ int kp_upper_drop(struct kp_vfs *v, const struct kp_node *n)
 {
 	struct kp_temp t;
 
+	if (unlinkat(v->upper_fd, n->guest.s + 1, AT_REMOVEDIR) == 0)
+		return 0;
 	/* Moved away whole first: it may hold whiteouts. */
 	t = kp_temp_name(v);
 	if (renameat(v->upper_fd, n->guest.s + 1, v->work_fd, t.name) < 0)
