@@ -63,6 +63,8 @@ struct kp_vfs {
 	struct kp_live *live; /* projected files; NULL: none */
 	struct kp_moves *moves;
 	struct kp_regtree *registry; /* NULL: none is shown */
+	const struct kp_live_file *projected; /* look_only */
+	size_t projected_count;
 };
 
 /* What memfds are called that are copies of a file of the upper; its guest path follows. */

@@ -9,7 +9,7 @@
 #include "vfs/regtree.h"
 #include "vfs/resolve.h"
 
-static struct kp_live_state *find(const struct kp_live *l, const char *guest)
+struct kp_live_state *kp_live_find(const struct kp_live *l, const char *guest)
 {
 	for (size_t i = 0; i < l->count; i++)
 		if (!strcmp(l->files[i].guest, guest))
@@ -67,7 +67,7 @@ static bool waits(const struct kp_live *l, const struct kp_live_state *f)
 
 bool kp_live_stale(const struct kp_vfs *v, const struct kp_node *n)
 {
-	const struct kp_live_state *f = v->live && n ? find(v->live, n->guest.s) : NULL;
+	const struct kp_live_state *f = v->live && n ? kp_live_find(v->live, n->guest.s) : NULL;
 	struct kp_live_mark now = {0};
 
 	for (size_t i = 0; v->live && !n && i < v->live->count; i++)
@@ -85,7 +85,7 @@ bool kp_live_stale(const struct kp_vfs *v, const struct kp_node *n)
 
 bool kp_live_is(const struct kp_vfs *v, const char *guest)
 {
-	return v->live && find(v->live, guest);
+	return v->live && kp_live_find(v->live, guest);
 }
 
 void kp_live_refresh(struct kp_vfs *v, const char *guest)
@@ -97,7 +97,7 @@ void kp_live_refresh(struct kp_vfs *v, const char *guest)
 		return;
 	}
 	kp_vfs_write_lock(v);
-	f = v->live ? find(v->live, guest) : NULL;
+	f = v->live ? kp_live_find(v->live, guest) : NULL;
 	for (size_t i = 0; v->live && i < v->live->count; i++)
 		if (&v->live->files[i] != f && is_written(v, &v->live->files[i]))
 			kp_live_sync(v, &v->live->files[i], false);
@@ -215,7 +215,7 @@ static void add(struct kp_live *l, const struct kp_live_file *file)
 	f->format = file->format;
 	f->guest = kp_strdup(file->guest);
 	f->key = kp_strdup(file->key);
-	(void)snprintf(f->record, sizeof(f->record), "%016llx", (unsigned long long)kp_hash_string(file->guest));
+	kp_live_record_name(file->guest, f->record);
 	l->count++;
 }
 
@@ -255,12 +255,12 @@ static struct kp_live *free_live(struct kp_live *l)
 static int open_dirs(struct kp_live *l, const char *instance_dir, struct kp_err *err)
 {
 	l->instance_fd = open(instance_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (l->instance_fd >= 0 && mkdirat(l->instance_fd, "projections", 0700) < 0 && errno != EEXIST)
-		return kp_fail_errno(err, errno, "%s/projections: cannot make directory", instance_dir);
+	if (l->instance_fd >= 0 && mkdirat(l->instance_fd, KP_LIVE_RECORDS, 0700) < 0 && errno != EEXIST)
+		return kp_fail_errno(err, errno, "%s/" KP_LIVE_RECORDS ": cannot make directory", instance_dir);
 	if (l->instance_fd >= 0)
-		l->record_fd = openat(l->instance_fd, "projections", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		l->record_fd = openat(l->instance_fd, KP_LIVE_RECORDS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (l->record_fd < 0)
-		return kp_fail_errno(err, errno, "%s/projections: cannot open", instance_dir);
+		return kp_fail_errno(err, errno, "%s/" KP_LIVE_RECORDS ": cannot open", instance_dir);
 	l->watch_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	return l->watch_fd < 0 ? kp_fail_errno(err, errno, "inotify") : 0;
 }

@@ -20,7 +20,7 @@ struct kp_live_mark {
 struct kp_live_state {
 	char *guest, *key;
 	const struct kp_format *format;
-	char record[20];          /* name below projections/ */
+	char record[KP_LIVE_RECORD]; /* name below projections/ */
 	bool known;               /* looked after in this run: the two below hold */
 	struct kp_live_mark seen; /* as it was left */
 	uint64_t generation;      /* of the registry, when it was */
@@ -40,6 +40,8 @@ struct kp_live {
 	size_t untold;
 };
 
+/* NULL: that is no projected file. */
+struct kp_live_state *kp_live_find(const struct kp_live *l, const char *guest);
 struct kp_live_mark kp_live_mark(const struct stat *st);
 bool kp_live_same(const struct kp_live_mark *a, const struct kp_live_mark *b);
 /* With the write lock: takes back what was written, then makes the file anew if the registry says something else. removed: a file that is gone

@@ -322,21 +322,31 @@ static void only_known(const struct job *j, struct kp_takes *takes)
 	takes->count = kept;
 }
 
+/* What mine says otherwise than what a program found: ret refers to *ret_base. */
+static int find_changes(struct job *j, struct kp_doc *mine, struct kp_doc **ret_base, struct kp_takes *ret)
+{
+	int rc = kp_doc_parse(j->f->format, j->has_record ? j->base_text : "", j->has_record ? j->base_len : 0, ret_base, NULL);
+
+	/* Before the program wrote, nothing could be rendered: as with no record. */
+	if (rc)
+		j->has_record = false;
+	if (rc && kp_doc_parse(j->f->format, "", 0, ret_base, NULL))
+		return rc;
+	kp_projection_compare(*ret_base, &j->base, mine, &j->theirs, ret);
+	if (!j->has_record)
+		only_known(j, ret);
+	return 0;
+}
+
 static int take_back(struct job *j, struct kp_doc *mine, bool removed)
 {
 	struct kp_doc *base = NULL;
 	kp_autotakes struct kp_takes takes = {0};
 	size_t kept = 0;
-	int rc = kp_doc_parse(j->f->format, j->has_record ? j->base_text : "", j->has_record ? j->base_len : 0, &base, NULL);
+	int rc = find_changes(j, mine, &base, &takes);
 
-	/* Before the program wrote, nothing could be rendered: as with no record. */
 	if (rc)
-		j->has_record = false;
-	if (rc && kp_doc_parse(j->f->format, "", 0, &base, NULL))
 		return rc;
-	kp_projection_compare(base, &j->base, mine, &j->theirs, &takes);
-	if (!j->has_record)
-		only_known(j, &takes);
 	/* Who removes a file has not seen what came into the registry since. */
 	for (size_t i = 0; removed && i < takes.count; i++)
 		if (!takes.items[i].conflict)
@@ -348,6 +358,35 @@ static int take_back(struct job *j, struct kp_doc *mine, bool removed)
 		kp_live_tell(j->l, "%s: not taken into the registry: %s", j->f->guest, strerror(-rc));
 	kp_doc_free(base);
 	return rc;
+}
+
+static bool policy_has(const struct job *j, const struct kp_setting *e)
+{
+	kp_autofree char *key = key_below(j->f, e->path);
+	struct kp_reg_value value;
+	bool policy;
+
+	if (!e->name || kp_reg_get(j->l->reg, key, e->name, &value))
+		return false;
+	policy = value.layer == KP_REG_POLICY;
+	kp_reg_value_free(&value);
+	return policy;
+}
+
+static bool changes_policy(struct job *j)
+{
+	struct kp_doc *mine = NULL, *base = NULL;
+	kp_autotakes struct kp_takes takes = {0};
+	uint64_t generation;
+	bool any = false;
+
+	read_record(j);
+	if (!read_text(j) && !collect_whole(j, &generation) && !parse(j, j->text, j->len, &mine, false) && !find_changes(j, mine, &base, &takes))
+		for (size_t i = 0; i < takes.count && !any; i++)
+			any = policy_has(j, &takes.items[i].e);
+	kp_doc_free(base);
+	kp_doc_free(mine);
+	return any;
 }
 
 static void tell_untold(struct job *j, const struct kp_settings *untold)
@@ -437,6 +476,15 @@ static void sync_text(struct job *j, bool removed)
 	kp_doc_free(doc);
 }
 
+static void free_job(struct job *j)
+{
+	kp_settings_free(&j->base);
+	kp_settings_free(&j->theirs);
+	free(j->record);
+	free(j->text);
+	free(j);
+}
+
 void kp_live_sync(struct kp_vfs *v, struct kp_live_state *f, bool removed)
 {
 	struct job *j = kp_calloc(1, sizeof(*j));
@@ -458,9 +506,20 @@ void kp_live_sync(struct kp_vfs *v, struct kp_live_state *f, bool removed)
 		if ((!j->now.there || !is_being_written(j)) && !read_text(j))
 			sync_text(j, removed);
 	}
-	kp_settings_free(&j->base);
-	kp_settings_free(&j->theirs);
-	free(j->record);
-	free(j->text);
-	free(j);
+	free_job(j);
+}
+
+int kp_live_accepts(struct kp_vfs *v, const char *guest, const struct kp_node *from)
+{
+	struct kp_live_state *f = v->live ? kp_live_find(v->live, guest) : NULL;
+	struct job *j;
+	bool refused;
+
+	if (!f || f->held_back || !S_ISREG(from->mode))
+		return 0;
+	j = kp_calloc(1, sizeof(*j));
+	*j = (struct job){.v = v, .l = v->live, .f = f, .n = *from};
+	refused = changes_policy(j);
+	free_job(j);
+	return refused ? -EACCES : 0;
 }

@@ -148,6 +148,8 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 	v->supervisor = getpid();
 	v->offline = o->offline;
 	v->dev = makedev(0, 0x6b70);
+	v->projected = o->projected;
+	v->projected_count = o->projected_count;
 	pthread_rwlock_init(&v->lock, NULL);
 	pthread_mutex_init(&v->terminal_lock, NULL);
 	v->lists = kp_dirlists_new();
