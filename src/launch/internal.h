@@ -8,6 +8,7 @@
 #include "launch/launch.h"
 #include "sys/engine.h"
 #include "vfs/live.h"
+#include "vfs/tell.h"
 
 struct kp_client {
 	struct kp_ctl_conn conn;

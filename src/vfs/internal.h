@@ -62,6 +62,7 @@ struct kp_vfs {
 	size_t terminal_count;
 	struct kp_live *live; /* projected files; NULL: none */
 	struct kp_moves *moves;
+	struct kp_notices *notices;
 	struct kp_regtree *registry; /* NULL: none is shown */
 	const struct kp_live_file *projected; /* look_only */
 	size_t projected_count;

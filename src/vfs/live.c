@@ -2,7 +2,6 @@
 /* Projected files: when they are made anew and taken back. How: vfs/live_sync.c. */
 #include <fcntl.h>
 #include <sys/inotify.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "vfs/live_internal.h"
@@ -150,62 +149,6 @@ int kp_live_fd(const struct kp_vfs *v)
 	return v->live ? v->live->watch_fd : -1;
 }
 
-/* --- what is told --- */
-
-static void write_log(const struct kp_live *l, const char *text)
-{
-	kp_autoclose int fd = openat(l->instance_fd, "log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-	kp_autofree char *line = NULL;
-	char at[32];
-	time_t now = time(NULL);
-	struct tm tm;
-
-	if (fd < 0 || !gmtime_r(&now, &tm) || !strftime(at, sizeof(at), "%Y-%m-%dT%H:%M:%SZ", &tm))
-		return;
-	line = kp_asprintf("%s %s\n", at, text);
-	(void)kp_write_full(fd, line, strlen(line));
-}
-
-void kp_live_tell(struct kp_live *l, const char *fmt, ...)
-{
-	char text[1024];
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	kp_printable(text);
-	write_log(l, text);
-	pthread_mutex_lock(&l->notice_lock);
-	if (l->notices.count < KP_LIVE_NOTICES)
-		kp_strings_add(&l->notices, text);
-	else
-		l->untold++;
-	pthread_mutex_unlock(&l->notice_lock);
-}
-
-bool kp_live_notice(struct kp_vfs *v, char *buf, size_t size)
-{
-	struct kp_live *l = v->live;
-	bool any;
-
-	if (!l)
-		return false;
-	pthread_mutex_lock(&l->notice_lock);
-	any = l->notices.count || l->untold;
-	if (l->notices.count) {
-		(void)snprintf(buf, size, "%s", l->notices.items[0]);
-		free(l->notices.items[0]);
-		memmove(l->notices.items, l->notices.items + 1, l->notices.count * sizeof(char *));
-		l->notices.count--;
-	} else if (any) {
-		(void)snprintf(buf, size, "projections: %zu messages more: they are in the instance's log", l->untold);
-		l->untold = 0;
-	}
-	pthread_mutex_unlock(&l->notice_lock);
-	return any;
-}
-
 /* --- begin and end --- */
 
 static void add(struct kp_live *l, const struct kp_live_file *file)
@@ -243,11 +186,9 @@ static struct kp_live *free_live(struct kp_live *l)
 		free(l->files[i].key);
 	}
 	free(l->files);
-	kp_strings_free(&l->notices);
 	(void)kp_close(l->instance_fd);
 	(void)kp_close(l->record_fd);
 	(void)kp_close(l->watch_fd);
-	pthread_mutex_destroy(&l->notice_lock);
 	free(l);
 	return NULL;
 }
@@ -277,7 +218,6 @@ int kp_live_open(struct kp_vfs *v, struct kp_reg *reg, const char *instance_dir,
 	l->reg = reg;
 	l->instance_fd = l->record_fd = l->watch_fd = -1;
 	l->files = kp_calloc(count, sizeof(*l->files));
-	pthread_mutex_init(&l->notice_lock, NULL);
 	for (size_t i = 0; i < count; i++)
 		add(l, &files[i]);
 	rc = open_dirs(l, instance_dir, err);

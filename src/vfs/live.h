@@ -48,9 +48,6 @@ bool kp_live_pending(const struct kp_vfs *v);
 
 /* Readable when a file may have been written (then drain); -1: there are no projections. */
 int kp_live_fd(const struct kp_vfs *v);
-/* A line for the user: taken once. The instance's log has it, too. */
-bool kp_live_notice(struct kp_vfs *v, char *buf, size_t size);
-
 /* --- of an instance that is only looked at (live_rendered.c; kp_vfs_options.projected) --- */
 /* NULL: that is no projected file. */
 const struct kp_live_file *kp_live_projected(const struct kp_vfs *v, const char *guest);

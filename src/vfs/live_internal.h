@@ -7,8 +7,6 @@
 #include "vfs/internal.h"
 #include "vfs/live.h"
 
-#define KP_LIVE_NOTICES 16U /* that wait to be told */
-
 /* How a file of the upper was found or left. */
 struct kp_live_mark {
 	bool there;
@@ -35,9 +33,6 @@ struct kp_live {
 	struct kp_live_state *files;
 	size_t count;
 	int instance_fd, record_fd, watch_fd;
-	pthread_mutex_t notice_lock; /* of the two below */
-	struct kp_strings notices;
-	size_t untold;
 };
 
 /* NULL: that is no projected file. */
@@ -47,6 +42,5 @@ bool kp_live_same(const struct kp_live_mark *a, const struct kp_live_mark *b);
 /* With the write lock: takes back what was written, then makes the file anew if the registry says something else. removed: a file that is gone
  * was deleted, and so were its values. */
 void kp_live_sync(struct kp_vfs *v, struct kp_live_state *f, bool removed);
-void kp_live_tell(struct kp_live *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -21,8 +21,8 @@ struct kp_regtree *kp_regtree_free(struct kp_regtree *t);
 /* Readable when there is something to do; and doing it. */
 int kp_regtree_fd(const struct kp_regtree *t);
 void kp_regtree_drain(struct kp_regtree *t);
-/* What a run that was killed had staged becomes values. dirs: its directory of stand-ins. */
-void kp_regtree_recover(const char *dirs, struct kp_reg *reg);
+/* What a run that was killed had staged becomes values. dirs: its directory of stand-ins; failed: lines about what could not. */
+void kp_regtree_recover(const char *dirs, struct kp_reg *reg, struct kp_strings *failed);
 
 /* One name in a directory of the tree, for kp_lookup_child; in /proc: is it the tree's root? child->guest gets the name as it was made. */
 int kp_regtree_lookup(struct kp_vfs *v, const char *name, size_t len, struct kp_node *child);

@@ -3,14 +3,24 @@
 #ifndef KAPSEL_VFS_REGTREE_INTERNAL_H
 #define KAPSEL_VFS_REGTREE_INTERNAL_H
 
+#include <uthash.h>
+
 #include "registry/registry.h"
 #include "vfs/internal.h"
 #include "vfs/regtree.h"
 
 struct kp_regwatch {
 	int wd;
-	char *guest; /* directory */
-	bool all;    /* a guest watches it: every value has its file */
+	char *guest;  /* directory */
+	bool all;     /* a guest watches it: every value has its file */
+	size_t files; /* that were made here to be written */
+	UT_hash_handle hh;
+};
+
+/* A file that a guest watches: it stays. */
+struct kp_regkept {
+	char *guest;
+	UT_hash_handle hh;
 };
 
 struct kp_regtree {
@@ -20,8 +30,9 @@ struct kp_regtree {
 	int dirs_fd, inotify_fd, fds_fd; /* fds: /proc/self/fd */
 	char *instance_dir;
 	int file_wd; /* of the directory that holds the registry's file */
-	struct kp_regwatch *watches;
-	size_t watch_count;
+	struct kp_regwatch *watches; /* by wd */
+	struct kp_regkept *kept;
+	const char *opening; /* is made for a writer just now: it stays */
 	atomic_bool watching; /* there have been watches */
 	atomic_bool changed; /* by others: what is watched is to be looked over */
 	atomic_uint staged;  /* files made: is there anything to look for? */

@@ -126,6 +126,24 @@ for why in 'HKEY_OTHER.*Operation not permitted' 'x: Operation not permitted' 'N
 done
 inside one 'cd /proc/registry/HKEY_CURRENT_USER && dd if=/dev/zero bs=1024 count=1024 2>/dev/null of=big && stat -c %s big'
 expect_out 1048576 "a value of 1 MiB"
+inside one 'cd /proc/registry/HKEY_CURRENT_USER && dd if=/dev/zero bs=1024 count=17000 2>/dev/null of=big; stat -c %s big'
+expect_out 1048576 "a longer one than 16 MiB is not taken"
+if grep -qx 'kapsel: .*/proc/registry/HKEY_CURRENT_USER/big: what was written is not taken into the registry: it is longer than 16 MiB' "$T/err"; then
+  ok "which is told"
+else
+  not_ok "which is told" "$T/err"
+fi
+"$KAPSEL" run --instance many "$T/app.kapsel" -- /bin/sh -c 'cd /proc/registry/HKEY_CURRENT_USER; i=0; while [ $i -lt 30 ]; do mkdir k$i; echo -n $i >k$i/v; i=$((i + 1)); done; cat k*/v >/all; echo ready; sleep 60' >"$T/run.out" 2>&1 &
+runner=$!
+n=0
+until grep -q ready "$T/run.out" 2>/dev/null || [ $n = 600 ]; do n=$((n + 1)); sleep 0.1; done
+if [ "$(find "$XDG_RUNTIME_DIR" /dev/shm /tmp -path '*/dirs/proc/registry/*' -name v 2>/dev/null | wc -l)" = 0 ] && grep -q ready "$T/run.out"; then
+  ok "what has become a value is no file any more"
+else
+  not_ok "files stay" "$T/run.out"
+fi
+"$KAPSEL" stop --time 0 many 2>"$T/err"
+wait "$runner" 2>/dev/null
 
 # --- beside a run ---
 "$KAPSEL" run --instance one "$T/app.kapsel" -- /bin/sh -c 'cd /proc/registry/HKEY_CURRENT_USER/Software/App; echo -n inside >Theme; echo ready; while [ "$(cat Theme)" = inside ]; do sleep 0.1; done; cat Theme' >"$T/run.out" 2>&1 &
