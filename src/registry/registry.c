@@ -31,6 +31,10 @@ static int add_images(struct kp_reg *r, const struct kp_reg_options *o, struct k
 
 		if (rc == -ENOENT)
 			continue;
+		if (rc == -EPROTONOSUPPORT) {
+			(void)kp_fail(err, EPROTONOSUPPORT, "%s: its registry is of another version of kapsel", kp_image_name(o->images[i]));
+			return kp_hint(err, "pack it anew");
+		}
 		if (rc || i >= KP_REG_IMAGES)
 			return kp_fail_errno(err, rc ? -rc : E2BIG, "%s: registry", kp_image_name(o->images[i]));
 		s->layer = KP_REG_IMAGE;

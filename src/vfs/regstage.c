@@ -61,10 +61,9 @@ bool kp_regtree_is_staged(struct kp_regtree *t, const char *guest, struct stat *
 
 static int render(struct kp_regtree *t, const struct kp_node *n, struct kp_buf *out)
 {
-	kp_autofree char *key = NULL;
+	kp_autofree char *key = NULL, *name = NULL;
 	struct kp_reg_value value;
-	char name[NAME_MAX + 1];
-	int rc = kp_regtree_value(n, &key, name);
+	int rc = kp_regtree_value(t->reg, n, &key, &name);
 
 	if (!rc)
 		rc = kp_reg_get(t->reg, key, name, &value);
@@ -293,12 +292,12 @@ void kp_regtree_restage(struct kp_regtree *t, const char *from, const char *to)
 static int commit(struct kp_reg *reg, int dirs_fd, const char *guest)
 {
 	kp_autoclose int fd = -1;
-	kp_autofree char *key = NULL, *bytes = NULL;
+	kp_autofree char *key = NULL, *bytes = NULL, *name = NULL;
 	struct kp_buf kp_autobuf data = {0};
 	struct kp_reg_data d = {.type = KP_REG_SZ};
 	struct kp_reg_value old;
 	struct kp_reg_txn *txn;
-	char name[NAME_MAX + 1], proc[32];
+	char proc[32];
 	const char *last = strrchr(guest, '/');
 	struct stat st;
 	bool value;
@@ -315,9 +314,9 @@ static int commit(struct kp_reg *reg, int dirs_fd, const char *guest)
 	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
 	rc = kp_read_file(AT_FDCWD, proc, 2 * (size_t)KP_REG_DATA, &bytes, &len);
 	if (!rc)
-		rc = kp_regtree_decode(last + 1, strlen(last + 1), name, &value);
+		rc = kp_regtree_key(reg, guest, (size_t)(last - guest), &key);
 	if (!rc)
-		rc = kp_regtree_key(guest, (size_t)(last - guest), &key);
+		rc = kp_regtree_name(reg, key, last + 1, strlen(last + 1), &name, &value);
 	if (rc)
 		return rc;
 	if (!kp_reg_get(reg, key, name, &old)) {
@@ -359,8 +358,9 @@ static int follow_value(const struct kp_reg_value *value, void *ctx)
 	kp_autofree char *path = NULL;
 	struct stat st;
 
-	if (l->count++ >= VALUES_WATCHED || kp_regtree_encode(value->name, true, false, out))
+	if (l->count++ >= VALUES_WATCHED)
 		return 0;
+	kp_regtree_encode(value->name, true, false, out);
 	kp_strings_add(&l->names, out);
 	path = kp_asprintf("%s/%s", l->guest, out);
 	if (kp_regtree_is_staged(l->t, path, &st))
@@ -377,8 +377,7 @@ static int follow_key(const char *name, void *ctx)
 	char out[NAME_MAX + 1];
 	kp_autofree char *path = NULL;
 
-	if (kp_regtree_encode(name, false, false, out))
-		return 0;
+	kp_regtree_encode(name, false, false, out);
 	path = kp_asprintf("%s/%s", l->guest, out);
 	kp_strings_add(&l->names, out);
 	(void)mkdirat(l->t->dirs_fd, path + 1, 0700);
@@ -407,7 +406,7 @@ static void follow(struct kp_regtree *t, const char *guest)
 	struct looking l = {.t = t, .guest = guest};
 	kp_autofree char *key = NULL;
 
-	if (kp_regtree_key(guest, strlen(guest), &key))
+	if (kp_regtree_key(t->reg, guest, strlen(guest), &key))
 		return;
 	if (!kp_reg_each_value(t->reg, key, follow_value, &l) && !kp_reg_each_subkey(t->reg, key, follow_key, &l) && l.count < VALUES_WATCHED)
 		drop_gone(&l);

@@ -50,10 +50,4 @@ int kp_regtree_request(const char *guest);
 /* Without the lock. path_fd: that descriptor's file, opened as a path. 0 or -errno; the file with the answer. */
 int kp_regtree_ask(struct kp_vfs *v, const struct kp_node *n, int path_fd, int *ret_fd);
 
-/* --- names: one for each key and value, and back --- */
-/* out: NAME_MAX + 1. clash: a key has that name, too. 0 or -ENAMETOOLONG. */
-int kp_regtree_encode(const char *name, bool value, bool clash, char *out);
-/* 0 or -EINVAL. *ret_value: it can only be a value. */
-int kp_regtree_decode(const char *file, size_t len, char *name, bool *ret_value);
-
 #endif

@@ -38,10 +38,17 @@ struct kp_regtree {
 	atomic_uint staged;  /* files made: is there anything to look for? */
 };
 
-/* Key of a guest path of len bytes: 0, or -ENOENT where it names none. Allocated. */
-int kp_regtree_key(const char *guest, size_t len, char **ret_key);
-/* Key and name of a value's node. */
-int kp_regtree_value(const struct kp_node *n, char **ret_key, char name[NAME_MAX + 1]);
+/* --- regname.c: a file's name for each key and value, and back; all that is returned is the caller's to free --- */
+/* out: NAME_MAX + 1. clash: a key has that name, too. */
+void kp_regtree_encode(const char *name, bool value, bool clash, char *out);
+/* The name that a file in key (NULL: beside the hives) has: 0, or -ENOENT. *ret_value: it can only be a value. */
+int kp_regtree_name(struct kp_reg *r, const char *key, const char *file, size_t len, char **ret_name, bool *ret_value);
+/* Key of a guest path of len bytes: 0, or -ENOENT where it names none. */
+int kp_regtree_key(struct kp_reg *r, const char *guest, size_t len, char **ret_key);
+/* Key and name of a value's node. Both may be set also on failure. */
+int kp_regtree_value(struct kp_reg *r, const struct kp_node *n, char **ret_key, char **ret_name);
+
+/* --- regtree.c --- */
 /* The content of a value that this thread has just looked up; the caller frees it. */
 bool kp_regtree_take_seen(const char *guest, struct kp_buf *ret);
 int kp_regtree_set(struct kp_regtree *t, const char *key, const char *name, const struct kp_reg_data *data);

@@ -41,7 +41,7 @@ while [ $killed -lt "$rounds" ]; do
   writer=$!
   sleep "0.$(awk -v s="$killed$$" 'BEGIN { srand(s); printf "%03d", rand() * 400 }')"
   kill -STOP "$writer"
-  for child in $(cat "/proc/$writer/task/$writer/children"); do kill -9 "$child"; done
+  for child in $(cat "/proc/$writer/task/$writer/children"); do kill -9 "$child" 2>/dev/null; done
   kill -9 "$writer"
   wait "$writer" 2>/dev/null
   settled
@@ -58,7 +58,7 @@ while [ $killed -lt "$rounds" ]; do
   front=$!
   sleep "0.$(awk -v s="$killed$$" 'BEGIN { srand(s); printf "%03d", 250 + rand() * 700 }')"
   supervisor=$(cut -d ' ' -f 1 "/proc/$front/task/$front/children" 2>/dev/null)
-  kill -9 ${supervisor:+"$supervisor"} "$front"
+  kill -9 ${supervisor:+"$supervisor"} "$front" 2>/dev/null
   wait "$front" 2>/dev/null
   settled
   [ "$now" = "$last" ] || moved=$((moved + 1))

@@ -145,6 +145,19 @@ fi
 "$KAPSEL" stop --time 0 many 2>"$T/err"
 wait "$runner" 2>/dev/null
 
+long=$(printf '%0300d' 0) name=$(printf '%0255d' 7)
+reg add one 'HKCU\Long' /v "x/%$long" /d "a long name" /f
+reg add one "HKCU\\Long\\$name\\Below" /v y /d below /f
+inside one 'cd /proc/registry/HKEY_CURRENT_USER/Long && for f in x*; do cat "$f" && echo && echo -n changed >"$f"; done; cd 0* && cat Below/y && echo && pwd | { read -r p; echo ${#p}; } && mkdir Below/z && ls Below'
+expect_out "a long name
+below
+289
+y
+z" "names that are too long for a file have short ones"
+value one 'HKCU\Long' "x/%$long" changed "under which they are changed"
+inside one 'cd /proc/registry/HKEY_CURRENT_USER/ && mv Software/App Moved && mv Moved Software/App && cat Software/App/Theme'
+value one 'HKCU\Software\App' Size 0x4d "a key is moved with all in it, and its types"
+
 # --- beside a run ---
 "$KAPSEL" run --instance one "$T/app.kapsel" -- /bin/sh -c 'cd /proc/registry/HKEY_CURRENT_USER/Software/App; echo -n inside >Theme; echo ready; while [ "$(cat Theme)" = inside ]; do sleep 0.1; done; cat Theme' >"$T/run.out" 2>&1 &
 runner=$!
@@ -208,6 +221,6 @@ while [ $n -lt 20 ]; do
   n=$((n + 1))
 done
 reg query two HKCU /s
-if [ "$(grep -c '^    v[0-9]' "$T/out")" = 100 ]; then ok "two writers and the command lose nothing"; else not_ok "two writers and the command lose nothing" "$T/out"; fi
+if [ "$(grep -c '^    v[0-9]' "$T/out")" = 100 ]; then ok "two writers and the command lose nothing"; else not_ok "two writers and the command lose nothing" "$T/out" "$T/err" "$T/run.out"; fi
 
 finish
