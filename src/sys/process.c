@@ -3,6 +3,7 @@
  * Calls that reach into another process by its number: what is no guest of this instance is not there. The supervisor is the
  * caller's ancestor with the same user id; where Yama does not forbid it (kernel.yama.ptrace_scope=0) the kernel would allow it all.
  */
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 
 #include "kapsel/start.h"
@@ -23,6 +24,8 @@ static int guests_only(struct kp_call *c, unsigned arg)
 
 int kp_sys_ptrace(struct kp_call *c)
 {
+	if (c->raw[0] != PTRACE_ATTACH && c->raw[0] != PTRACE_SEIZE)
+		kp_traced_resume(c, (pid_t)c->raw[1]);
 	return guests_only(c, 1);
 }
 
