@@ -13,7 +13,7 @@ add() { # INSTANCE KEY NAME TYPE DATA
 }
 pack() { # NAME: the manifest on standard input
   cat >"$T/$1.yaml"
-  try "$KAPSEL" pack --quiet "$T/$1.yaml" -o "$T/$1.kapsel"
+  TIMEOUT=300 try "$KAPSEL" pack --quiet --compression 1 "$T/$1.yaml" -o "$T/$1.kapsel"
   [ "$status" = 0 ] || not_ok "packing $1" "$T/err"
 }
 
@@ -40,17 +40,73 @@ else:
         os.fsync(f.fileno())
     os.rename(path + ".new", path)
 END
+  cat >"$T/tree.py" <<'END'
+import ctypes, os, select, struct, subprocess
+
+root = "/proc/registry/HKEY_CURRENT_USER/"
+os.mkdir(root + "Types")
+for kind, text in [("REG_SZ", b"text"), ("REG_EXPAND_SZ", b"%HOME%"), ("REG_MULTI_SZ", b"a\nb\n"), ("REG_DWORD", b"4294967295"),
+                   ("REG_QWORD", b"18446744073709551615"), ("REG_BINARY", b"\0\xff"), ("REG_NONE", b"")]:
+    path = root + "Types/" + kind
+    with open(path, "wb") as f:
+        f.write(text)
+    os.setxattr(path, "user.kapsel.type", kind.encode())
+    assert os.getxattr(path, "user.kapsel.type").decode() == kind and os.listxattr(path) == ["user.kapsel.type"], kind
+    with open(path, "rb") as f:
+        assert f.read() == text, kind
+print(" ".join(sorted(os.listdir(root + "Types"))))
+try:
+    os.setxattr(root + "Types/REG_SZ", "user.kapsel.type", b"REG_DWORD")
+except OSError as e:
+    print("text is no number:", e.strerror)
+
+# Whoever changes a value, and however: a watched key is told.
+libc = ctypes.CDLL(None)
+watch = libc.inotify_init1(os.O_NONBLOCK)
+assert libc.inotify_add_watch(watch, (root + "Types").encode(), 0x2 | 0x8 | 0x100 | 0x200) > 0
+def events():
+    names = set()
+    while select.select([watch], [], [], 2 if not names else 0.2)[0]:
+        data, at = os.read(watch, 65536), 0
+        while at < len(data):
+            _, _, _, length = struct.unpack_from("iIII", data, at)
+            names.add(data[at + 16:at + 16 + length].rstrip(b"\0").decode())
+            at += 16 + length
+    return names
+with open(root + "Types/REG_SZ", "w") as f:
+    f.write("other")
+print("written:", "REG_SZ" in events())
+subprocess.run(["/.kapsel/reg", "add", r"HKCU\Types", "/v", "New", "/d", "x", "/f"], check=True, stdout=subprocess.DEVNULL)
+print("added:", "New" in events())
+
+# Limits.
+with open(root + "Types/big", "wb") as f:
+    f.write(b"x" * (3 << 20))
+print(os.stat(root + "Types/big").st_size)
+os.mkdir(root + "k" * 255)
+subprocess.run(["/.kapsel/reg", "add", "HKCU" + r"\d" * 511], check=True, stdout=subprocess.DEVNULL)
+print("deep:", os.path.isdir(root + "d/" * 511))
+try:
+    os.mkdir(root + "d/" * 511 + "d")
+except OSError as e:
+    print("too deep:", e.strerror)
+END
+  cp "$stdlib"/lib-dynload/_ctypes.*.so "$T/needs-ffi" # packed as a program, for its libraries
+  chmod 0755 "$T/needs-ffi"
   pack python <<END
 kapsel: 1
 name: python
 version: "1"
 entry: {command: [/usr/bin/python3, -I, /edit.py], cwd: /}
 contents:
-  - elf: [/usr/bin/python3]
+  - elf: [/usr/bin/python3, $T/needs-ffi]
   - copy: {from: $stdlib/, to: $stdlib}
   - copy: {from: edit.py, to: /edit.py}
+  - copy: {from: tree.py, to: /tree.py}
   - file: {path: /etc/app.json, text: "{\"recent\": [1, 2.5], \"ui\": {\"size\": 1}}\n"}
-  - exclude: ["$stdlib/**/__pycache__/**", "$stdlib/test/**", "$stdlib/config-*/**", "$stdlib/lib2to3/**", "$stdlib/idlelib/**", "$stdlib/pydoc_data/**"]
+  - exclude: ["$stdlib/**/__pycache__/**"]
+$(for dir in asyncio concurrent "config-*" curses dbm dist-packages distutils email ensurepip html http idlelib lib2to3 logging multiprocessing \
+    pydoc_data sqlite3 test tkinter tomllib turtledemo unittest venv wsgiref xml xmlrpc zoneinfo; do echo "  - exclude: [\"$stdlib/$dir/**\"]"; done)
 registry:
   values:
     - {key: 'HKCU\\Software\\App\\ui', name: theme, type: REG_SZ, data: light}
@@ -69,6 +125,16 @@ END
   expect_out 'blue 13 [1, 2.5]' "what is set outside is there at the next start"
   query py 'HKCU\Software\App\ui' theme
   expect_out red "and what is written anew and renamed is taken"
+  TIMEOUT=120 try "$KAPSEL" run --instance py "$T/python.kapsel" -- /usr/bin/python3 -I /tree.py
+  expect_out 'REG_BINARY REG_DWORD REG_EXPAND_SZ REG_MULTI_SZ REG_NONE REG_QWORD REG_SZ
+text is no number: Invalid argument
+written: True
+added: True
+3145728
+deep: True
+too deep: File name too long' "the tree: seven types by their attribute, watching, limits"
+  try "$KAPSEL" reg query py 'HKCU\Types' /v REG_MULTI_SZ
+  if grep -qx '    REG_MULTI_SZ    REG_MULTI_SZ    a.0b' "$T/out"; then ok "as outside"; else not_ok "as outside" "$T/out"; fi
 else
   skip python "it is not here"
 fi
