@@ -195,6 +195,10 @@ try "$KAPSEL" run --rm --profile strictly "$T/app.kapsel" -- /bin/sh -c 'cd /pro
 if [ "$(cat "$T/out")" = corporatecorporate ] && grep -q 'Theme: Permission denied' "$T/err"; then ok "a policy wins, and is not changed"; else not_ok "a policy wins, and is not changed" "$T/out" "$T/err"; fi
 reg add one 'HKCU\Software\App' /v Theme /d x /f --profile strictly
 expect_err_line 'a policy of the profile' "nor by the command"
+sed 's/include: portable/include: isolated/' "$HOME/.config/kapsel/profiles/strictly.yaml" >"$HOME/.config/kapsel/profiles/portable.yaml"
+reg add one 'HKCU\Software\App' /v Theme /d x /f
+expect_err_line 'a policy of the profile' "that of the default profile holds where none is named"
+rm "$HOME/.config/kapsel/profiles/portable.yaml"
 inside one 'mkdir /proc/registry/HKEY_LOCAL_MACHINE/Software/Shared/both && echo -n yes >/proc/registry/HKEY_LOCAL_MACHINE/Software/Shared/both/seen'
 inside two 'cat /proc/registry/HKEY_LOCAL_MACHINE/Software/Shared/both/seen && echo'
 expect_out yes "mode merged: one instance sees what another wrote"
