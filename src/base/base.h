@@ -67,6 +67,8 @@ int kp_pread_full(int fd, void *buf, size_t len, uint64_t offset);
 int kp_write_full(int fd, const void *buf, size_t len);
 /* The whole of a file of at most max bytes, NUL-terminated; *ret_len excludes the NUL. */
 int kp_read_file(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_len);
+/* The same of what is open, from its position on. */
+int kp_read_open(int fd, size_t max, char **ret_data, size_t *ret_len);
 /* A new file appears whole or not at all: temporary name, write, fsync, rename. 0 or -errno. */
 int kp_write_file_atomic(int dirfd, const char *path, const void *data, size_t len, mode_t mode);
 /* The same for what need not outlive the machine: no fsync. */

@@ -161,14 +161,11 @@ int kp_write_full(int fd, const void *buf, size_t len)
 	return 0;
 }
 
-int kp_read_file(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_len)
+int kp_read_open(int fd, size_t max, char **ret_data, size_t *ret_len)
 {
-	kp_autoclose int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	struct kp_buf b = {0};
 	char chunk[16384];
 
-	if (fd < 0)
-		return -errno;
 	for (;;) {
 		ssize_t n = read(fd, chunk, sizeof(chunk));
 
@@ -188,6 +185,13 @@ int kp_read_file(int dirfd, const char *path, size_t max, char **ret_data, size_
 	if (ret_len)
 		*ret_len = b.len;
 	return 0;
+}
+
+int kp_read_file(int dirfd, const char *path, size_t max, char **ret_data, size_t *ret_len)
+{
+	kp_autoclose int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+
+	return fd < 0 ? -errno : kp_read_open(fd, max, ret_data, ret_len);
 }
 
 static int write_file(int dirfd, const char *path, const void *data, size_t len, mode_t mode, bool lasting)

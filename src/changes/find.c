@@ -8,7 +8,9 @@
 #include <uthash.h>
 
 #include "changes/internal.h"
+#include "projection/projection.h"
 #include "vfs/change.h"
+#include "vfs/live.h"
 #include "vfs/resolve.h"
 
 struct gone { /* a path that was deleted, or the host's number of a file that was */
@@ -315,6 +317,23 @@ static unsigned differs(struct walk *w, const struct entry *e)
 	return d;
 }
 
+/* A projected file that shows the registry and has nothing of its own is nobody's change. */
+static bool is_rendered(struct walk *w, const struct entry *e, bool absent, unsigned d)
+{
+	const struct kp_live_file *f = S_ISREG(e->st.st_mode) ? kp_live_projected(w->lower, e->path) : NULL;
+	kp_autofree char *mine = NULL, *below = NULL;
+	kp_autoclose int fd = -1, below_fd = -1;
+	size_t len, below_len = 0;
+
+	if (!f || e->hidden || e->lower[0] || d & ~(unsigned)(KP_DIFFERS_CONTENT | KP_DIFFERS_TIME) || (absent && (e->st.st_mode & 07777) != 0644))
+		return false;
+	if (kp_changes_open_upper(w->upper_fd, e->path, &fd) || kp_read_open(fd, KP_PROJECTION_MAX, &mine, &len))
+		return false;
+	if (!absent && (kp_changes_open_lower(w->lower, e->path, KP_PROJECTION_MAX, &below_fd) || kp_read_open(below_fd, KP_PROJECTION_MAX, &below, &below_len)))
+		return false;
+	return kp_live_is_rendered(f, w->upper_fd, mine, len, below ? below : "", below_len);
+}
+
 static void put_same(struct walk *w, const struct entry *e)
 {
 	struct kp_sames *s = w->same;
@@ -383,7 +402,7 @@ static int compare(struct walk *w, const struct entry *e)
 	if (!absent && (!dir || e->hidden || e->rec.flags & (KP_REC_OPAQUE | KP_REC_MOVED)))
 		note_replaced(w, e);
 	d = absent ? 0 : differs(w, e);
-	if (!absent && !d) {
+	if ((!absent && !d) || is_rendered(w, e, absent, d)) {
 		put_same(w, e);
 		return 0;
 	}

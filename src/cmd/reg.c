@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kapsel reg: the registry of an image or an instance, from outside. What it does there: registry/request.h. */
 #include <poll.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cmd/reg.h"
@@ -29,20 +30,26 @@ static void settle(int fd)
 	kp_ctl_conn_close(&conn);
 }
 
-/* A stopped instance is kept from being removed meanwhile; a running one takes changes by its file's locks. */
+/* A stopped instance is kept from being removed meanwhile; a running one takes changes by its file's locks. One that has just ended is
+ * neither for a moment. */
 static int hold(struct kp_instance *i, struct kp_err *err)
 {
-	int r = kp_instance_lock(i), fd;
+	const struct timespec pause = {.tv_nsec = 20000000};
+	int r, fd;
 
-	if (r != -EWOULDBLOCK)
-		return r < 0 ? kp_fail_errno(err, -r, "%s: cannot be locked", i->name) : 0;
-	fd = kp_front_connect(i);
-	if (fd < 0) {
-		(void)kp_fail(err, EBUSY, "%s: in use: another command works on it", i->name);
-		return kp_hint(err, "try again when it has ended");
+	for (int tries = 0; tries < 250; tries++) {
+		r = kp_instance_lock(i);
+		if (r != -EWOULDBLOCK)
+			return r < 0 ? kp_fail_errno(err, -r, "%s: cannot be locked", i->name) : 0;
+		fd = kp_front_connect(i);
+		if (fd >= 0) {
+			settle(fd);
+			return 0;
+		}
+		(void)nanosleep(&pause, NULL);
 	}
-	settle(fd);
-	return 0;
+	(void)kp_fail(err, EBUSY, "%s: in use: another command works on it", i->name);
+	return kp_hint(err, "try again when it has ended");
 }
 
 static int open_target(struct target *t, const struct kp_args *args, bool write, struct kp_err *err)

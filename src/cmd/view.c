@@ -60,7 +60,9 @@ void kp_view_close(struct kp_view *w)
 		w->scratch_fd = kp_close(w->scratch_fd);
 	}
 	free(w->scratch);
+	free(w->projected);
 	w->scratch = NULL;
+	w->projected = NULL;
 	kp_plan_free(&w->plan);
 }
 
@@ -75,6 +77,9 @@ static int open_vfs(struct kp_view *w, enum kp_view_what how, struct kp_err *err
 	char **private_dirs;
 	int r;
 
+	w->projected = kp_projected_files(&plan->manifest->registry);
+	vo.projected = w->projected;
+	vo.projected_count = plan->manifest->registry.projection_count;
 	kp_plan_user(plan);
 	vo.home = plan->home;
 	vo.user = plan->user;

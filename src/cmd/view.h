@@ -12,6 +12,7 @@ struct kp_view {
 	int upper_fd;  /* lower views: the instance's upper; -1: it has none yet */
 	char *scratch; /* temporary directory */
 	int scratch_fd; /* locked while it is in use */
+	struct kp_live_file *projected; /* of the image */
 	bool no_modes; /* asked for: nothing of the host is shown */
 };
 

@@ -62,7 +62,7 @@ static void tell_notices(struct kp_supervisor *s)
 {
 	char text[1024];
 
-	while (s->engine && (kp_engine_notice(s->engine, text, sizeof(text)) || kp_live_notice(s->vfs, text, sizeof(text))))
+	while (s->engine && (kp_engine_notice(s->engine, text, sizeof(text)) || kp_vfs_notice(s->vfs, text, sizeof(text))))
 		for (const struct kp_client *c = s->clients; c; c = c->next) {
 			struct kp_buf kp_autobuf payload = {0};
 
@@ -79,8 +79,10 @@ static void on_news(struct kp_supervisor *s, struct kp_client *c, pid_t pid, int
 		return;
 	if (WIFSIGNALED(status))
 		kp_engine_signalled(s->engine, WTERMSIG(status));
-	if (WIFEXITED(status) || WIFSIGNALED(status))
-		kp_live_drain(s->vfs); /* who waits for the program finds the registry as it left it */
+	if (WIFEXITED(status) || WIFSIGNALED(status)) { /* who waits for the program finds the registry as it left it */
+		kp_vfs_registry_drain(s->vfs);
+		kp_live_drain(s->vfs);
+	}
 	tell_notices(s);
 	tell_status(s, c, status);
 	if (c->done && c->front && (s->plan->throw_away || !s->plan->profile->daemons) && !s->joined)

@@ -8,6 +8,7 @@
 #include "launch/launch.h"
 #include "sys/engine.h"
 #include "vfs/live.h"
+#include "vfs/tell.h"
 
 struct kp_client {
 	struct kp_ctl_conn conn;
@@ -66,6 +67,8 @@ void kp_client_fail(struct kp_client *c, const struct kp_err *err, int exit_stat
 /* projections.c: opens the registry for the files that show it, and these; at the end takes back what is left. */
 int kp_projections_open(struct kp_supervisor *s, struct kp_err *err);
 void kp_projections_close(struct kp_supervisor *s);
+/* The manifest's, projection_count of them; the caller frees the array. */
+struct kp_live_file *kp_projected_files(const struct kp_registry *r);
 /* about.c */
 int kp_client_info(struct kp_supervisor *s, struct kp_client *c);
 

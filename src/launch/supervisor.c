@@ -108,7 +108,7 @@ static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 }
 
 /* Values that guests of a run that was killed had written. */
-static void recover_registry(const struct kp_plan *plan)
+static void recover_registry(const struct kp_plan *plan, struct kp_strings *failed)
 {
 	kp_autofree char *dir = NULL, *dirs = NULL, *tree = NULL;
 	struct kp_reg *r = NULL;
@@ -118,12 +118,13 @@ static void recover_registry(const struct kp_plan *plan)
 	dirs = kp_asprintf("%s/dirs", dir);
 	tree = kp_asprintf("%s" KP_REGTREE, dirs);
 	if (access(tree, F_OK) == 0 && !kp_plan_registry(plan, true, &r, NULL))
-		kp_regtree_recover(dirs, r);
+		kp_regtree_recover(dirs, r, failed);
 	(void)kp_reg_free(r);
 }
 
 static int setup(struct kp_supervisor *s, struct kp_err *err)
 {
+	struct kp_strings kp_autostrings failed = {0};
 	int r;
 
 	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
@@ -137,11 +138,13 @@ static int setup(struct kp_supervisor *s, struct kp_err *err)
 		r = watch(s, s->copied_fd, &s->copied_fd, err);
 	if (r < 0)
 		return r;
-	recover_registry(s->plan);
+	recover_registry(s->plan, &failed);
 	kp_instance_clean(s->plan->instance);
 	r = kp_run_dir_create(s->plan->instance, &s->run_dir, err);
 	if (!r)
 		r = setup_engine(s, err);
+	for (size_t i = 0; i < failed.count && !r; i++)
+		kp_vfs_tell(s->vfs, "%s", failed.items[i]);
 	if (!r)
 		r = watch(s, kp_vfs_registry_fd(s->vfs), &s->registry, err);
 	if (r < 0)

@@ -175,9 +175,5 @@ const struct kp_format kp_format_env = {
 	.name = "env",
 	.exact_case = true,
 	.list_mark = ':',
-	.parse = kp_lines_parse,
-	.put = kp_lines_put,
-	.drop = kp_lines_drop,
-	.print = kp_lines_print,
-	.lines = &env_lines,
+	KP_FORMAT_OF_LINES(env_lines),
 };

@@ -415,10 +415,6 @@ static const struct kp_line_format ini_lines = {
 const struct kp_format kp_format_ini = {
 	.name = "ini",
 	.repeats = true,
-	.parse = kp_lines_parse,
-	.put = kp_lines_put,
-	.drop = kp_lines_drop,
-	.print = kp_lines_print,
 	.expect = expect,
-	.lines = &ini_lines,
+	KP_FORMAT_OF_LINES(ini_lines),
 };

@@ -77,6 +77,8 @@ struct kp_format {
 	void (*expect)(struct kp_doc *doc, const struct kp_settings *list);
 	const struct kp_line_format *lines;
 };
+/* What all formats of lines have in their row. */
+#define KP_FORMAT_OF_LINES(table) .parse = kp_lines_parse, .put = kp_lines_put, .drop = kp_lines_drop, .print = kp_lines_print, .lines = &(table)
 extern const struct kp_format kp_format_ini, kp_format_keyfile, kp_format_env, kp_format_plain, kp_format_json, kp_format_wine, kp_format_xml;
 
 /* --- model.c --- */

@@ -323,9 +323,5 @@ static const struct kp_line_format keyfile_lines = {
 const struct kp_format kp_format_keyfile = {
 	.name = "keyfile",
 	.exact_case = true,
-	.parse = kp_lines_parse,
-	.put = kp_lines_put,
-	.drop = kp_lines_drop,
-	.print = kp_lines_print,
-	.lines = &keyfile_lines,
+	KP_FORMAT_OF_LINES(keyfile_lines),
 };

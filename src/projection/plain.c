@@ -207,9 +207,5 @@ static const struct kp_line_format plain_lines = {
 const struct kp_format kp_format_plain = {
 	.name = "plain",
 	.repeats = true,
-	.parse = kp_lines_parse,
-	.put = kp_lines_put,
-	.drop = kp_lines_drop,
-	.print = kp_lines_print,
-	.lines = &plain_lines,
+	KP_FORMAT_OF_LINES(plain_lines),
 };

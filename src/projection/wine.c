@@ -315,9 +315,5 @@ const struct kp_format kp_format_wine = {
 	.name = "wine",
 	.typed = true,
 	.keys = true,
-	.parse = kp_lines_parse,
-	.put = kp_lines_put,
-	.drop = kp_lines_drop,
-	.print = kp_lines_print,
-	.lines = &wine_lines,
+	KP_FORMAT_OF_LINES(wine_lines),
 };

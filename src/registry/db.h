@@ -43,7 +43,6 @@ struct kp_db_key {
 /* 0, -ENOENT, other -errno. ret->name is set when want_name. */
 int kp_db_child(struct kp_db *db, enum kp_db_part part, int64_t parent, const char *fold, size_t fold_len, bool want_name,
 		struct kp_db_key *ret);
-int kp_db_mtime(struct kp_db *db, enum kp_db_part part, int64_t key, int64_t *ret_ns);
 
 struct kp_db_value {
 	const char *name, *fold; /* as long as the statement stands; NUL-terminated */

@@ -9,7 +9,6 @@
 
 enum kp_db_statement {
 	KP_DB_CHILD,
-	KP_DB_MTIME,
 	KP_DB_VALUE,
 	KP_DB_MAKE_KEY,
 	KP_DB_SET_FLAGS,

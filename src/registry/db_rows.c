@@ -7,7 +7,6 @@
 
 static const char *const texts[KP_DB_STATEMENTS] = {
 	[KP_DB_CHILD] = "SELECT id, flags, name, mtime FROM %s.keys WHERE parent=?1 AND fold=?2",
-	[KP_DB_MTIME] = "SELECT mtime FROM %s.keys WHERE id=?1",
 	[KP_DB_VALUE] = "SELECT fold, name, type, data FROM %s.vals WHERE key=?1 AND fold=?2",
 	[KP_DB_MAKE_KEY] = "INSERT INTO %s.keys(parent, fold, name, flags, mtime) VALUES(?1, ?2, ?3, ?4, ?5)",
 	[KP_DB_SET_FLAGS] = "UPDATE %s.keys SET flags=?2, mtime=?3 WHERE id=?1",
@@ -88,21 +87,6 @@ int kp_db_child(struct kp_db *db, enum kp_db_part part, int64_t parent, const ch
 	}
 	(void)sqlite3_reset(st);
 	return rc;
-}
-
-int kp_db_mtime(struct kp_db *db, enum kp_db_part part, int64_t key, int64_t *ret_ns)
-{
-	sqlite3_stmt *st;
-	int rc = statement(db, part, KP_DB_MTIME, &st);
-
-	if (rc)
-		return rc;
-	(void)sqlite3_bind_int64(st, 1, key);
-	rc = sqlite3_step(st);
-	if (rc == SQLITE_ROW)
-		*ret_ns = sqlite3_column_int64(st, 0);
-	(void)sqlite3_reset(st);
-	return rc == SQLITE_DONE ? -ENOENT : kp_db_errno(rc);
 }
 
 static bool value_row(sqlite3_stmt *st, struct kp_db_value *v)

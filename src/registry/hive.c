@@ -25,7 +25,9 @@ static int open_head(struct kp_hive *h)
 		return rc;
 	memcpy(&h->head, p, sizeof(h->head));
 	records = sizeof(*d) + (uint64_t)d->key_count * sizeof(struct kp_disk_hkey) + (uint64_t)d->value_count * sizeof(struct kp_disk_hvalue);
-	if (d->magic != KP_HIVE_MAGIC || d->version != KP_HIVE_VERSION || !d->key_count || records > h->len || d->strings_off != records ||
+	if (d->magic == KP_HIVE_MAGIC && d->version != KP_HIVE_VERSION)
+		return -EPROTONOSUPPORT;
+	if (d->magic != KP_HIVE_MAGIC || !d->key_count || records > h->len || d->strings_off != records ||
 	    d->strings_len > h->len - records || d->data_off != records + d->strings_len || d->data_len != h->len - d->data_off)
 		return -EIO;
 	return 0;

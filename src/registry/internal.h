@@ -46,6 +46,7 @@ struct kp_regsource {
 struct kp_regpos {
 	int64_t id[KP_REG_SOURCES]; /* -1: this layer has none, or it is hidden */
 	size_t depth;
+	int64_t mtime; /* the newest of its layers that count; 0 where only images and policy have it */
 	enum kp_mode mode;
 	bool shared_hidden; /* a layer above hides what the shared registry has */
 	char *name;         /* "HKCU\\Software", as it was made */

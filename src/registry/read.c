@@ -155,22 +155,6 @@ int kp_reg_get(struct kp_reg *r, const char *key, const char *name, struct kp_re
 	return rc;
 }
 
-static int mtime(struct kp_reg *r, const struct kp_regpath *path, const struct kp_regpos *pos, void *ctx)
-{
-	int64_t *newest = ctx, own;
-	int rc = 0;
-
-	(void)path;
-	*newest = 0;
-	for (size_t i = 0; i < r->count && !rc; i++) {
-		if (!r->source[i].is_db || pos->id[i] <= 0 || !kp_reg_visible(r, i, pos->mode))
-			continue;
-		rc = kp_db_mtime(r->db, r->source[i].part, pos->id[i], &own);
-		*newest = !rc && own > *newest ? own : *newest;
-	}
-	return rc == -ENOENT ? 0 : rc; /* gone meanwhile: the caller looks again */
-}
-
 /* --- a key or value of that name in a key --- */
 
 struct entry {
@@ -187,18 +171,16 @@ static int entry(struct kp_reg *r, const struct kp_regpath *path, const struct k
 
 	kp_reg_entry_free(&x->e);
 	parent.name = kp_strdup(pos->name); /* the cache's may go */
-	rc = mtime(r, path, &parent, &x->e.key_ns);
-	if (!rc)
-		rc = get(r, path, &parent, &x->g);
+	rc = get(r, path, &parent, &x->g);
 	if (!rc)
 		x->e.value = x->g.value;
 	x->g.value = (struct kp_reg_value){0};
-	x->e.value_ns = x->e.key_ns;
+	x->e.value_ns = parent.mtime;
 	if (!rc || rc == -ENODATA)
 		rc = kp_regpos_child(r, x->whole, &parent, &child);
 	if (!rc) {
 		x->e.key = kp_strdup(strrchr(child.name, '\\') + 1);
-		rc = mtime(r, x->whole, &child, &x->e.key_ns);
+		x->e.key_ns = child.mtime;
 		free(child.name);
 	}
 	free(parent.name);
@@ -428,14 +410,16 @@ int kp_reg_each_value(struct kp_reg *r, const char *key, int (*fn)(const struct 
 	return read_key(r, key, true, each, e);
 }
 
+static int take_mtime(struct kp_reg *r, const struct kp_regpath *path, const struct kp_regpos *pos, void *ctx)
+{
+	(void)r, (void)path;
+	*(int64_t *)ctx = pos->mtime;
+	return 0;
+}
+
 int kp_reg_mtime(struct kp_reg *r, const char *key, int64_t *ret_ns)
 {
-	int64_t newest = 0;
-	int rc = read_key(r, key, false, mtime, &newest);
-
-	if (!rc)
-		*ret_ns = newest;
-	return rc;
+	return read_key(r, key, false, take_mtime, ret_ns);
 }
 
 /* --- stamps --- */

@@ -31,6 +31,10 @@ static int add_images(struct kp_reg *r, const struct kp_reg_options *o, struct k
 
 		if (rc == -ENOENT)
 			continue;
+		if (rc == -EPROTONOSUPPORT) {
+			(void)kp_fail(err, EPROTONOSUPPORT, "%s: its registry is of another version of kapsel", kp_image_name(o->images[i]));
+			return kp_hint(err, "pack it anew");
+		}
 		if (rc || i >= KP_REG_IMAGES)
 			return kp_fail_errno(err, rc ? -rc : E2BIG, "%s: registry", kp_image_name(o->images[i]));
 		s->layer = KP_REG_IMAGE;
@@ -206,7 +210,7 @@ enum kp_mode kp_regpos_child_mode(const struct kp_reg *r, const struct kp_regpat
 
 /* The child of a key in one layer: *ret_id and its flags; -ENOENT. The name is wanted from the first layer that shows it. */
 static int child_in(struct kp_reg *r, const struct kp_regsource *s, int64_t parent, const struct kp_regname *n, bool want_name, int64_t *ret_id,
-		    unsigned *ret_flags, char **ret_name)
+		    int64_t *ret_mtime, unsigned *ret_flags, char **ret_name)
 {
 	struct kp_db_key row;
 	struct kp_hive_key k;
@@ -220,6 +224,7 @@ static int child_in(struct kp_reg *r, const struct kp_regsource *s, int64_t pare
 		if (rc)
 			return rc;
 		*ret_id = row.id;
+		*ret_mtime = row.mtime;
 		*ret_flags = row.flags;
 		*ret_name = want_name ? row.name : NULL;
 		return 0;
@@ -230,6 +235,7 @@ static int child_in(struct kp_reg *r, const struct kp_regsource *s, int64_t pare
 	if (rc)
 		return rc;
 	*ret_id = id;
+	*ret_mtime = 0;
 	*ret_flags = k.flags;
 	*ret_name = want_name ? kp_strdup(k.name) : NULL;
 	return 0;
@@ -248,7 +254,7 @@ static int step(struct kp_reg *r, const struct kp_regpath *path, size_t depth, i
 {
 	const struct kp_regname *n = &path->part[depth];
 	kp_autofree char *name = NULL, *policy_name = NULL;
-	int64_t id[KP_REG_SOURCES];
+	int64_t id[KP_REG_SOURCES], newest = 0, own_mtime;
 	bool hidden = false, exists = false;
 
 	pos->mode = kp_regpos_child_mode(r, path, depth, n->fold, n->fold_len, pos->mode);
@@ -264,7 +270,7 @@ static int step(struct kp_reg *r, const struct kp_regpath *path, size_t depth, i
 			pos->shared_hidden |= hidden;
 		if (hidden || at[i] < 0)
 			continue;
-		rc = child_in(r, s, at[i], n, counts && !name, &id[i], &flags, &own);
+		rc = child_in(r, s, at[i], n, counts && !name, &id[i], &own_mtime, &flags, &own);
 		if (rc == -ENOENT)
 			continue;
 		if (rc)
@@ -276,6 +282,7 @@ static int step(struct kp_reg *r, const struct kp_regpath *path, size_t depth, i
 			continue;
 		}
 		exists |= counts && !(flags & KP_HIVE_FAINT);
+		newest = counts ? KP_MAX(newest, own_mtime) : newest;
 		if (policy)
 			policy_name = own;
 		else if (own)
@@ -286,6 +293,7 @@ static int step(struct kp_reg *r, const struct kp_regpath *path, size_t depth, i
 		return 0;
 	add_name(pos, name ? name : policy_name);
 	pos->depth++;
+	pos->mtime = newest;
 	memcpy(pos->id, id, r->count * sizeof(*id));
 	return 0;
 }

@@ -205,7 +205,7 @@ void kp_base_make(struct kp_vfs *v, const struct kp_vfs_options *o)
 	else
 		put_copy(v, "/etc/resolv.conf", "/etc/resolv.conf", "");
 	put_copy(v, "/etc/localtime", "/etc/localtime", NULL);
-	if (o->registry)
+	if (o->registry || o->look_only)
 		put_self(v, KP_REG_PROGRAM);
 }
 

@@ -76,6 +76,9 @@ struct kp_vfs {
 	struct kp_symlink *symlinks; /* of the upper, that have the number of what they are a copy of */
 	struct kp_regtree *registry; /* NULL: none is shown */
 	struct kp_config config;
+	struct kp_notices *notices;
+	const struct kp_live_file *projected; /* look_only */
+	size_t projected_count;
 };
 
 /* What memfds are called that are copies of a file of the upper; its guest path follows. */

@@ -2,14 +2,13 @@
 /* Projected files: when they are made anew and taken back. How: vfs/live_sync.c. */
 #include <fcntl.h>
 #include <sys/inotify.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "vfs/live_internal.h"
 #include "vfs/regtree.h"
 #include "vfs/resolve.h"
 
-static struct kp_live_state *find(const struct kp_live *l, const char *guest)
+struct kp_live_state *kp_live_find(const struct kp_live *l, const char *guest)
 {
 	for (size_t i = 0; i < l->count; i++)
 		if (!strcmp(l->files[i].guest, guest))
@@ -67,7 +66,7 @@ static bool waits(const struct kp_live *l, const struct kp_live_state *f)
 
 bool kp_live_stale(const struct kp_vfs *v, const struct kp_node *n)
 {
-	const struct kp_live_state *f = v->live && n ? find(v->live, n->guest.s) : NULL;
+	const struct kp_live_state *f = v->live && n ? kp_live_find(v->live, n->guest.s) : NULL;
 	struct kp_live_mark now = {0};
 
 	for (size_t i = 0; v->live && !n && i < v->live->count; i++)
@@ -85,7 +84,7 @@ bool kp_live_stale(const struct kp_vfs *v, const struct kp_node *n)
 
 bool kp_live_is(const struct kp_vfs *v, const char *guest)
 {
-	return v->live && find(v->live, guest);
+	return v->live && kp_live_find(v->live, guest);
 }
 
 void kp_live_refresh(struct kp_vfs *v, const char *guest)
@@ -97,7 +96,7 @@ void kp_live_refresh(struct kp_vfs *v, const char *guest)
 		return;
 	}
 	kp_vfs_write_lock(v);
-	f = v->live ? find(v->live, guest) : NULL;
+	f = v->live ? kp_live_find(v->live, guest) : NULL;
 	for (size_t i = 0; v->live && i < v->live->count; i++)
 		if (&v->live->files[i] != f && is_written(v, &v->live->files[i]))
 			kp_live_sync(v, &v->live->files[i], false);
@@ -150,62 +149,6 @@ int kp_live_fd(const struct kp_vfs *v)
 	return v->live ? v->live->watch_fd : -1;
 }
 
-/* --- what is told --- */
-
-static void write_log(const struct kp_live *l, const char *text)
-{
-	kp_autoclose int fd = openat(l->instance_fd, "log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-	kp_autofree char *line = NULL;
-	char at[32];
-	time_t now = time(NULL);
-	struct tm tm;
-
-	if (fd < 0 || !gmtime_r(&now, &tm) || !strftime(at, sizeof(at), "%Y-%m-%dT%H:%M:%SZ", &tm))
-		return;
-	line = kp_asprintf("%s %s\n", at, text);
-	(void)kp_write_full(fd, line, strlen(line));
-}
-
-void kp_live_tell(struct kp_live *l, const char *fmt, ...)
-{
-	char text[1024];
-	va_list ap;
-
-	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	kp_printable(text);
-	write_log(l, text);
-	pthread_mutex_lock(&l->notice_lock);
-	if (l->notices.count < KP_LIVE_NOTICES)
-		kp_strings_add(&l->notices, text);
-	else
-		l->untold++;
-	pthread_mutex_unlock(&l->notice_lock);
-}
-
-bool kp_live_notice(struct kp_vfs *v, char *buf, size_t size)
-{
-	struct kp_live *l = v->live;
-	bool any;
-
-	if (!l)
-		return false;
-	pthread_mutex_lock(&l->notice_lock);
-	any = l->notices.count || l->untold;
-	if (l->notices.count) {
-		(void)snprintf(buf, size, "%s", l->notices.items[0]);
-		free(l->notices.items[0]);
-		memmove(l->notices.items, l->notices.items + 1, l->notices.count * sizeof(char *));
-		l->notices.count--;
-	} else if (any) {
-		(void)snprintf(buf, size, "projections: %zu messages more: they are in the instance's log", l->untold);
-		l->untold = 0;
-	}
-	pthread_mutex_unlock(&l->notice_lock);
-	return any;
-}
-
 /* --- begin and end --- */
 
 static void add(struct kp_live *l, const struct kp_live_file *file)
@@ -215,7 +158,7 @@ static void add(struct kp_live *l, const struct kp_live_file *file)
 	f->format = file->format;
 	f->guest = kp_strdup(file->guest);
 	f->key = kp_strdup(file->key);
-	(void)snprintf(f->record, sizeof(f->record), "%016llx", (unsigned long long)kp_hash_string(file->guest));
+	kp_live_record_name(file->guest, f->record);
 	l->count++;
 }
 
@@ -243,11 +186,9 @@ static struct kp_live *free_live(struct kp_live *l)
 		free(l->files[i].key);
 	}
 	free(l->files);
-	kp_strings_free(&l->notices);
 	(void)kp_close(l->instance_fd);
 	(void)kp_close(l->record_fd);
 	(void)kp_close(l->watch_fd);
-	pthread_mutex_destroy(&l->notice_lock);
 	free(l);
 	return NULL;
 }
@@ -255,12 +196,12 @@ static struct kp_live *free_live(struct kp_live *l)
 static int open_dirs(struct kp_live *l, const char *instance_dir, struct kp_err *err)
 {
 	l->instance_fd = open(instance_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (l->instance_fd >= 0 && mkdirat(l->instance_fd, "projections", 0700) < 0 && errno != EEXIST)
-		return kp_fail_errno(err, errno, "%s/projections: cannot make directory", instance_dir);
+	if (l->instance_fd >= 0 && mkdirat(l->instance_fd, KP_LIVE_RECORDS, 0700) < 0 && errno != EEXIST)
+		return kp_fail_errno(err, errno, "%s/" KP_LIVE_RECORDS ": cannot make directory", instance_dir);
 	if (l->instance_fd >= 0)
-		l->record_fd = openat(l->instance_fd, "projections", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		l->record_fd = openat(l->instance_fd, KP_LIVE_RECORDS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (l->record_fd < 0)
-		return kp_fail_errno(err, errno, "%s/projections: cannot open", instance_dir);
+		return kp_fail_errno(err, errno, "%s/" KP_LIVE_RECORDS ": cannot open", instance_dir);
 	l->watch_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	return l->watch_fd < 0 ? kp_fail_errno(err, errno, "inotify") : 0;
 }
@@ -277,7 +218,6 @@ int kp_live_open(struct kp_vfs *v, struct kp_reg *reg, const char *instance_dir,
 	l->reg = reg;
 	l->instance_fd = l->record_fd = l->watch_fd = -1;
 	l->files = kp_calloc(count, sizeof(*l->files));
-	pthread_mutex_init(&l->notice_lock, NULL);
 	for (size_t i = 0; i < count; i++)
 		add(l, &files[i]);
 	rc = open_dirs(l, instance_dir, err);

@@ -20,6 +20,10 @@ struct kp_live_file {
 	const char *key;   /* "HKCU\Software\App" */
 };
 
+#define KP_LIVE_RECORDS "projections" /* directory of the instance: what was rendered last, a file each */
+#define KP_LIVE_RECORD 20
+void kp_live_record_name(const char *guest, char out[KP_LIVE_RECORD]);
+
 /* The registry and the vfs outlive it. Ends with the vfs. 0 or -errno with err. */
 int kp_live_open(struct kp_vfs *v, struct kp_reg *reg, const char *instance_dir, const struct kp_live_file *files, size_t count,
 		 struct kp_err *err);
@@ -36,12 +40,18 @@ void kp_live_refresh(struct kp_vfs *v, const char *guest);
 /* Without the lock, before anything is read from the registry or changed in it, by whomever: takes back what programs have written. */
 void kp_live_drain(struct kp_vfs *v);
 
+/* With the write lock, before from is renamed to that name: 0, or -EACCES: it is a projected file, and from has another value where policy sets one. */
+int kp_live_accepts(struct kp_vfs *v, const char *guest, const struct kp_node *from);
+
 /* With either lock: has something been written that is not taken back yet? */
 bool kp_live_pending(const struct kp_vfs *v);
 
 /* Readable when a file may have been written (then drain); -1: there are no projections. */
 int kp_live_fd(const struct kp_vfs *v);
-/* A line for the user: taken once. The instance's log has it, too. */
-bool kp_live_notice(struct kp_vfs *v, char *buf, size_t size);
+/* --- of an instance that is only looked at (live_rendered.c; kp_vfs_options.projected) --- */
+/* NULL: that is no projected file. */
+const struct kp_live_file *kp_live_projected(const struct kp_vfs *v, const char *guest);
+/* Has the upper's file with that text nothing but what rendering made of the text that the layers below have? */
+bool kp_live_is_rendered(const struct kp_live_file *f, int upper_fd, const char *text, size_t len, const char *below, size_t below_len);
 
 #endif

@@ -7,8 +7,6 @@
 #include "vfs/internal.h"
 #include "vfs/live.h"
 
-#define KP_LIVE_NOTICES 16U /* that wait to be told */
-
 /* How a file of the upper was found or left. */
 struct kp_live_mark {
 	bool there;
@@ -20,7 +18,7 @@ struct kp_live_mark {
 struct kp_live_state {
 	char *guest, *key;
 	const struct kp_format *format;
-	char record[20];          /* name below projections/ */
+	char record[KP_LIVE_RECORD]; /* name below projections/ */
 	bool known;               /* looked after in this run: the two below hold */
 	struct kp_live_mark seen; /* as it was left */
 	uint64_t generation;      /* of the registry, when it was */
@@ -35,16 +33,14 @@ struct kp_live {
 	struct kp_live_state *files;
 	size_t count;
 	int instance_fd, record_fd, watch_fd;
-	pthread_mutex_t notice_lock; /* of the two below */
-	struct kp_strings notices;
-	size_t untold;
 };
 
+/* NULL: that is no projected file. */
+struct kp_live_state *kp_live_find(const struct kp_live *l, const char *guest);
 struct kp_live_mark kp_live_mark(const struct stat *st);
 bool kp_live_same(const struct kp_live_mark *a, const struct kp_live_mark *b);
 /* With the write lock: takes back what was written, then makes the file anew if the registry says something else. removed: a file that is gone
  * was deleted, and so were its values. */
 void kp_live_sync(struct kp_vfs *v, struct kp_live_state *f, bool removed);
-void kp_live_tell(struct kp_live *l, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

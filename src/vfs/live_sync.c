@@ -11,6 +11,7 @@
 #include "vfs/change.h"
 #include "vfs/live_internal.h"
 #include "vfs/resolve.h"
+#include "vfs/tell.h"
 #include "vfs/upper.h"
 
 #define BACK_NS 20000000 /* a text that we made is dated so long ago: who writes it within the same tick of the clock gives it another time */
@@ -122,13 +123,13 @@ static void tell_conflict(struct job *j, const char *key, const struct kp_take *
 	kp_autofree char *theirs = c->theirs_gone ? kp_strdup("a deletion") : kp_projection_words(&c->theirs);
 
 	if (c->e.name)
-		kp_live_tell(j->l, "%s: %s: %s: changed on both sides: %s of the file replaces %s of the registry", j->f->guest, key,
+		kp_vfs_tell(j->v, "%s: %s: %s: changed on both sides: %s of the file replaces %s of the registry", j->f->guest, key,
 			     *c->e.name ? c->e.name : "@", mine, theirs);
 }
 
 static void tell_refused(struct job *j, const char *key, const struct kp_take *c, int rc)
 {
-	kp_live_tell(j->l, "%s: %s%s%s: not taken into the registry: %s", j->f->guest, key, c->e.name ? ": " : "",
+	kp_vfs_tell(j->v, "%s: %s%s%s: not taken into the registry: %s", j->f->guest, key, c->e.name ? ": " : "",
 		     !c->e.name ? "" : *c->e.name ? c->e.name : "@", rc == -EACCES ? "policy sets it" : strerror(-rc));
 }
 
@@ -211,15 +212,11 @@ static int read_text(struct job *j)
 	return kp_pread_full(fd, j->text, j->len, 0);
 }
 
-/* A lease for readers is not given while anybody has the file open, or mapped, for writing. */
 static bool is_being_written(const struct job *j)
 {
 	kp_autoclose int fd = openat(j->v->upper_fd, j->f->guest + 1, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	bool busy = fd >= 0 && fcntl(fd, F_SETLEASE, F_RDLCK) < 0 && (errno == EAGAIN || errno == EBUSY);
 
-	if (fd >= 0)
-		(void)fcntl(fd, F_SETLEASE, F_UNLCK);
-	return busy;
+	return fd >= 0 && kp_has_writer(fd);
 }
 
 /* The directory that the file is to lie in. */
@@ -306,7 +303,7 @@ static int parse(struct job *j, const char *text, size_t len, struct kp_doc **re
 
 	if (rc && tell && !kp_live_same(&j->now, &j->f->told)) {
 		j->f->told = j->now;
-		kp_live_tell(j->l, "%s: not taken into the registry: %s: %s", j->f->guest, kp_format_name(j->f->format), err.text);
+		kp_vfs_tell(j->v, "%s: not taken into the registry: %s: %s", j->f->guest, kp_format_name(j->f->format), err.text);
 	}
 	return rc;
 }
@@ -322,21 +319,31 @@ static void only_known(const struct job *j, struct kp_takes *takes)
 	takes->count = kept;
 }
 
+/* What mine says otherwise than what a program found: ret refers to *ret_base. */
+static int find_changes(struct job *j, struct kp_doc *mine, struct kp_doc **ret_base, struct kp_takes *ret)
+{
+	int rc = kp_doc_parse(j->f->format, j->has_record ? j->base_text : "", j->has_record ? j->base_len : 0, ret_base, NULL);
+
+	/* Before the program wrote, nothing could be rendered: as with no record. */
+	if (rc)
+		j->has_record = false;
+	if (rc && kp_doc_parse(j->f->format, "", 0, ret_base, NULL))
+		return rc;
+	kp_projection_compare(*ret_base, &j->base, mine, &j->theirs, ret);
+	if (!j->has_record)
+		only_known(j, ret);
+	return 0;
+}
+
 static int take_back(struct job *j, struct kp_doc *mine, bool removed)
 {
 	struct kp_doc *base = NULL;
 	kp_autotakes struct kp_takes takes = {0};
 	size_t kept = 0;
-	int rc = kp_doc_parse(j->f->format, j->has_record ? j->base_text : "", j->has_record ? j->base_len : 0, &base, NULL);
+	int rc = find_changes(j, mine, &base, &takes);
 
-	/* Before the program wrote, nothing could be rendered: as with no record. */
 	if (rc)
-		j->has_record = false;
-	if (rc && kp_doc_parse(j->f->format, "", 0, &base, NULL))
 		return rc;
-	kp_projection_compare(base, &j->base, mine, &j->theirs, &takes);
-	if (!j->has_record)
-		only_known(j, &takes);
 	/* Who removes a file has not seen what came into the registry since. */
 	for (size_t i = 0; removed && i < takes.count; i++)
 		if (!takes.items[i].conflict)
@@ -345,9 +352,38 @@ static int take_back(struct job *j, struct kp_doc *mine, bool removed)
 		takes.count = kept;
 	rc = takes.count ? put_changes(j, &takes) : 0;
 	if (rc)
-		kp_live_tell(j->l, "%s: not taken into the registry: %s", j->f->guest, strerror(-rc));
+		kp_vfs_tell(j->v, "%s: not taken into the registry: %s", j->f->guest, strerror(-rc));
 	kp_doc_free(base);
 	return rc;
+}
+
+static bool policy_has(const struct job *j, const struct kp_setting *e)
+{
+	kp_autofree char *key = key_below(j->f, e->path);
+	struct kp_reg_value value;
+	bool policy;
+
+	if (!e->name || kp_reg_get(j->l->reg, key, e->name, &value))
+		return false;
+	policy = value.layer == KP_REG_POLICY;
+	kp_reg_value_free(&value);
+	return policy;
+}
+
+static bool changes_policy(struct job *j)
+{
+	struct kp_doc *mine = NULL, *base = NULL;
+	kp_autotakes struct kp_takes takes = {0};
+	uint64_t generation;
+	bool any = false;
+
+	read_record(j);
+	if (!read_text(j) && !collect_whole(j, &generation) && !parse(j, j->text, j->len, &mine, false) && !find_changes(j, mine, &base, &takes))
+		for (size_t i = 0; i < takes.count && !any; i++)
+			any = policy_has(j, &takes.items[i].e);
+	kp_doc_free(base);
+	kp_doc_free(mine);
+	return any;
 }
 
 static void tell_untold(struct job *j, const struct kp_settings *untold)
@@ -358,7 +394,7 @@ static void tell_untold(struct job *j, const struct kp_settings *untold)
 	if (untold->count > 1)
 		(void)snprintf(more, sizeof(more), ", and %zu more", untold->count - 1);
 	if (untold->count && untold->count != j->f->untold)
-		kp_live_tell(j->l, "%s: %s: %s: not in the file: %s cannot tell it%s", j->f->guest, key,
+		kp_vfs_tell(j->v, "%s: %s: %s: not in the file: %s cannot tell it%s", j->f->guest, key,
 			     untold->items[0].name && *untold->items[0].name ? untold->items[0].name : "@", kp_format_name(j->f->format), more);
 	j->f->untold = untold->count;
 }
@@ -375,7 +411,7 @@ static int render(struct job *j, struct kp_doc *doc)
 	if (text.len != j->len || (text.len && memcmp(text.data, j->text, text.len) != 0))
 		rc = write_text(j, &text);
 	if (rc)
-		kp_live_tell(j->l, "%s: cannot be written: %s", j->f->guest, strerror(-rc));
+		kp_vfs_tell(j->v, "%s: cannot be written: %s", j->f->guest, strerror(-rc));
 	else
 		write_record(j, &text);
 	return rc;
@@ -437,6 +473,15 @@ static void sync_text(struct job *j, bool removed)
 	kp_doc_free(doc);
 }
 
+static void free_job(struct job *j)
+{
+	kp_settings_free(&j->base);
+	kp_settings_free(&j->theirs);
+	free(j->record);
+	free(j->text);
+	free(j);
+}
+
 void kp_live_sync(struct kp_vfs *v, struct kp_live_state *f, bool removed)
 {
 	struct job *j = kp_calloc(1, sizeof(*j));
@@ -449,7 +494,7 @@ void kp_live_sync(struct kp_vfs *v, struct kp_live_state *f, bool removed)
 	}
 	if (kp_node_on_host(&j->n) || (j->n.origin != KP_ABSENT && !S_ISREG(j->n.mode))) {
 		f->held_back = true;
-		kp_live_tell(v->live, "%s: no projection of %s: %s", f->guest, f->key,
+		kp_vfs_tell(v, "%s: no projection of %s: %s", f->guest, f->key,
 			     kp_node_on_host(&j->n) ? "the file is the host's" : "it is no file");
 	} else {
 		if (j->n.origin == KP_UPPER)
@@ -458,9 +503,20 @@ void kp_live_sync(struct kp_vfs *v, struct kp_live_state *f, bool removed)
 		if ((!j->now.there || !is_being_written(j)) && !read_text(j))
 			sync_text(j, removed);
 	}
-	kp_settings_free(&j->base);
-	kp_settings_free(&j->theirs);
-	free(j->record);
-	free(j->text);
-	free(j);
+	free_job(j);
+}
+
+int kp_live_accepts(struct kp_vfs *v, const char *guest, const struct kp_node *from)
+{
+	struct kp_live_state *f = v->live ? kp_live_find(v->live, guest) : NULL;
+	struct job *j;
+	bool refused;
+
+	if (!f || f->held_back || !S_ISREG(from->mode))
+		return 0;
+	j = kp_calloc(1, sizeof(*j));
+	*j = (struct job){.v = v, .l = v->live, .f = f, .n = *from};
+	refused = changes_policy(j);
+	free_job(j);
+	return refused ? -EACCES : 0;
 }

@@ -8,9 +8,13 @@
 
 #include "vfs/change.h"
 #include "vfs/regtree_internal.h"
+#include "vfs/tell.h"
+#include "vfs/upper.h"
 
 #define CLEAN 1 /* seconds since the epoch: nothing that is written has it */
 #define VALUES_WATCHED 4096
+#define WATCHES_KEPT 256
+#define NOT_TAKEN "what was written is not taken into the registry: %s" /* the value stays as it was */
 
 static const struct timespec clean_times[2] = {{.tv_sec = CLEAN}, {.tv_sec = CLEAN}};
 
@@ -57,10 +61,9 @@ bool kp_regtree_is_staged(struct kp_regtree *t, const char *guest, struct stat *
 
 static int render(struct kp_regtree *t, const struct kp_node *n, struct kp_buf *out)
 {
-	kp_autofree char *key = NULL;
+	kp_autofree char *key = NULL, *name = NULL;
 	struct kp_reg_value value;
-	char name[NAME_MAX + 1];
-	int rc = kp_regtree_value(n, &key, name);
+	int rc = kp_regtree_value(t->reg, n, &key, &name);
 
 	if (!rc)
 		rc = kp_reg_get(t->reg, key, name, &value);
@@ -111,44 +114,87 @@ static int fill(int dirs_fd, const char *rel, const struct kp_buf *text, bool su
 }
 
 /* The directory of a guest path, watched for files that are closed. */
-static int watch_dir(struct kp_regtree *t, const char *guest, size_t len, bool all)
+static int watch_dir(struct kp_regtree *t, const char *guest, size_t len, bool all, struct kp_regwatch **ret)
 {
 	kp_autofree char *dir = kp_strndup(guest, len), *path = kp_asprintf("/proc/self/fd/%d%s", t->dirs_fd, dir);
 	int rc = kp_mkdir_all(t->dirs_fd, dir + 1, 0700), wd;
+	struct kp_regwatch *w;
 
 	if (rc)
 		return rc;
 	wd = inotify_add_watch(t->inotify_fd, path, IN_CLOSE_WRITE | IN_ONLYDIR);
 	if (wd < 0)
 		return -errno;
-	for (size_t i = 0; i < t->watch_count; i++)
-		if (t->watches[i].wd == wd) {
-			t->watches[i].all |= all;
-			return 0;
-		}
-	t->watches = kp_realloc(t->watches, (t->watch_count + 1) * sizeof(*t->watches));
-	t->watches[t->watch_count++] = (struct kp_regwatch){wd, kp_take_ptr(dir), all};
+	HASH_FIND_INT(t->watches, &wd, w);
+	if (!w) {
+		w = kp_calloc(1, sizeof(*w));
+		*w = (struct kp_regwatch){.wd = wd, .guest = kp_take_ptr(dir)};
+		HASH_ADD_INT(t->watches, wd, w);
+	}
+	w->all |= all;
 	if (!atomic_exchange(&t->watching, true)) /* from now on, changes that others make are of interest at once */
 		t->file_wd = inotify_add_watch(t->inotify_fd, t->instance_dir, IN_MODIFY | IN_ONLYDIR);
+	*ret = w;
 	return 0;
+}
+
+static void forget(struct kp_regtree *t, struct kp_regwatch *w)
+{
+	HASH_DEL(t->watches, w);
+	free(w->guest);
+	free(w);
+}
+
+/* What has become a value, and nobody writes or watches, goes again; so do watches of directories that hold none. */
+static void tidy(struct kp_regtree *t, struct kp_regwatch *w, const char *guest)
+{
+	kp_autoclose int fd = openat(t->dirs_fd, guest + 1, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	struct kp_regkept *kept;
+	struct stat st;
+
+	HASH_FIND_STR(t->kept, guest, kept);
+	if (w->all || kept || (t->opening && !strcmp(t->opening, guest)) || fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_mtim.tv_sec != CLEAN || kp_has_writer(fd) ||
+	    unlinkat(t->dirs_fd, guest + 1, 0) < 0)
+		return;
+	if (w->files && !--w->files && HASH_COUNT(t->watches) > WATCHES_KEPT) {
+		(void)inotify_rm_watch(t->inotify_fd, w->wd); /* its last event is of no watch that is known */
+		forget(t, w);
+	}
 }
 
 static int stage(struct kp_regtree *t, const struct kp_node *n)
 {
 	struct kp_buf kp_autobuf text = {0};
+	struct kp_regwatch *w;
 	struct stat st;
+	bool there;
 	int rc;
 
 	if (kp_regtree_is_staged(t, n->guest.s, &st))
 		return 0;
 	rc = render(t, n, &text);
 	if (!rc)
-		rc = watch_dir(t, n->guest.s, (size_t)(strrchr(n->guest.s, '/') - n->guest.s), false);
+		rc = watch_dir(t, n->guest.s, (size_t)(strrchr(n->guest.s, '/') - n->guest.s), false, &w);
+	if (rc)
+		return rc;
+	there = fstatat(t->dirs_fd, n->guest.s + 1, &st, AT_SYMLINK_NOFOLLOW) == 0;
+	rc = fill(t->dirs_fd, n->guest.s + 1, &text, true);
+	w->files += !rc && !there;
 	if (!rc)
-		rc = fill(t->dirs_fd, n->guest.s + 1, &text, true);
-	if (!rc)
-		atomic_fetch_add(&t->staged, 1);
+		atomic_store(&t->staged, 1);
 	return rc;
+}
+
+static void keep(struct kp_regtree *t, const char *guest)
+{
+	struct kp_regkept *k;
+
+	HASH_FIND_STR(t->kept, guest, k);
+	if (k)
+		return;
+	k = kp_calloc(1, sizeof(*k));
+	k->guest = kp_strdup(guest);
+	HASH_ADD_KEYPTR(hh, t->kept, k->guest, strlen(k->guest), k);
 }
 
 int kp_regtree_real(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *ret)
@@ -160,6 +206,8 @@ int kp_regtree_real(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *
 		return kp_standin(v, n, ret);
 	pthread_mutex_lock(&t->lock);
 	rc = stage(t, n);
+	if (!rc)
+		keep(t, n->guest.s);
 	pthread_mutex_unlock(&t->lock);
 	return rc ? rc : kp_path_join(ret->s, sizeof(ret->s), v->dirs.s, n->guest.s);
 }
@@ -213,12 +261,14 @@ int kp_regtree_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *r
 	if ((n->mode & 0222) == 0 && flags & (O_WRONLY | O_RDWR | O_TRUNC))
 		return -EACCES; /* policy, also for root */
 	pthread_mutex_lock(&t->lock);
+	t->opening = n->guest.s;
 	rc = stage(t, n);
 	if (!rc)
 		kp_regtree_drain(t); /* of our own writing; the guest's is to be heard of when it closes the file */
 	fd = rc ? -1 : kp_open_exact(v->dirs_fd, n->guest.s + 1, (flags & ~(O_CREAT | O_EXCL)) | O_CLOEXEC, 0);
 	if (!rc && fd < 0)
 		rc = -errno;
+	t->opening = NULL;
 	pthread_mutex_unlock(&t->lock);
 	if (!rc)
 		*ret_fd = fd;
@@ -242,12 +292,12 @@ void kp_regtree_restage(struct kp_regtree *t, const char *from, const char *to)
 static int commit(struct kp_reg *reg, int dirs_fd, const char *guest)
 {
 	kp_autoclose int fd = -1;
-	kp_autofree char *key = NULL, *bytes = NULL;
+	kp_autofree char *key = NULL, *bytes = NULL, *name = NULL;
 	struct kp_buf kp_autobuf data = {0};
 	struct kp_reg_data d = {.type = KP_REG_SZ};
 	struct kp_reg_value old;
 	struct kp_reg_txn *txn;
-	char name[NAME_MAX + 1], proc[32];
+	char proc[32];
 	const char *last = strrchr(guest, '/');
 	struct stat st;
 	bool value;
@@ -264,9 +314,9 @@ static int commit(struct kp_reg *reg, int dirs_fd, const char *guest)
 	(void)snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
 	rc = kp_read_file(AT_FDCWD, proc, 2 * (size_t)KP_REG_DATA, &bytes, &len);
 	if (!rc)
-		rc = kp_regtree_decode(last + 1, strlen(last + 1), name, &value);
+		rc = kp_regtree_key(reg, guest, (size_t)(last - guest), &key);
 	if (!rc)
-		rc = kp_regtree_key(guest, (size_t)(last - guest), &key);
+		rc = kp_regtree_name(reg, key, last + 1, strlen(last + 1), &name, &value);
 	if (rc)
 		return rc;
 	if (!kp_reg_get(reg, key, name, &old)) {
@@ -286,6 +336,11 @@ static int commit(struct kp_reg *reg, int dirs_fd, const char *guest)
 	return rc;
 }
 
+static const char *why(int rc)
+{
+	return rc == -EFBIG ? "it is longer than 16 MiB" : rc == -EACCES ? "policy sets it" : rc == -EAGAIN ? "another program keeps it locked" : strerror(-rc);
+}
+
 /* --- what is watched follows the registry --- */
 
 struct looking {
@@ -303,15 +358,16 @@ static int follow_value(const struct kp_reg_value *value, void *ctx)
 	kp_autofree char *path = NULL;
 	struct stat st;
 
-	if (l->count++ >= VALUES_WATCHED || kp_regtree_encode(value->name, true, false, out))
+	if (l->count++ >= VALUES_WATCHED)
 		return 0;
+	kp_regtree_encode(value->name, true, false, out);
 	kp_strings_add(&l->names, out);
 	path = kp_asprintf("%s/%s", l->guest, out);
 	if (kp_regtree_is_staged(l->t, path, &st))
 		return 0;
 	kp_reg_data_to_file(&value->d, &text);
 	if (!fill(l->t->dirs_fd, path + 1, &text, false))
-		atomic_fetch_add(&l->t->staged, 1);
+		atomic_store(&l->t->staged, 1);
 	return 0;
 }
 
@@ -321,8 +377,7 @@ static int follow_key(const char *name, void *ctx)
 	char out[NAME_MAX + 1];
 	kp_autofree char *path = NULL;
 
-	if (kp_regtree_encode(name, false, false, out))
-		return 0;
+	kp_regtree_encode(name, false, false, out);
 	path = kp_asprintf("%s/%s", l->guest, out);
 	kp_strings_add(&l->names, out);
 	(void)mkdirat(l->t->dirs_fd, path + 1, 0700);
@@ -351,7 +406,7 @@ static void follow(struct kp_regtree *t, const char *guest)
 	struct looking l = {.t = t, .guest = guest};
 	kp_autofree char *key = NULL;
 
-	if (kp_regtree_key(guest, strlen(guest), &key))
+	if (kp_regtree_key(t->reg, guest, strlen(guest), &key))
 		return;
 	if (!kp_reg_each_value(t->reg, key, follow_value, &l) && !kp_reg_each_subkey(t->reg, key, follow_key, &l) && l.count < VALUES_WATCHED)
 		drop_gone(&l);
@@ -361,12 +416,13 @@ static void follow(struct kp_regtree *t, const char *guest)
 int kp_regtree_watch(struct kp_vfs *v, const struct kp_node *n)
 {
 	struct kp_regtree *t = v->registry;
+	struct kp_regwatch *w;
 	int rc = 0;
 
 	if (!S_ISDIR(n->mode))
 		return 0;
 	pthread_mutex_lock(&t->lock);
-	rc = watch_dir(t, n->guest.s, strlen(n->guest.s), true);
+	rc = watch_dir(t, n->guest.s, strlen(n->guest.s), true, &w);
 	if (!rc)
 		follow(t, n->guest.s);
 	pthread_mutex_unlock(&t->lock);
@@ -377,24 +433,21 @@ int kp_regtree_watch(struct kp_vfs *v, const struct kp_node *n)
 
 static void take_event(struct kp_regtree *t, const struct inotify_event *e)
 {
+	kp_autofree char *guest = NULL;
+	struct kp_regwatch *w;
+	int rc;
+
 	if (e->wd == t->file_wd)
 		return; /* the look at the registry that follows tells what it was */
-	for (size_t i = 0; i < t->watch_count; i++) {
-		struct kp_regwatch *w = &t->watches[i];
-
-		if (w->wd != e->wd)
-			continue;
-		if (e->mask & IN_IGNORED) { /* its directory is gone */
-			free(w->guest);
-			*w = t->watches[--t->watch_count];
-		} else if (e->mask & IN_CLOSE_WRITE && e->len) {
-			kp_autofree char *guest = kp_asprintf("%s/%s", w->guest, e->name);
-			int rc = commit(t->reg, t->dirs_fd, guest);
-
-			if (rc)
-				KP_DEBUG(VFS, "registry: %s: %s", guest, strerror(-rc));
-		}
-		return;
+	HASH_FIND_INT(t->watches, &e->wd, w);
+	if (w && e->mask & IN_IGNORED) { /* its directory is gone */
+		forget(t, w);
+	} else if (w && e->mask & IN_CLOSE_WRITE && e->len) {
+		guest = kp_asprintf("%s/%s", w->guest, e->name);
+		rc = commit(t->reg, t->dirs_fd, guest);
+		if (rc)
+			kp_vfs_tell(t->vfs, "%s: " NOT_TAKEN, guest, why(rc));
+		tidy(t, w, guest);
 	}
 }
 
@@ -415,14 +468,14 @@ void kp_regtree_drain(struct kp_regtree *t)
 		}
 	(void)kp_reg_generation(t->reg); /* says so where others have changed it */
 	if (atomic_exchange(&t->changed, false))
-		for (size_t i = 0; i < t->watch_count; i++)
-			if (t->watches[i].all)
-				follow(t, t->watches[i].guest);
+		for (struct kp_regwatch *w = t->watches; w; w = w->hh.next)
+			if (w->all)
+				follow(t, w->guest);
 	pthread_mutex_unlock(&t->lock);
 }
 
 /* All files below that have been written. */
-static void commit_all(struct kp_reg *reg, int dirs_fd, const char *guest, int depth)
+static void commit_all(struct kp_reg *reg, int dirs_fd, const char *guest, int depth, struct kp_strings *failed)
 {
 	kp_autoclose int fd = openat(dirs_fd, guest + 1, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	struct dirent **names = NULL;
@@ -431,32 +484,47 @@ static void commit_all(struct kp_reg *reg, int dirs_fd, const char *guest, int d
 	for (int i = 0; i < count; i++) {
 		kp_autofree char *path = kp_asprintf("%s/%s", guest, names[i]->d_name);
 
-		if (names[i]->d_type == DT_REG)
-			(void)commit(reg, dirs_fd, path);
-		else if (names[i]->d_type == DT_DIR && strcmp(names[i]->d_name, ".") && strcmp(names[i]->d_name, ".."))
-			commit_all(reg, dirs_fd, path, depth + 1);
+		if (names[i]->d_type == DT_REG) {
+			int rc = commit(reg, dirs_fd, path);
+			kp_autofree char *line = rc ? kp_asprintf("%s: " NOT_TAKEN, path, why(rc)) : NULL;
+
+			if (line)
+				kp_strings_add(failed, line);
+		} else if (names[i]->d_type == DT_DIR && strcmp(names[i]->d_name, ".") && strcmp(names[i]->d_name, "..")) {
+			commit_all(reg, dirs_fd, path, depth + 1, failed);
+		}
 		free(names[i]);
 	}
 	free(names);
 }
 
-void kp_regtree_recover(const char *dirs, struct kp_reg *reg)
+void kp_regtree_recover(const char *dirs, struct kp_reg *reg, struct kp_strings *failed)
 {
 	kp_autoclose int fd = open(dirs, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (fd >= 0)
-		commit_all(reg, fd, KP_REGTREE, 0);
+		commit_all(reg, fd, KP_REGTREE, 0, failed);
 }
 
 struct kp_regtree *kp_regtree_free(struct kp_regtree *t)
 {
+	struct kp_strings kp_autostrings failed = {0};
+	struct kp_regwatch *w, *next_watch;
+	struct kp_regkept *k, *next_kept;
+
 	if (!t)
 		return NULL;
 	if (atomic_load(&t->staged))
-		commit_all(t->reg, t->dirs_fd, KP_REGTREE, 0);
-	for (size_t i = 0; i < t->watch_count; i++)
-		free(t->watches[i].guest);
-	free(t->watches);
+		commit_all(t->reg, t->dirs_fd, KP_REGTREE, 0, &failed);
+	for (size_t i = 0; i < failed.count; i++)
+		kp_vfs_tell(t->vfs, "%s", failed.items[i]);
+	HASH_ITER (hh, t->watches, w, next_watch)
+		forget(t, w);
+	HASH_ITER (hh, t->kept, k, next_kept) {
+		HASH_DEL(t->kept, k);
+		free(k->guest);
+		free(k);
+	}
 	free(t->instance_dir);
 	kp_close(t->inotify_fd);
 	kp_close(t->fds_fd);

@@ -1,109 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Keys and values as directories and files: names, look-ups, listings, changes. */
-#include <ctype.h>
+/* Keys and values as directories and files: look-ups, listings, changes. */
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "vfs/regtree_internal.h"
 #include "vfs/upper.h"
-
-#define VALUE_MARK "%val" /* behind a value's name where a key has the same */
-
-/* --- names --- */
-
-int kp_regtree_encode(const char *name, bool value, bool clash, char *out)
-{
-	size_t at = 0, len = strlen(name);
-
-	if (value && !len) {
-		memcpy(out, "@", 2);
-		return 0;
-	}
-	for (const char *p = name; *p; p++) {
-		bool dots = len <= 2 && name[len - 1] == '.' && name[0] == '.';
-		bool escaped = *p == '/' || *p == '%' || dots || (value && *p == '@' && len == 1);
-
-		if (at + 3 + sizeof(VALUE_MARK) > NAME_MAX)
-			return -ENAMETOOLONG;
-		if (escaped)
-			at += (size_t)snprintf(out + at, 4, "%%%02X", (unsigned char)*p);
-		else
-			out[at++] = *p;
-	}
-	out[at] = '\0';
-	if (clash)
-		memcpy(out + at, VALUE_MARK, sizeof(VALUE_MARK));
-	return 0;
-}
-
-static int hex_digit(char c)
-{
-	return isdigit((unsigned char)c) ? c - '0' : isxdigit((unsigned char)c) ? (c | 32) - 'a' + 10 : -1;
-}
-
-int kp_regtree_decode(const char *file, size_t len, char *name, bool *ret_value)
-{
-	size_t mark = sizeof(VALUE_MARK) - 1, at = 0;
-
-	*ret_value = len == 1 && file[0] == '@';
-	if (*ret_value) {
-		name[0] = '\0';
-		return 0;
-	}
-	if (len > mark && !memcmp(file + len - mark, VALUE_MARK, mark)) {
-		*ret_value = true;
-		len -= mark;
-	}
-	for (size_t i = 0; i < len; i++) {
-		int high = i + 2 < len ? hex_digit(file[i + 1]) : -1, low = high < 0 ? -1 : hex_digit(file[i + 2]);
-
-		if (file[i] != '%') {
-			name[at++] = file[i];
-		} else if (low < 0 || !(high << 4 | low)) {
-			return -EINVAL;
-		} else {
-			name[at++] = (char)(high << 4 | low);
-			i += 2;
-		}
-	}
-	name[at] = '\0';
-	return at ? 0 : -EINVAL;
-}
-
-int kp_regtree_key(const char *guest, size_t len, char **ret_key)
-{
-	const char *end = guest + len, *p = guest + sizeof(KP_REGTREE);
-	struct kp_buf b = {0};
-
-	if (len <= sizeof(KP_REGTREE))
-		return -ENOENT;
-	while (p < end) {
-		const char *slash = memchr(p, '/', (size_t)(end - p));
-		size_t n = slash ? (size_t)(slash - p) : (size_t)(end - p);
-		char name[NAME_MAX + 1];
-		bool value;
-
-		if (n > NAME_MAX || kp_regtree_decode(p, n, name, &value) || value || strchr(name, '\\')) {
-			kp_buf_free(&b);
-			return -ENOENT;
-		}
-		kp_buf_puts(&b, b.len ? "\\" : "");
-		kp_buf_puts(&b, name);
-		p += n + 1;
-	}
-	*ret_key = b.data;
-	return 0;
-}
-
-int kp_regtree_value(const struct kp_node *n, char **ret_key, char name[NAME_MAX + 1])
-{
-	const char *last = strrchr(n->guest.s, '/');
-	bool value;
-	int rc = kp_regtree_decode(last + 1, strlen(last + 1), name, &value);
-
-	return rc ? rc : kp_regtree_key(n->guest.s, (size_t)(last - n->guest.s), ret_key);
-}
 
 /* --- look-ups --- */
 
@@ -130,10 +32,8 @@ static void fill(struct kp_vfs *v, struct kp_node *child, mode_t mode, size_t si
 static int rename_child(struct kp_node *child, const char *name, bool value, bool clash)
 {
 	char *last = strrchr(child->guest.s, '/') + 1, out[NAME_MAX + 1];
-	int rc = kp_regtree_encode(name, value, clash, out);
 
-	if (rc)
-		return rc;
+	kp_regtree_encode(name, value, clash, out);
 	if ((size_t)(last - child->guest.s) + strlen(out) >= sizeof(child->guest.s))
 		return -ENAMETOOLONG;
 	memcpy(last, out, strlen(out) + 1);
@@ -187,10 +87,9 @@ static int take_value(struct kp_vfs *v, const struct kp_reg_entry *e, struct kp_
 int kp_regtree_lookup(struct kp_vfs *v, const char *name, size_t len, struct kp_node *child)
 {
 	const char *last = strrchr(child->guest.s, '/');
-	kp_autofree char *parent = NULL;
+	kp_autofree char *parent = NULL, *own = NULL;
 	struct kp_reg_entry e;
-	char decoded[NAME_MAX + 1];
-	bool value;
+	bool value, hive = last - child->guest.s == sizeof(KP_REGTREE) - 1;
 	int rc;
 
 	child->self.proc = true;
@@ -202,15 +101,17 @@ int kp_regtree_lookup(struct kp_vfs *v, const char *name, size_t len, struct kp_
 		fill(v, child, S_IFREG | 0600, 0, 0);
 		return 0;
 	}
-	if (len > NAME_MAX || kp_regtree_decode(name, len, decoded, &value))
+	if (!hive) {
+		kp_regtree_drain(v->registry);
+		rc = kp_regtree_key(v->registry->reg, child->guest.s, (size_t)(last - child->guest.s), &parent);
+		if (rc)
+			return 0;
+	}
+	if (kp_regtree_name(v->registry->reg, parent, name, len, &own, &value))
 		return 0;
-	if (last - child->guest.s == sizeof(KP_REGTREE) - 1)
-		return find_hive(v, decoded, child);
-	kp_regtree_drain(v->registry);
-	rc = kp_regtree_key(child->guest.s, (size_t)(last - child->guest.s), &parent);
-	if (rc)
-		return 0;
-	rc = kp_reg_entry(v->registry->reg, parent, decoded, &e);
+	if (hive)
+		return find_hive(v, own, child);
+	rc = kp_reg_entry(v->registry->reg, parent, own, &e);
 	if (rc)
 		return rc == -ENOENT || rc == -EINVAL || rc == -ENAMETOOLONG ? 0 : rc;
 	if (e.key && !value) {
@@ -239,8 +140,8 @@ static int list_key(const char *name, void *ctx)
 	char out[NAME_MAX + 1];
 
 	kp_strings_add(&l->keys, fold);
-	if (!kp_regtree_encode(name, false, false, out)) /* too long for a file's name: kapsel reg shows it */
-		l->fn(out, true, l->ctx);
+	kp_regtree_encode(name, false, false, out);
+	l->fn(out, true, l->ctx);
 	return 0;
 }
 
@@ -256,8 +157,8 @@ static int list_value(const struct kp_reg_value *value, void *ctx)
 	bool clash = l->keys.count && bsearch(&fold, l->keys.items, l->keys.count, sizeof(char *), fold_order);
 	char out[NAME_MAX + 1];
 
-	if (!kp_regtree_encode(value->name, true, clash, out))
-		l->fn(out, false, l->ctx);
+	kp_regtree_encode(value->name, true, clash, out);
+	l->fn(out, false, l->ctx);
 	return 0;
 }
 
@@ -273,7 +174,7 @@ int kp_regtree_list(struct kp_vfs *v, const struct kp_node *n, void (*fn)(const 
 			fn(kp_reg_hive_long[i], true, ctx);
 		return 0;
 	}
-	rc = kp_regtree_key(n->guest.s, strlen(n->guest.s), &key);
+	rc = kp_regtree_key(v->registry->reg, n->guest.s, strlen(n->guest.s), &key);
 	if (!rc)
 		rc = kp_reg_each_subkey(v->registry->reg, key, list_key, &l);
 	if (!rc)
@@ -317,9 +218,8 @@ int kp_regtree_set(struct kp_regtree *t, const char *key, const char *name, cons
 
 int kp_regtree_create(struct kp_vfs *v, struct kp_node *n, int flags, int *ret_fd)
 {
-	kp_autofree char *key = NULL;
-	char name[NAME_MAX + 1];
-	int rc = kp_regtree_value(n, &key, name);
+	kp_autofree char *key = NULL, *name = NULL;
+	int rc = kp_regtree_value(v->registry->reg, n, &key, &name);
 
 	if (rc == -ENOENT && n->parent.reg) /* beside the hives, or a name that is none */
 		return -EPERM;
@@ -335,7 +235,7 @@ int kp_regtree_create(struct kp_vfs *v, struct kp_node *n, int flags, int *ret_f
 int kp_regtree_mkdir(struct kp_vfs *v, struct kp_node *n)
 {
 	kp_autofree char *key = NULL;
-	int rc = kp_regtree_key(n->guest.s, strlen(n->guest.s), &key);
+	int rc = kp_regtree_key(v->registry->reg, n->guest.s, strlen(n->guest.s), &key);
 
 	if (rc)
 		return -EINVAL;
@@ -363,21 +263,20 @@ static int found_value(const struct kp_reg_value *value, void *ctx)
 
 int kp_regtree_remove(struct kp_vfs *v, struct kp_node *n)
 {
-	kp_autofree char *key = NULL;
-	char name[NAME_MAX + 1];
+	kp_autofree char *key = NULL, *name = NULL;
 	int rc = kp_config_touch(v, n, true);
 
 	if (rc)
 		return rc;
 	if (!S_ISDIR(n->mode)) {
-		rc = kp_regtree_value(n, &key, name);
+		rc = kp_regtree_value(v->registry->reg, n, &key, &name);
 		if (!rc)
 			rc = change(v->registry, &(struct change){key, name, NULL, false}, 1);
 		if (!rc)
 			kp_regtree_unstage(v->registry, n->guest.s);
 		return rc;
 	}
-	rc = kp_regtree_key(n->guest.s, strlen(n->guest.s), &key);
+	rc = kp_regtree_key(v->registry->reg, n->guest.s, strlen(n->guest.s), &key);
 	if (rc)
 		return -EBUSY; /* the root */
 	rc = kp_reg_each_subkey(v->registry->reg, key, found_one, NULL);
@@ -388,8 +287,7 @@ int kp_regtree_remove(struct kp_vfs *v, struct kp_node *n)
 
 int kp_regtree_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, unsigned flags)
 {
-	kp_autofree char *from_key = NULL, *to_key = NULL;
-	char from_name[NAME_MAX + 1], to_name[NAME_MAX + 1];
+	kp_autofree char *from_key = NULL, *to_key = NULL, *from_name = NULL, *to_name = NULL;
 	struct kp_reg_value value = {0};
 	int rc;
 
@@ -400,9 +298,9 @@ int kp_regtree_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to
 	if (to->origin != KP_ABSENT && S_ISDIR(to->mode))
 		return -EISDIR;
 	kp_regtree_drain(v->registry);
-	rc = kp_regtree_value(from, &from_key, from_name);
+	rc = kp_regtree_value(v->registry->reg, from, &from_key, &from_name);
 	if (!rc)
-		rc = kp_regtree_value(to, &to_key, to_name);
+		rc = kp_regtree_value(v->registry->reg, to, &to_key, &to_name);
 	if (!rc)
 		rc = kp_reg_get(v->registry->reg, from_key, from_name, &value);
 	if (rc)
@@ -422,10 +320,10 @@ int kp_regtree_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to
 
 int kp_regtree_type(struct kp_vfs *v, const struct kp_node *n, char buf[KP_REG_TYPE_NAME])
 {
-	kp_autofree char *key = NULL;
-	char name[NAME_MAX + 1], other[KP_REG_TYPE_NAME];
+	kp_autofree char *key = NULL, *name = NULL;
+	char other[KP_REG_TYPE_NAME];
 	struct kp_reg_value value;
-	int rc = S_ISDIR(n->mode) ? -ENODATA : kp_regtree_value(n, &key, name);
+	int rc = S_ISDIR(n->mode) ? -ENODATA : kp_regtree_value(v->registry->reg, n, &key, &name);
 
 	if (!rc)
 		rc = kp_reg_get(v->registry->reg, key, name, &value);
@@ -439,15 +337,14 @@ int kp_regtree_type(struct kp_vfs *v, const struct kp_node *n, char buf[KP_REG_T
 int kp_regtree_set_type(struct kp_vfs *v, const struct kp_node *n, const char *type)
 {
 	struct kp_buf kp_autobuf file = {0}, data = {0};
-	kp_autofree char *key = NULL;
+	kp_autofree char *key = NULL, *name = NULL;
 	struct kp_reg_data d = {0};
 	struct kp_reg_value value;
-	char name[NAME_MAX + 1];
 	uint32_t wanted;
 	int rc = S_ISDIR(n->mode) ? -EPERM : kp_reg_type_by_name(type, &wanted);
 
 	if (!rc)
-		rc = kp_regtree_value(n, &key, name);
+		rc = kp_regtree_value(v->registry->reg, n, &key, &name);
 	if (!rc)
 		rc = kp_config_touch(v, n, false);
 	if (!rc)

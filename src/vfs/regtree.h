@@ -21,8 +21,8 @@ struct kp_regtree *kp_regtree_free(struct kp_regtree *t);
 /* Readable when there is something to do; and doing it. */
 int kp_regtree_fd(const struct kp_regtree *t);
 void kp_regtree_drain(struct kp_regtree *t);
-/* What a run that was killed had staged becomes values. dirs: its directory of stand-ins. */
-void kp_regtree_recover(const char *dirs, struct kp_reg *reg);
+/* What a run that was killed had staged becomes values. dirs: its directory of stand-ins; failed: lines about what could not. */
+void kp_regtree_recover(const char *dirs, struct kp_reg *reg, struct kp_strings *failed);
 
 /* One name in a directory of the tree, for kp_lookup_child; in /proc: is it the tree's root? child->guest gets the name as it was made. */
 int kp_regtree_lookup(struct kp_vfs *v, const char *name, size_t len, struct kp_node *child);
@@ -49,11 +49,5 @@ int kp_regtree_set_type(struct kp_vfs *v, const struct kp_node *n, const char *t
 int kp_regtree_request(const char *guest);
 /* Without the lock. path_fd: that descriptor's file, opened as a path. 0 or -errno; the file with the answer. */
 int kp_regtree_ask(struct kp_vfs *v, const struct kp_node *n, int path_fd, int *ret_fd);
-
-/* --- names: one for each key and value, and back --- */
-/* out: NAME_MAX + 1. clash: a key has that name, too. 0 or -ENAMETOOLONG. */
-int kp_regtree_encode(const char *name, bool value, bool clash, char *out);
-/* 0 or -EINVAL. *ret_value: it can only be a value. */
-int kp_regtree_decode(const char *file, size_t len, char *name, bool *ret_value);
 
 #endif

@@ -3,14 +3,24 @@
 #ifndef KAPSEL_VFS_REGTREE_INTERNAL_H
 #define KAPSEL_VFS_REGTREE_INTERNAL_H
 
+#include <uthash.h>
+
 #include "registry/registry.h"
 #include "vfs/internal.h"
 #include "vfs/regtree.h"
 
 struct kp_regwatch {
 	int wd;
-	char *guest; /* directory */
-	bool all;    /* a guest watches it: every value has its file */
+	char *guest;  /* directory */
+	bool all;     /* a guest watches it: every value has its file */
+	size_t files; /* that were made here to be written */
+	UT_hash_handle hh;
+};
+
+/* A file that a guest watches: it stays. */
+struct kp_regkept {
+	char *guest;
+	UT_hash_handle hh;
 };
 
 struct kp_regtree {
@@ -20,17 +30,25 @@ struct kp_regtree {
 	int dirs_fd, inotify_fd, fds_fd; /* fds: /proc/self/fd */
 	char *instance_dir;
 	int file_wd; /* of the directory that holds the registry's file */
-	struct kp_regwatch *watches;
-	size_t watch_count;
+	struct kp_regwatch *watches; /* by wd */
+	struct kp_regkept *kept;
+	const char *opening; /* is made for a writer just now: it stays */
 	atomic_bool watching; /* there have been watches */
 	atomic_bool changed; /* by others: what is watched is to be looked over */
 	atomic_uint staged;  /* files made: is there anything to look for? */
 };
 
-/* Key of a guest path of len bytes: 0, or -ENOENT where it names none. Allocated. */
-int kp_regtree_key(const char *guest, size_t len, char **ret_key);
-/* Key and name of a value's node. */
-int kp_regtree_value(const struct kp_node *n, char **ret_key, char name[NAME_MAX + 1]);
+/* --- regname.c: a file's name for each key and value, and back; all that is returned is the caller's to free --- */
+/* out: NAME_MAX + 1. clash: a key has that name, too. */
+void kp_regtree_encode(const char *name, bool value, bool clash, char *out);
+/* The name that a file in key (NULL: beside the hives) has: 0, or -ENOENT. *ret_value: it can only be a value. */
+int kp_regtree_name(struct kp_reg *r, const char *key, const char *file, size_t len, char **ret_name, bool *ret_value);
+/* Key of a guest path of len bytes: 0, or -ENOENT where it names none. */
+int kp_regtree_key(struct kp_reg *r, const char *guest, size_t len, char **ret_key);
+/* Key and name of a value's node. Both may be set also on failure. */
+int kp_regtree_value(struct kp_reg *r, const struct kp_node *n, char **ret_key, char **ret_name);
+
+/* --- regtree.c --- */
 /* The content of a value that this thread has just looked up; the caller frees it. */
 bool kp_regtree_take_seen(const char *guest, struct kp_buf *ret);
 int kp_regtree_set(struct kp_regtree *t, const char *key, const char *name, const struct kp_reg_data *data);

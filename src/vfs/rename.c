@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "vfs/change.h"
+#include "vfs/live.h"
 #include "vfs/regtree.h"
 #include "vfs/resolve.h"
 #include "vfs/upper.h"
@@ -412,6 +413,9 @@ int kp_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const 
 		return kp_regtree_rename(v, from, to, flags);
 	if (from->parent.proc)
 		return -EPERM;
+	rc = kp_live_accepts(v, to->guest.s, from);
+	if (rc)
+		return rc;
 	switch (way_of(from, to, flags & RENAME_EXCHANGE)) {
 	case ON_HOST:
 		return on_host(v, from, to, flags);

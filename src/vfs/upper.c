@@ -510,3 +510,12 @@ void kp_standin_rename(struct kp_vfs *v, const struct kp_gpath *from, const stru
 	(void)kp_mkdir_all(v->dirs_fd, kp_gpath_rel(&up), 0700);
 	(void)renameat(v->dirs_fd, from->s + 1, v->dirs_fd, to->s + 1);
 }
+
+/* A lease for readers is not given while there is a writer. */
+bool kp_has_writer(int fd)
+{
+	bool busy = fcntl(fd, F_SETLEASE, F_RDLCK) < 0 && (errno == EAGAIN || errno == EBUSY);
+
+	(void)fcntl(fd, F_SETLEASE, F_UNLCK);
+	return busy;
+}

@@ -73,4 +73,7 @@ int kp_copy_up_tree(struct kp_vfs *v, struct kp_node *n);
 /* The node may have changed: looks it up again by its path. */
 int kp_refresh(struct kp_vfs *v, struct kp_node *n);
 
+/* Has anybody the file open, or mapped, for writing? fd: for reading. */
+bool kp_has_writer(int fd);
+
 #endif

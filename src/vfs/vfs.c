@@ -10,6 +10,7 @@
 #include "vfs/internal.h"
 #include "vfs/pts.h"
 #include "vfs/regtree.h"
+#include "vfs/tell.h"
 
 static int open_dir(const char *parent, const char *name, mode_t mode, struct kp_hpath *ret_path, int *ret_fd,
 		    struct kp_err *err)
@@ -150,6 +151,9 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 	v->supervisor = getpid();
 	v->offline = o->offline;
 	v->dev = makedev(0, 0x6b70);
+	v->notices = kp_notices_new(o->look_only ? NULL : o->instance_dir);
+	v->projected = o->projected;
+	v->projected_count = o->projected_count;
 	pthread_rwlock_init(&v->lock, NULL);
 	pthread_mutex_init(&v->terminal_lock, NULL);
 	pthread_mutex_init(&v->config.lock, NULL);
@@ -202,6 +206,7 @@ struct kp_vfs *kp_vfs_free(struct kp_vfs *v)
 	if (!v)
 		return NULL;
 	v->registry = kp_regtree_free(v->registry);
+	v->notices = kp_notices_free(v->notices);
 	for (size_t i = 0; i < v->bind_count; i++) {
 		free((char *)v->binds[i].host);
 		free((char *)v->binds[i].guest);

@@ -47,6 +47,8 @@ struct kp_vfs_options {
 	const char *const *private_dirs; /* host directories that no rule shows, whether they exist yet or not; symlinks
 					  * resolved as far as they do */
 	size_t private_count;
+	const struct kp_live_file *projected; /* look_only: of the instance that is looked at (live.h); they outlive the vfs */
+	size_t projected_count;
 	const char *hostname; /* for the generated /etc/hostname and /etc/hosts */
 	bool offline;         /* no network is granted: /etc/resolv.conf names no server, /proc/net nothing */
 	bool narrow;          /* of /sys, processors and memory alone */

@@ -163,6 +163,43 @@ run broken 'rm /etc/app.json; ls /etc/app.json 2>/dev/null; cat /etc/app.env; rm
 try "$KAPSEL" reg query broken 'HKCU\Software\Env' /v EDITOR
 expect_status 125 "and so are its values"
 
+# What is rendered is nobody's change: a new version of the image brings its own text to it.
+image() { # VERSION TEXT
+  {
+    printf 'kapsel: 1\nname: app\nversion: "%s"\nentry: {command: [/bin/sh], cwd: /}\ncontents:\n' "$1"
+    printf '  - elf: [/bin/sh, /bin/cat]\n  - file: {path: /etc/app.ini, text: "%s"}\nregistry:\n' "$2"
+    printf "  projections: [{file: /etc/app.ini, format: ini, key: 'HKCU\\\\App'}, {file: /etc/new.ini, format: ini, key: 'HKCU\\\\App'}]\n"
+  } >"$T/app-$1.yaml"
+  try "$KAPSEL" pack --quiet "$T/app-$1.yaml" -o "$T/app-$1.kapsel"
+  [ "$status" = 0 ] || not_ok "packing version $1" "$T/err"
+}
+app() { # VERSION SCRIPT
+  try "$KAPSEL" run --instance up "$T/app-$1.kapsel" -- /bin/sh -c "$2"
+}
+image 1 'theme=light\nsize=1\n'
+image 2 '; new\nsize=1\ntheme=light\n'
+app 1 'cat /etc/app.ini'
+add up 'HKCU\App' theme REG_SZ dark
+app 1 'cat /etc/app.ini /etc/new.ini'
+expect_out 'theme=dark
+size=1
+theme = dark' "an instance shows its registry in a file of the image, and in a new one"
+try "$KAPSEL" diff up
+if [ "$status" = 0 ] && [ ! -s "$T/out" ]; then ok "diff does not count what is rendered"; else not_ok "diff" "$T/out" "$T/err"; fi
+try "$KAPSEL" clone up own
+app 1 'echo "; mine" >>/etc/app.ini'
+try "$KAPSEL" diff up
+if grep -q '^M file .* /etc/app.ini ' "$T/out" && [ "$(wc -l <"$T/out")" = 1 ]; then ok "but what is not the registry's"; else not_ok "diff" "$T/out" "$T/err"; fi
+try "$KAPSEL" upgrade up "$T/app-2.kapsel"
+if [ "$status" = 125 ] && grep -q '^C /etc/app.ini' "$T/out"; then ok "which is a conflict in an upgrade"; else not_ok "a conflict" "$T/out" "$T/err"; fi
+try "$KAPSEL" upgrade own "$T/app-2.kapsel"
+expect_out 'own: 0 changes kept, 0 conflicts' "an upgrade has no conflict where all is rendered"
+try "$KAPSEL" run --instance own "$T/app-2.kapsel" -- /bin/cat /etc/app.ini /etc/new.ini
+expect_out '; new
+size=1
+theme=dark
+theme = dark' "and the new image's text shows the registry"
+
 # The host's files are no place for one.
 mkdir -p "$T/shared"
 try "$KAPSEL" run --rm --bind "$T/shared:/etc/deep/er" "$T/settings.kapsel" -- /bin/sh -c 'ls /etc/deep/er; cat /etc/deep/er/keyfile 2>/dev/null; cat /etc/app.env'

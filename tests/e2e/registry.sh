@@ -126,6 +126,37 @@ for why in 'HKEY_OTHER.*Operation not permitted' 'x: Operation not permitted' 'N
 done
 inside one 'cd /proc/registry/HKEY_CURRENT_USER && dd if=/dev/zero bs=1024 count=1024 2>/dev/null of=big && stat -c %s big'
 expect_out 1048576 "a value of 1 MiB"
+inside one 'cd /proc/registry/HKEY_CURRENT_USER && dd if=/dev/zero bs=1024 count=17000 2>/dev/null of=big; stat -c %s big'
+expect_out 1048576 "a longer one than 16 MiB is not taken"
+if grep -qx 'kapsel: .*/proc/registry/HKEY_CURRENT_USER/big: what was written is not taken into the registry: it is longer than 16 MiB' "$T/err"; then
+  ok "which is told"
+else
+  not_ok "which is told" "$T/err"
+fi
+"$KAPSEL" run --instance many "$T/app.kapsel" -- /bin/sh -c 'cd /proc/registry/HKEY_CURRENT_USER; i=0; while [ $i -lt 30 ]; do mkdir k$i; echo -n $i >k$i/v; i=$((i + 1)); done; cat k*/v >/all; echo ready; sleep 60' >"$T/run.out" 2>&1 &
+runner=$!
+n=0
+until grep -q ready "$T/run.out" 2>/dev/null || [ $n = 600 ]; do n=$((n + 1)); sleep 0.1; done
+if [ "$(find "$XDG_RUNTIME_DIR" /dev/shm /tmp -path '*/dirs/proc/registry/*' -name v 2>/dev/null | wc -l)" = 0 ] && grep -q ready "$T/run.out"; then
+  ok "what has become a value is no file any more"
+else
+  not_ok "files stay" "$T/run.out"
+fi
+"$KAPSEL" stop --time 0 many 2>"$T/err"
+wait "$runner" 2>/dev/null
+
+long=$(printf '%0300d' 0) name=$(printf '%0255d' 7)
+reg add one 'HKCU\Long' /v "x/%$long" /d "a long name" /f
+reg add one "HKCU\\Long\\$name\\Below" /v y /d below /f
+inside one 'cd /proc/registry/HKEY_CURRENT_USER/Long && for f in x*; do cat "$f" && echo && echo -n changed >"$f"; done; cd 0* && cat Below/y && echo && pwd | { read -r p; echo ${#p}; } && mkdir Below/z && ls Below'
+expect_out "a long name
+below
+289
+y
+z" "names that are too long for a file have short ones"
+value one 'HKCU\Long' "x/%$long" changed "under which they are changed"
+inside one 'cd /proc/registry/HKEY_CURRENT_USER/ && mv Software/App Moved && mv Moved Software/App && cat Software/App/Theme'
+value one 'HKCU\Software\App' Size 0x4d "a key is moved with all in it, and its types"
 
 # --- beside a run ---
 "$KAPSEL" run --instance one "$T/app.kapsel" -- /bin/sh -c 'cd /proc/registry/HKEY_CURRENT_USER/Software/App; echo -n inside >Theme; echo ready; while [ "$(cat Theme)" = inside ]; do sleep 0.1; done; cat Theme' >"$T/run.out" 2>&1 &
@@ -164,6 +195,10 @@ try "$KAPSEL" run --rm --profile strictly "$T/app.kapsel" -- /bin/sh -c 'cd /pro
 if [ "$(cat "$T/out")" = corporatecorporate ] && grep -q 'Theme: Permission denied' "$T/err"; then ok "a policy wins, and is not changed"; else not_ok "a policy wins, and is not changed" "$T/out" "$T/err"; fi
 reg add one 'HKCU\Software\App' /v Theme /d x /f --profile strictly
 expect_err_line 'a policy of the profile' "nor by the command"
+sed 's/include: portable/include: isolated/' "$HOME/.config/kapsel/profiles/strictly.yaml" >"$HOME/.config/kapsel/profiles/portable.yaml"
+reg add one 'HKCU\Software\App' /v Theme /d x /f
+expect_err_line 'a policy of the profile' "that of the default profile holds where none is named"
+rm "$HOME/.config/kapsel/profiles/portable.yaml"
 inside one 'mkdir /proc/registry/HKEY_LOCAL_MACHINE/Software/Shared/both && echo -n yes >/proc/registry/HKEY_LOCAL_MACHINE/Software/Shared/both/seen'
 inside two 'cat /proc/registry/HKEY_LOCAL_MACHINE/Software/Shared/both/seen && echo'
 expect_out yes "mode merged: one instance sees what another wrote"
@@ -190,7 +225,7 @@ while [ $n -lt 20 ]; do
   n=$((n + 1))
 done
 reg query two HKCU /s
-if [ "$(grep -c '^    v[0-9]' "$T/out")" = 100 ]; then ok "two writers and the command lose nothing"; else not_ok "two writers and the command lose nothing" "$T/out"; fi
+if [ "$(grep -c '^    v[0-9]' "$T/out")" = 100 ]; then ok "two writers and the command lose nothing"; else not_ok "two writers and the command lose nothing" "$T/out" "$T/err" "$T/run.out"; fi
 
 
 # --- diff, discard and a new image ---

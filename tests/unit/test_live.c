@@ -10,6 +10,7 @@
 #include "vfs/internal.h"
 #include "vfs/live.h"
 #include "vfs/resolve.h"
+#include "vfs/tell.h"
 
 #define FILE_NAME "/etc/app/app.ini"
 #define KEY "HKCU\\Software\\App"
@@ -112,7 +113,7 @@ static bool told(const char *part)
 	char line[1024];
 	bool any = false;
 
-	while (kp_live_notice(vfs, line, sizeof(line)))
+	while (kp_vfs_notice(vfs, line, sizeof(line)))
 		any |= strstr(line, part) != NULL;
 	return any;
 }
