@@ -33,7 +33,8 @@ struct kp_ident {
 	uint64_t magic;
 	char exe[4096]; /* guest path of the running program, NUL-terminated */
 	uint64_t near;  /* fast path: the page of slots near the libraries; 0: none */
-	uint32_t near_used, reserved;
+	uint32_t near_used;
+	int32_t dumpable; /* what PR_GET_DUMPABLE says; to the kernel guests always are, or the supervisor could not read them */
 };
 
 #define KP_START_STRINGS 20480U
@@ -48,6 +49,7 @@ struct kp_start {
 	uint32_t argv_off;   /* argv_count strings one after the other, each NUL-terminated */
 	uint32_t strings_len;
 	int32_t scratch_fd; /* mapped, for reading, at KP_SCRATCH_BASE; the loader closes it */
+	int32_t dumpable;    /* what it begins with */
 	int32_t fast_fd;     /* the fast path's cache, or -1; the loader maps and closes it */
 	char strings[KP_START_STRINGS];
 };

@@ -62,8 +62,9 @@ static const struct condition conditions[] = {
 	{"ioctl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, FAT_IOCTL_SET_ATTRIBUTES, SCMP_ACT_ERRNO(EOPNOTSUPP)},
 	/* Leases reach whoever opens the object: not all may be taken. */
 	{"fcntl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, F_SETLEASE, SCMP_ACT_NOTIFY},
-	/* A process that nobody can read would blind the supervisor: said yes to, not done. */
-	{"prctl", 0, SCMP_CMP_MASKED_EQ, 0xffffffff, PR_SET_DUMPABLE, SCMP_ACT_ERRNO(0)},
+	/* A process that nobody can read would blind the supervisor. */
+	{"prctl", 0, SCMP_CMP_MASKED_EQ, 0xffffffff, PR_SET_DUMPABLE, SCMP_ACT_NOTIFY},
+	{"prctl", 0, SCMP_CMP_MASKED_EQ, 0xffffffff, PR_GET_DUMPABLE, SCMP_ACT_NOTIFY},
 	/* A child without the scratch area could put memory of its own there. */
 	{"madvise", 2, SCMP_CMP_MASKED_EQ, 0xffffffff, MADV_DONTFORK, SCMP_ACT_NOTIFY},
 	{"process_madvise", 3, SCMP_CMP_MASKED_EQ, 0xffffffff, MADV_DONTFORK, SCMP_ACT_ERRNO(EINVAL)},
