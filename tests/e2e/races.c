@@ -327,8 +327,10 @@ static void serve(const char *name)
 	server = socket(AF_UNIX, type, 0);
 	to.sun_family = AF_UNIX;
 	(void)snprintf(to.sun_path, sizeof(to.sun_path), "%s", name);
-	if (bind(server, (struct sockaddr *)&to, sizeof(to)) < 0 || (type == SOCK_STREAM && listen(server, 100) < 0))
+	if (bind(server, (struct sockaddr *)&to, sizeof(to)) < 0 || (type == SOCK_STREAM && listen(server, 100) < 0)) {
+		perror(name);
 		exit(2);
+	}
 }
 
 static void set_up(const char *way)

@@ -54,7 +54,7 @@ raced() { # LEVEL WAY COUNT FORBIDDEN
   fi
 }
 cp "$host/fileF" "$T/nativeF"
-try "$STAGE/e2e/races" path 1000 "$T/nativeF"
+try "$STAGE/e2e/races" path 200000 "$T/nativeF"
 expect_status 1 "natively the file of the host is got: $(cat "$T/out")"
 for level in portable strict; do
   raced $level path "$count" "$host/fileF"
