@@ -129,7 +129,7 @@ DEPS := gcc make libc6-dev libseccomp-dev libsquashfs-dev liblz4-dev zlib1g-dev 
 	libyaml-dev libsodium-dev libsqlite3-dev libarchive-dev libelf-dev uthash-dev check libsubunit-dev \
 	squashfs-tools musl-tools util-linux busybox-static
 # For fuzz, lint, format and bench only.
-DEPS_SAMPLES := golang-go musl-tools rsync sqlite3 git postgresql-15 redis-server nginx-light curl
+DEPS_SAMPLES := golang-go musl-tools rsync sqlite3 git postgresql-15 redis-server nginx-light curl strace gdb
 DEPS_DEVELOP := clang clang-format cppcheck gcovr bubblewrap proot git python3 sqlite3 redis-server redis-tools nginx-light wrk
 
 deps: ## install the Debian packages that the build and the tests need
@@ -238,7 +238,7 @@ check-docs: all ## paths named in the documentation exist; options in --help are
 asan: ## unit tests under ASan and UBSan
 	$(Q)$(MAKE) --no-print-directory SANITIZE=address,undefined check-unit
 
-samples: all $(HELPER_BIN) ## pack, run and compare each of samples/ (SAMPLES="python git" HOSTS="plain docker foreign empty")
+samples: all $(HELPER_BIN) ## pack, run and compare each of samples/ (SAMPLES="python git" HOSTS="plain strict docker foreign empty")
 	$(Q)tests/run-samples.sh $(O) $(SAMPLES)
 
 bench: all $(BENCH_BIN) ## costs: native, under Kapsel, and under peers where installed (CASES="calls git" ROUNDS=15 ENGINES="native strict")

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kapsel: finds the verb, or runs the image that this file carries. */
 #include <fcntl.h>
+#include <pwd.h>
 #include <sys/auxv.h>
 #include <unistd.h>
 
@@ -84,6 +85,29 @@ static int carries_image(struct kp_err *err)
 	return kp_hint(err, "/proc must be mounted");
 }
 
+/* Services, hooks and `env -i` start programs without them. Only the file is asked: a static program has no other sources of names. */
+static void complete_environment(void)
+{
+	const char *home = getenv("HOME"), *user = getenv("USER"), *logname = getenv("LOGNAME");
+	struct passwd *p;
+	FILE *f;
+
+	if (home && *home && ((user && *user) || (logname && *logname)))
+		return;
+	f = fopen("/etc/passwd", "re");
+	if (!f)
+		return;
+	while ((p = fgetpwent(f)))
+		if (p->pw_uid == getuid()) {
+			if ((!home || !*home) && p->pw_dir[0] == '/')
+				(void)setenv("HOME", p->pw_dir, 1);
+			if ((!user || !*user) && (!logname || !*logname))
+				(void)setenv("USER", p->pw_name, 1);
+			break;
+		}
+	(void)fclose(f);
+}
+
 int main(int argc, char **argv)
 {
 	struct kp_err err = {0};
@@ -95,6 +119,7 @@ int main(int argc, char **argv)
 	if (getauxval(AT_SECURE) || getuid() != geteuid() || getgid() != getegid()) {
 		r = kp_fail(&err, EPERM, "kapsel: refused: started set-id or with file capabilities");
 	} else {
+		complete_environment();
 		r = carries_image(&err);
 		if (r >= 0)
 			r = r ? kp_cmd_self(argc, argv, &err) : main_verb(argc, argv, &err);

@@ -4,6 +4,7 @@
 #   on-host.sh KIND STAGE [ARG...]     the launcher is STAGE/kapsel, images lie in STAGE/images
 # The kinds:
 #   plain     this machine
+#   strict    this machine, at level strict
 #   docker    this machine, with what Docker's default filter refuses refused
 #   foreign   nothing in /usr/lib and /usr/share; the home on a file system mounted noexec; the images read-only
 #   empty     a root directory that holds nothing but the images, the launcher, /proc, /dev, /tmp and a home
@@ -16,6 +17,13 @@ here=$(cd "$(dirname "$0")" && pwd)
 # Mounts are made in a namespace of their own, and end with it. in-root is static: it needs no library of the host.
 case $kind in
 plain) as_user "$stage/kapsel" "$@" ;;
+strict)
+  if [ "$1" = run ]; then
+    shift
+    set -- run --level strict "$@"
+  fi
+  as_user "$stage/kapsel" "$@"
+  ;;
 docker) as_user "$stage/docker-shim" "$stage/kapsel" "$@" ;;
 foreign)
   # shellcheck disable=SC2016 # for the inner shell

@@ -27,8 +27,8 @@ chmod -R a+rX "$stage"
 log=$build/samples
 mkdir -p "$log"
 if [ -z "${HOSTS-}" ]; then
-  HOSTS=plain
-  if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then HOSTS="plain docker foreign empty"; fi
+  HOSTS="plain strict"
+  if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null; then HOSTS="plain strict docker foreign empty"; fi
 fi
 for kind in $HOSTS; do
   printf '#!/bin/sh\nexec sh "%s/on-host.sh" %s "%s" "$@"\n' "$stage" "$kind" "$stage" >"$stage/on-$kind"
@@ -70,7 +70,7 @@ for name; do
   fi
   image="$images/$name.kapsel"
   started=$(date +%s)
-  if ! "$stage/kapsel" pack --quiet "$stage/sample/manifest.yaml" -o "$image" >"$log/$name.pack" 2>&1; then
+  if ! "$stage/kapsel" pack --quiet --compression 3 "$stage/sample/manifest.yaml" -o "$image" >"$log/$name.pack" 2>&1; then
     fail "$name" pack "$log/$name.pack"
     continue
   fi

@@ -60,7 +60,7 @@ int kp_instance_base(char **ret_path, struct kp_err *err)
 	else if (home && home[0] == '/')
 		kapsel = kp_asprintf("%s/.local/share/kapsel", home);
 	else
-		return kp_fail(err, ENOENT, "HOME: not set: there is no place for instances");
+		return kp_fail(err, ENOENT, "HOME: not set, and /etc/passwd does not name a home: there is no place for instances");
 	path = kp_asprintf("%s/instances", kapsel);
 	r = kp_mkdir_all(AT_FDCWD, path, 0700);
 	if (r < 0) {

@@ -292,6 +292,25 @@ static struct kp_exec *recall(struct kp_engine *e, pid_t tgid)
 	return x;
 }
 
+int kp_exec_keep_name(struct kp_call *c, const char *name)
+{
+	pid_t tgid = kp_proc_tgid(c->tid);
+	struct kp_exec *x;
+	int rc = 0;
+
+	pthread_mutex_lock(&c->engine->exec_lock);
+	HASH_FIND(hh, c->engine->execs, &tgid, sizeof(tgid), x);
+	if (!x) {
+		rc = -EPERM;
+	} else if (!x->start.argv_drop) { /* a script's is dropped */
+		rc = add_string(&x->start, name, &x->start.argv_off);
+		if (!rc)
+			x->start.argv_drop = x->start.argv_count = 1;
+	}
+	pthread_mutex_unlock(&c->engine->exec_lock);
+	return rc;
+}
+
 void kp_exec_free(struct kp_engine *e)
 {
 	struct kp_exec *x, *next;

@@ -68,9 +68,14 @@ static const struct condition conditions[] = {
 	/* A child without the scratch area could put memory of its own there. */
 	{"madvise", 2, SCMP_CMP_MASKED_EQ, 0xffffffff, MADV_DONTFORK, SCMP_ACT_NOTIFY},
 	{"process_madvise", 3, SCMP_CMP_MASKED_EQ, 0xffffffff, MADV_DONTFORK, SCMP_ACT_ERRNO(EINVAL)},
-	/* Other requests are for a process that is traced already. */
+	/* Who may be traced, and when he may go on (traced.c); other requests are for a process that is traced and stopped. */
 	{"ptrace", 0, SCMP_CMP_EQ, PTRACE_ATTACH, 0, SCMP_ACT_NOTIFY},
 	{"ptrace", 0, SCMP_CMP_EQ, PTRACE_SEIZE, 0, SCMP_ACT_NOTIFY},
+	{"ptrace", 0, SCMP_CMP_EQ, PTRACE_CONT, 0, SCMP_ACT_NOTIFY},
+	{"ptrace", 0, SCMP_CMP_EQ, PTRACE_SYSCALL, 0, SCMP_ACT_NOTIFY},
+	{"ptrace", 0, SCMP_CMP_EQ, PTRACE_SINGLESTEP, 0, SCMP_ACT_NOTIFY},
+	{"ptrace", 0, SCMP_CMP_EQ, PTRACE_SINGLEBLOCK, 0, SCMP_ACT_NOTIFY},
+	{"ptrace", 0, SCMP_CMP_EQ, PTRACE_DETACH, 0, SCMP_ACT_NOTIFY},
 	/* Of oneself all may be asked; of others, if they are guests. */
 	{"sched_setparam", 0, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},
 	{"sched_getparam", 0, SCMP_CMP_NE, 0, 0, SCMP_ACT_NOTIFY},

@@ -89,6 +89,8 @@ struct kp_engine {
 
 /* exec.c: the loader's request. */
 int kp_exec_start(struct kp_call *c);
+/* The caller's argv[0], which the kernel will not find where it is: the loader is to put it in. 0, -EPERM, -E2BIG. */
+int kp_exec_keep_name(struct kp_call *c, const char *name);
 void kp_exec_free(struct kp_engine *e);
 
 /* fast.c */
@@ -100,6 +102,8 @@ void kp_fast_patch(struct kp_call *c);
 int kp_traced_rewrite(struct kp_call *c);
 /* Before anything of the caller's memory is read: its last path may still be written over. */
 void kp_traced_settle(struct kp_call *c);
+/* The same, for a stopped thread that its tracer lets go on. */
+void kp_traced_resume(struct kp_call *c, pid_t tid);
 void kp_lent_init(struct kp_lent *l);
 
 /* landlock.c: the rules for a run's guests, and the calling thread's entry into them. */

@@ -4,6 +4,7 @@
  * caller's ancestor with the same user id; where Yama does not forbid it (kernel.yama.ptrace_scope=0) the kernel would allow it all.
  */
 #include <linux/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 
 #include "kapsel/start.h"
@@ -39,7 +40,10 @@ static int to_be_looked_into(struct kp_call *c, unsigned arg)
 
 int kp_sys_ptrace(struct kp_call *c)
 {
-	return to_be_looked_into(c, 1);
+	if (c->raw[0] == PTRACE_ATTACH || c->raw[0] == PTRACE_SEIZE)
+		return to_be_looked_into(c, 1);
+	kp_traced_resume(c, (pid_t)c->raw[1]);
+	return guests_only(c, 1);
 }
 
 int kp_sys_process_vm(struct kp_call *c)

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Rewriting for a thread that a guest's own tracer holds (strace, gdb): nobody else may attach to it, and its registers stay as they
- * are. But its path, of at least one character, starts at a directory of ours (a stand-in): there a link of one character is
- * made to the host's path, and that character is written over the path until the kernel has read it.
+ * are. But its path can be written over until the kernel has read it: with the name of a link to the host's path, of one character where the
+ * path starts at a directory of ours (a stand-in), of six, in /tmp, elsewhere.
  */
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
+
+#include <linux/openat2.h>
 
 #include "sys/internal.h"
 #include "vfs/internal.h"
@@ -13,11 +18,17 @@
 #define BUSY_STEPS 500 /* the sooner the path is whole again the better */
 #define WAIT_STEPS 900 /* two seconds more */
 
+#define SHARED_DIR "/tmp"
+#define PLACE_MAX 8          /* "/tmp/x" */
+#define STALE_SECONDS 10     /* a link in /tmp that old was left by a supervisor that was killed */
+
 struct borrowed {
 	int mem_fd; /* of the memory as it is now: an exec does not change what this is */
 	int dir_fd;
 	uint64_t addr;
-	char saved[2];
+	size_t len; /* of text, its NUL included */
+	char saved[PLACE_MAX];
+	char text[PLACE_MAX];
 	char name[2];
 };
 
@@ -51,36 +62,141 @@ static int open_start(struct kp_call *c)
 	return fd < 0 ? -errno : fd;
 }
 
+/* Where nobody else may put another link in the place of ours. */
+static int open_shared(void)
+{
+	struct stat st;
+	int fd = open(SHARED_DIR, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -EPERM;
+	if (fstat(fd, &st) < 0 || (!(st.st_mode & S_ISVTX) && st.st_mode & (S_IWGRP | S_IWOTH))) {
+		(void)kp_close(fd);
+		return -EPERM;
+	}
+	return fd;
+}
+
+static bool is_stale(int dir_fd, const char *name)
+{
+	struct stat st;
+
+	return fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(st.st_mode) && st.st_uid == geteuid() &&
+	       time(NULL) - st.st_ctime > STALE_SECONDS;
+}
+
 static int place_link(struct borrowed *b, const char *target)
 {
 	for (b->name[0] = 1; b->name[0] < ' '; b->name[0]++) {
 		if (symlinkat(target, b->dir_fd, b->name) == 0)
 			return 0;
 		if (errno != EEXIST)
-			return -errno;
+			return -EPERM;
+		if (is_stale(b->dir_fd, b->name) && unlinkat(b->dir_fd, b->name, 0) == 0)
+			b->name[0]--;
 	}
 	return -EAGAIN;
+}
+
+/* The link, and what is written over the path to name it. */
+static int place(struct kp_call *c, struct borrowed *b, const char *target)
+{
+	bool shared = false;
+	int rc;
+
+	b->dir_fd = open_start(c);
+	if (b->dir_fd < 0) {
+		shared = true;
+		b->dir_fd = open_shared();
+	}
+	if (b->dir_fd < 0)
+		return b->dir_fd;
+	rc = place_link(b, target);
+	if (!rc)
+		b->len = 1 + (size_t)snprintf(b->text, sizeof(b->text), "%s%s", shared ? SHARED_DIR "/" : "", b->name);
+	return rc;
+}
+
+static bool is_alone(pid_t tid)
+{
+	char path[48];
+	struct stat st;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/task", tid);
+	return stat(path, &st) == 0 && st.st_nlink == 3;
+}
+
+/*
+ * The kernel has the path before it copies the arguments: none may lie where that is written over. The first often does,
+ * execv(argv[0], argv); the loader puts it in (kp_exec_keep_name).
+ */
+static int spare_arguments(struct kp_call *c, const struct borrowed *b)
+{
+	int first = c->n.data.nr == SYS_execveat ? 2 : 1;
+	char text[PATH_MAX];
+
+	for (int list = first; list < first + 2; list++)
+		for (uint64_t at = c->raw[list], p = 1; at; at += sizeof(p)) {
+			ssize_t len;
+			int rc;
+
+			if (kp_mem_read(c->tid, at, &p, sizeof(p)))
+				return -EFAULT;
+			if (!p)
+				break;
+			if (p >= b->addr + b->len || p + sizeof(text) < b->addr)
+				continue;
+			len = kp_mem_string(c->tid, p, text, sizeof(text));
+			if (len >= 0 && p + (uint64_t)len < b->addr)
+				continue;
+			rc = len >= 0 && at == c->raw[first] ? kp_exec_keep_name(c, text) : -EPERM;
+			if (rc)
+				return rc;
+		}
+	return 0;
 }
 
 static int write_over(struct kp_call *c, struct borrowed *b)
 {
 	char path[48];
 
+	/* What lies behind a shorter path is its owner's again before any call of its returns, but not before other threads look. */
+	if (strlen(c->path[0]) + 1 < b->len && !is_alone(c->tid))
+		return -EPERM;
 	(void)snprintf(path, sizeof(path), "/proc/%d/mem", c->tid);
 	b->mem_fd = open(path, O_RDWR | O_CLOEXEC);
 	if (b->mem_fd < 0)
 		return -EPERM;
-	if (pread(b->mem_fd, b->saved, 2, (off_t)b->addr) != 2 || pwrite(b->mem_fd, b->name, 2, (off_t)b->addr) != 2)
-		return -EFAULT;
+	if (pread(b->mem_fd, b->saved, b->len, (off_t)b->addr) != (ssize_t)b->len ||
+	    pwrite(b->mem_fd, b->text, b->len, (off_t)b->addr) != (ssize_t)b->len)
+		return -EPERM;
 	return 0;
 }
 
 static void give_back(struct borrowed *b)
 {
-	char now[2];
+	char now[PLACE_MAX];
 
-	if (pread(b->mem_fd, now, 2, (off_t)b->addr) == 2 && !memcmp(now, b->name, 2))
-		(void)!pwrite(b->mem_fd, b->saved, 2, (off_t)b->addr);
+	if (pread(b->mem_fd, now, b->len, (off_t)b->addr) == (ssize_t)b->len && !memcmp(now, b->text, b->len))
+		(void)!pwrite(b->mem_fd, b->saved, b->len, (off_t)b->addr);
+}
+
+/* Does the guest's own word lead there, from where the guest is on the host? */
+static bool leads_there(const struct kp_call *c, const char *target)
+{
+	struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS};
+	kp_autoclose int cwd = -1, fd = -1;
+	struct stat there, wanted;
+	char path[48];
+
+	if (c->n.data.nr != SYS_chdir)
+		return false;
+	(void)snprintf(path, sizeof(path), "/proc/%d/cwd", c->tid);
+	cwd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (cwd >= 0)
+		fd = (int)syscall(SYS_openat2, cwd, c->path[0], &how, sizeof(how));
+	return fd >= 0 && fstat(fd, &there) == 0 && stat(target, &wanted) == 0 && there.st_dev == wanted.st_dev &&
+	       there.st_ino == wanted.st_ino;
 }
 
 void kp_lent_init(struct kp_lent *l)
@@ -101,20 +217,31 @@ static struct kp_lent_thread *lent_slot(struct kp_lent *l, pid_t tid)
  * The caller goes on to its next call before we have seen that it rests. That call must find its own path, and what is written
  * over for it must not be taken back for the one before.
  */
-void kp_traced_settle(struct kp_call *c)
+static void settle(struct kp_lent *l, pid_t tid)
 {
-	struct kp_lent *l = &c->engine->lent;
 	struct kp_lent_thread *slot;
 
 	if (!atomic_load(&l->count))
 		return;
 	kp_going_slow();
 	pthread_mutex_lock(&l->lock);
-	while ((slot = lent_slot(l, c->tid))) {
+	while ((slot = lent_slot(l, tid))) {
 		slot->called = true;
 		pthread_cond_wait(&l->returned, &l->lock);
 	}
 	pthread_mutex_unlock(&l->lock);
+}
+
+void kp_traced_settle(struct kp_call *c)
+{
+	settle(&c->engine->lent, c->tid);
+}
+
+/* Stopped after its call, before it looks at its own path again. One that is not stopped has perhaps not been read yet. */
+void kp_traced_resume(struct kp_call *c, pid_t tid)
+{
+	if (atomic_load(&c->engine->lent.count) && kp_task_state(tid) == 't')
+		settle(&c->engine->lent, tid);
 }
 
 static void lend(struct kp_lent *l, pid_t tid)
@@ -167,18 +294,22 @@ static void wait_until_read(struct kp_lent *l, pid_t tid)
 int kp_traced_rewrite(struct kp_call *c)
 {
 	struct borrowed b = {.mem_fd = -1, .dir_fd = -1};
+	bool is_exec = c->n.data.nr == SYS_execve || c->n.data.nr == SYS_execveat;
 	int arg = -1, rc;
 	const char *target = wanted_path(c, &arg);
 
 	if (!target || arg < 0)
 		return -EPERM;
+	if (leads_there(c, target))
+		return kp_trap_continue(c->trap, c->n.id);
 	b.addr = c->raw[arg];
-	b.dir_fd = open_start(c);
-	rc = b.dir_fd < 0 ? b.dir_fd : place_link(&b, target);
+	rc = place(c, &b, target);
 	if (!rc) {
 		kp_going_slow();
 		lend(&c->engine->lent, c->tid);
-		rc = write_over(c, &b);
+		rc = is_exec ? spare_arguments(c, &b) : 0;
+		if (!rc)
+			rc = write_over(c, &b);
 		if (!rc) {
 			(void)kp_trap_continue(c->trap, c->n.id);
 			wait_until_read(&c->engine->lent, c->tid);

@@ -59,7 +59,7 @@ small_image() { # NAME [PROGRAM...]
     for program; do printf ', %s' "$program"; done
     printf ']\n  - file: {path: /etc/greeting, text: "hello from the image\\n"}\n'
   } >"$T/$image_name.yaml"
-  try "$KAPSEL" pack --quiet "$T/$image_name.yaml" -o "$T/$image_name.kapsel"
+  try "$KAPSEL" pack --quiet --compression 1 "$T/$image_name.yaml" -o "$T/$image_name.kapsel"
   if [ "$status" != 0 ]; then
     not_ok "packing $image_name" "$T/err"
     finish

@@ -78,6 +78,13 @@ expect_status 0 "a write lease on a file of one's own"
 try sh -c 'for i in 1 2 3 4 5; do "$0" run --rm "$1" -- /bin/cat /etc/greeting & done; wait' "$KAPSEL" "$img"
 if [ "$(grep -c 'hello from the image' "$T/out")" = 5 ]; then ok "five at once"; else not_ok "five at once" "$T/out" "$T/err"; fi
 
+# Services start programs with an empty environment: who the user is stands in /etc/passwd.
+entry=$(getent passwd "$(id -u)")
+name=${entry%%:*}
+home=$(printf '%s\n' "$entry" | cut -d: -f6)
+try env -i XDG_DATA_HOME="$T/home/.local/share" XDG_CACHE_HOME="$T/home/.cache" "$KAPSEL" run --rm --profile isolated "$img" -- /bin/sh -c 'echo "$USER $HOME"'
+expect_out "${name:-user} ${home:-/home/user}" "without HOME and USER"
+
 # Not many descriptors are needed, and where there are too few one line says so.
 try sh -c 'ulimit -n 100; exec "$0" run --rm "$1" -- /bin/cat /etc/greeting' "$KAPSEL" "$img"
 expect_out "hello from the image" "with 100 descriptors"

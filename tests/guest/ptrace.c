@@ -35,6 +35,7 @@ static void traced(void)
 
 static void all(const char *what, int request)
 {
+	bool steps = request == PTRACE_SYSCALL;
 	char path[64] = "dir/sub";
 	pid_t pid;
 
@@ -63,6 +64,24 @@ static void all(const char *what, int request)
 		traced();
 		execl("/nothere", "x", NULL);
 		execl(shell, "sh", "-c", "cd /; cd /bin; exec /bin/echo done", NULL);
+		die("exec");
+	}
+	drive(pid, request);
+	pid = fork();
+	if (!pid) { /* the path is the name too; and its shell computes with the path of each chdir right after it */
+		char shell[32] = "/bin/sh", *args[] = {shell, "-c", steps ? "cd dir/sub && cd .. && cd sub && pwd; echo $0" : "echo $0", NULL};
+
+		traced();
+		execv(args[0], args);
+		die("exec");
+	}
+	drive(pid, request);
+	pid = fork();
+	if (!pid) {
+		char shell[32] = "/bin/sh", *args[] = {shell + 5, "-c", "echo $0", NULL};
+
+		traced();
+		execv(shell, args);
 		die("exec");
 	}
 	drive(pid, request);
