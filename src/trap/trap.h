@@ -20,8 +20,10 @@ struct kp_trap *kp_trap_new(void);
 /* The memory that the strings of rewritten calls go to (kapsel/start.h); mapped here as guests have it. 0 or -errno. */
 int kp_trap_scratch_make(struct kp_trap *t);
 int kp_trap_scratch(const struct kp_trap *t); /* its descriptor, to be mapped for reading only */
-/* Takes ownership of the listener. Turns on sync wake-up where the kernel has it. */
-void kp_trap_listen(struct kp_trap *t, int listener_fd);
+/* May guests be looked into and stopped here? 0, or -EPERM: ret_what was refused. Before any is there. */
+int kp_trap_allowed(const char **ret_what);
+/* Takes ownership of the listener. Turns on sync wake-up where the kernel has it. 0, or -EOPNOTSUPP: no descriptors can be put into guests. */
+int kp_trap_listen(struct kp_trap *t, int listener_fd);
 struct kp_trap *kp_trap_free(struct kp_trap *t);
 
 /* Next notification: 0, -ENOENT (the caller is gone, ask again), -errno. Blocks. */
