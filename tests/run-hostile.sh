@@ -7,6 +7,18 @@
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
+
+# Attempts on devices succeed natively for root: on devices of our own, which the host's names lead to in here.
+if [ "$(id -u)" = 0 ] && [ -z "${OWN_DEVICES-}" ] && unshare -m true 2>/dev/null; then
+  OWN_DEVICES=$(mktemp -d /var/tmp/kapsel-dev.XXXXXX)
+  export OWN_DEVICES
+  mknod -m 0666 "$OWN_DEVICES/null" c 1 3 && mknod -m 0666 "$OWN_DEVICES/zero" c 1 5 || exit 1
+  status=0
+  unshare -m --propagation private sh -c \
+    'for name in null zero; do mount --bind "$OWN_DEVICES/$name" "/dev/$name" || exit 1; done; exec sh "$@"' sh "$0" "$@" || status=$?
+  rm -rf "$OWN_DEVICES"
+  exit $status
+fi
 build=$(cd "${1:?BUILD-DIR}" && pwd)
 faults=$(cd "${2:?FAULTS-BUILD-DIR}" && pwd)
 shift 2

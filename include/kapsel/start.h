@@ -39,6 +39,7 @@ struct kp_ident {
 	uint64_t near;  /* fast path: the page of slots near the libraries; 0: none */
 	uint32_t near_used;
 	int32_t pid; /* of who ran the program; what a child has of this is a copy, or, after vfork, the very same memory */
+	int32_t dumpable; /* what PR_GET_DUMPABLE says; to the kernel guests always are, or the supervisor could not read them */
 };
 
 /* A call site of the interpreter's: the file's offset behind the syscall instruction, and the call's number. */
@@ -60,6 +61,7 @@ struct kp_start {
 	uint32_t argv_off;   /* argv_count strings one after the other, each NUL-terminated */
 	uint32_t strings_len;
 	int32_t scratch_fd; /* mapped, for reading, at KP_SCRATCH_BASE; the loader closes it */
+	int32_t dumpable;    /* what it begins with */
 	int32_t fast_fd;     /* the fast path's cache, or -1; the loader maps and closes it */
 	int32_t pid;
 	uint32_t site_count; /* with fast_fd: what the loader has jump to the stub */

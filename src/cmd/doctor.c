@@ -70,6 +70,11 @@ static int try_notify(void)
 	return listener(0) >= 0;
 }
 
+static int try_busy(void)
+{
+	return listener(0) < 0 && errno == EBUSY;
+}
+
 static int try_wait_killable(void)
 {
 	return listener(SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) >= 0;
@@ -94,8 +99,10 @@ static int try_addfd(void)
 	if (fd < 0)
 		return 0;
 	pid = fork();
-	if (!pid)
+	if (!pid) {
+		(void)kp_close(fd); /* the last to be closed ends the wait */
 		_exit(syscall(SYS_getppid) > 2 ? 0 : 1);
+	}
 	p.fd = fd;
 	if (pid > 0 && poll(&p, 1, 2000) == 1 && !ioctl(fd, SECCOMP_IOCTL_NOTIF_RECV, &req)) {
 		add.id = req.id;
@@ -198,12 +205,14 @@ static size_t probe(struct answer *a)
 	int abi = kp_landlock_abi();
 
 	probe_value = 0x6b70;
-	set(&a[n++], "seccomp-notify", NEEDED, in_child(try_notify), "seccomp user notification");
+	set(&a[n++], "seccomp-notify", NEEDED, in_child(try_notify),
+	    in_child(try_busy) ? "a listener is installed already: by a tracer or sandbox around this process" : "seccomp user notification");
 	set(&a[n++], "seccomp-addfd", NEEDED, in_child(try_addfd), "descriptors put into a stopped call");
-	set(&a[n++], "wait-killable", STRICT, in_child(try_wait_killable), "calls under way are not interrupted");
+	set(&a[n++], "wait-killable", USEFUL, in_child(try_wait_killable), "calls under way are not interrupted");
 	set(&a[n++], "sync-wake-up", USEFUL, in_child(try_sync_wake), "fast answers");
 	(void)snprintf(text, sizeof(text), "ABI %d: confinement (level portable needs 1, strict 2; signals are kept inside from 6)", abi);
 	set(&a[n++], "landlock", NEEDED, abi >= 1, text);
+	set(&a[n++], "landlock-2", STRICT, abi >= 2, "level strict");
 	if (kp_read_file(AT_FDCWD, "/proc/sys/kernel/yama/ptrace_scope", 16, &yama, &len) < 0)
 		yama = kp_strdup("none\n");
 	yama[strcspn(yama, "\n")] = '\0';

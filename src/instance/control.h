@@ -9,7 +9,7 @@
 #include "base/base.h"
 
 #define KP_CTL_MAGIC 0x6c74436bU
-#define KP_CTL_VERSION 3U
+#define KP_CTL_VERSION 4U
 #define KP_CTL_MAX (8U << 20) /* largest payload: argv and envp of 2 MiB each fit */
 #define KP_CTL_FDS_MAX 64U
 
@@ -21,6 +21,7 @@ enum kp_ctl_type {
 	KP_CTL_STOP = 4,   /* u32 seconds between TERM and KILL */
 	KP_CTL_SNAPSHOT = 5, /* u32 kind, strings name, note, what was prepared; "": none */
 	KP_CTL_SETTLE = 6, /* empty: what programs wrote into projected files and files of the tree is to be in the registry */
+	KP_CTL_STOPS = 7, /* empty: the client is to stop as long as its guest has */
 	/* supervisor to client */
 	KP_CTL_STARTED = 16, /* u32 pid, string run directory */
 	KP_CTL_FAILED = 17,  /* u32 errno, u32 exit status, string text, string hint: RUN had no effect */

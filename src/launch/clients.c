@@ -168,7 +168,15 @@ static int on_signal(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl
 		return -EPROTO;
 	if (!c->guest || (c->front && kp_supervisor_saw(s, signo, sender) && getpgid(c->guest) == getpgrp()))
 		return 0;
-	(void)kill(c->guest, (int)signo);
+	if (signo != SIGCONT || (pid_t)sender != getpid()) /* ours was for the client alone */
+		(void)kill(c->guest, (int)signo);
+	return 0;
+}
+
+/* It is stopped and continued from here, in that order: the guest may go on at any moment. */
+static int on_stops(struct kp_client *c)
+{
+	c->along = c->stopped && c->pid > 0 && kill(c->pid, SIGSTOP) == 0;
 	return 0;
 }
 
@@ -198,6 +206,8 @@ static int on_message(struct kp_supervisor *s, struct kp_client *c, unsigned typ
 		return on_run(s, c, payload, len);
 	case KP_CTL_SIGNAL:
 		return on_signal(s, c, &in);
+	case KP_CTL_STOPS:
+		return on_stops(c);
 	case KP_CTL_INFO:
 		return kp_client_info(s, c);
 	case KP_CTL_STOP:

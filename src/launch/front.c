@@ -200,8 +200,7 @@ static void on_status(struct front *f, int status)
 		f->ended = true;
 		f->status = status;
 	} else if (WIFSTOPPED(status) && f->relay.master < 0) {
-		(void)kill(getpid(), SIGSTOP);
-		forward(f, SIGCONT, getpid());
+		(void)kp_ctl_send(f->conn.fd, KP_CTL_STOPS, NULL, NULL, 0, 0);
 	}
 }
 

@@ -51,10 +51,10 @@ static void tell_status(struct kp_supervisor *s, struct kp_client *c, int status
 	kp_ctl_put_u32(&payload, (uint32_t)status);
 	kp_ctl_put_u32(&payload, ended && !anything_else(s));
 	(void)kp_ctl_send(c->conn.fd, KP_CTL_STATUS, &payload, NULL, 0, MSG_DONTWAIT);
-	/* The front stopped itself along with its guest. */
-	if (WIFCONTINUED(status) && c->stopped && c->pid > 0)
-		(void)kill(c->pid, SIGCONT);
 	c->stopped = WIFSTOPPED(status);
+	if (c->along && !c->stopped)
+		(void)kill(c->pid, SIGCONT);
+	c->along &= c->stopped;
 }
 
 /* Before news of an end, which closes the connection. */

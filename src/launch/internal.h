@@ -15,6 +15,7 @@ struct kp_client {
 	pid_t pid;       /* of the client process */
 	pid_t guest;     /* its guest, 0: none */
 	bool stopped;    /* the guest is, by job control */
+	bool along;      /* the client is, with it */
 	bool front;      /* the process that started this supervisor: same session and process group */
 	bool done;       /* its guest has ended: it only waits for us to go */
 	bool waits_stop; /* asked for STOP */

@@ -362,6 +362,7 @@ static void make_ident(void)
 	map_at(KP_IDENT_BASE, KP_SCRATCH_BASE - KP_IDENT_BASE, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 	ident->magic = KP_IDENT_MAGIC;
 	ident->pid = start.pid;
+	ident->dumpable = start.dumpable;
 	copy(ident->exe, exe, len);
 }
 

@@ -319,6 +319,17 @@ static void give_up_powers(void)
 	}
 }
 
+static int may_look(struct kp_err *err)
+{
+	const char *what;
+	int rc = kp_trap_allowed(&what);
+
+	if (!rc)
+		return 0;
+	(void)kp_fail(err, -rc, "%s: programs cannot be looked into here", what);
+	return kp_hint(err, "a container's filter or the administrator (Yama) refuses it; `kapsel doctor` tells what this host offers");
+}
+
 static const struct kp_policy permissive = {.net = {.mode = KP_NETWORK_HOST}};
 
 int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_engine, struct kp_err *err)
@@ -352,7 +363,9 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	pthread_mutex_init(&e->turn_lock, NULL);
 	pthread_cond_init(&e->turn, NULL);
 	(void)umask(0); /* guests' own umasks are applied by hand */
-	rc = place_loader(e, err);
+	rc = may_look(err);
+	if (!rc)
+		rc = place_loader(e, err);
 	if (!rc)
 		rc = kp_path_join(sockets, sizeof(sockets), o->run_dir, "s"); /* shorter than the loader's */
 	if (!rc && mkdir(sockets, 0700) < 0 && errno != EEXIST)
@@ -371,7 +384,13 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 		rc = kp_spawner_start(e, &listener, err);
 	}
 	if (!rc) {
-		kp_trap_listen(e->trap, listener);
+		rc = kp_trap_listen(e->trap, listener);
+		if (rc) {
+			(void)kp_fail(err, -rc, "seccomp: no descriptors can be put into programs");
+			rc = kp_hint(err, "`kapsel doctor` tells what this kernel offers; Linux 5.13 or newer is needed");
+		}
+	}
+	if (!rc) {
 		rc = add_worker(e);
 		if (rc)
 			rc = kp_fail_errno(err, rc, "workers: cannot start");

@@ -222,6 +222,16 @@ static void name_of_fd(struct plan *p, const char *exe)
 	(void)snprintf(p->comm, sizeof(p->comm), "%.*s", mark > name ? (int)(mark - name) : 255, name);
 }
 
+/* Of a program that its user may not read (the kernel: would_dump). */
+static int dumpable(struct plan *p)
+{
+	kp_autofree char *text = NULL;
+
+	if (p->n->origin == KP_MAGIC || !kp_node_permit(p->c->vfs, p->n, kp_call_cred(p->c), R_OK))
+		return 1;
+	return kp_read_file(AT_FDCWD, "/proc/sys/fs/suid_dumpable", 16, &text, NULL) ? 0 : atoi(text);
+}
+
 /* From the resolved first file to program and interpreter. */
 static int settle(struct plan *p)
 {
@@ -253,6 +263,7 @@ static int settle(struct plan *p)
 		(void)snprintf(exe, sizeof(exe), "%s", p->filename);
 	if (p->by_fd)
 		name_of_fd(p, exe);
+	p->x->start.dumpable = dumpable(p);
 	if (info.has_interp)
 		rc = open_interp(p, &info);
 	return rc ? rc : fill_start(p, exe);

@@ -67,8 +67,9 @@ static const struct condition conditions[] = {
 	{"fcntl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, F_OFD_GETLK, SCMP_ACT_NOTIFY},
 	{"fcntl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, F_OFD_SETLK, SCMP_ACT_NOTIFY},
 	{"fcntl", 1, SCMP_CMP_MASKED_EQ, 0xffffffff, F_OFD_SETLKW, SCMP_ACT_NOTIFY},
-	/* A process that nobody can read would blind the supervisor: said yes to, not done. */
-	{"prctl", 0, SCMP_CMP_MASKED_EQ, 0xffffffff, PR_SET_DUMPABLE, SCMP_ACT_ERRNO(0)},
+	/* A process that nobody can read would blind the supervisor. */
+	{"prctl", 0, SCMP_CMP_MASKED_EQ, 0xffffffff, PR_SET_DUMPABLE, SCMP_ACT_NOTIFY},
+	{"prctl", 0, SCMP_CMP_MASKED_EQ, 0xffffffff, PR_GET_DUMPABLE, SCMP_ACT_NOTIFY},
 	/* A child without the scratch area could put memory of its own there. */
 	{"madvise", 2, SCMP_CMP_MASKED_EQ, 0xffffffff, MADV_DONTFORK, SCMP_ACT_NOTIFY},
 	{"process_madvise", 3, SCMP_CMP_MASKED_EQ, 0xffffffff, MADV_DONTFORK, SCMP_ACT_ERRNO(EINVAL)},

@@ -3,6 +3,7 @@
  * Calls that reach into another process by its number: what is no guest of this instance is not there. The supervisor is the
  * caller's ancestor with the same user id; where Yama does not forbid it (kernel.yama.ptrace_scope=0) the kernel would allow it all.
  */
+#include <linux/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 
@@ -22,16 +23,45 @@ static int guests_only(struct kp_call *c, unsigned arg)
 	return 0;
 }
 
+#define DUMPABLE_AT (KP_IDENT_BASE + offsetof(struct kp_ident, dumpable))
+
+/* Guests only, and not those that have asked to be left alone by others of their user. */
+static int to_be_looked_into(struct kp_call *c, unsigned arg)
+{
+	pid_t pid = (pid_t)c->raw[arg];
+	int32_t dumpable;
+	int rc = guests_only(c, arg);
+
+	if (!rc && pid > 0 && !kp_mem_read(pid, DUMPABLE_AT, &dumpable, sizeof(dumpable)) && dumpable != 1 &&
+	    kp_proc_tgid(pid) != kp_proc_tgid(c->tid))
+		rc = -EPERM;
+	return rc;
+}
+
 int kp_sys_ptrace(struct kp_call *c)
 {
-	if (c->raw[0] != PTRACE_ATTACH && c->raw[0] != PTRACE_SEIZE)
-		kp_traced_resume(c, (pid_t)c->raw[1]);
+	if (c->raw[0] == PTRACE_ATTACH || c->raw[0] == PTRACE_SEIZE)
+		return to_be_looked_into(c, 1);
+	kp_traced_resume(c, (pid_t)c->raw[1]);
 	return guests_only(c, 1);
 }
 
 int kp_sys_process_vm(struct kp_call *c)
 {
-	return guests_only(c, 0);
+	return to_be_looked_into(c, 0);
+}
+
+/* Of PR_SET_DUMPABLE and PR_GET_DUMPABLE only. What was set goes on to children and ends with the program, as all of its memory does. */
+int kp_sys_prctl(struct kp_call *c)
+{
+	int32_t dumpable = (int32_t)c->raw[1];
+
+	if ((int)c->raw[0] == PR_SET_DUMPABLE)
+		return c->raw[1] > 1 ? -EINVAL : kp_call_put(c, DUMPABLE_AT, &dumpable, sizeof(dumpable));
+	if (kp_call_get(c, DUMPABLE_AT, &dumpable, sizeof(dumpable)))
+		dumpable = 1;
+	c->value = dumpable < 0 || dumpable > 2 ? 1 : dumpable;
+	return 0;
 }
 
 int kp_sys_pidfd_open(struct kp_call *c)

@@ -65,11 +65,14 @@ int kp_trap_scratch(const struct kp_trap *t)
 	return t->scratch_fd;
 }
 
-void kp_trap_listen(struct kp_trap *t, int listener_fd)
+int kp_trap_listen(struct kp_trap *t, int listener_fd)
 {
+	struct seccomp_notif_addfd nobody = {.srcfd = (uint32_t)listener_fd};
+
 	t->fd = listener_fd;
 	if (ioctl(t->fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP) < 0)
 		KP_DEBUG(TRAP, "no sync wake-up: %s", strerror(errno));
+	return ioctl(t->fd, SECCOMP_IOCTL_NOTIF_ADDFD, &nobody) < 0 && errno != ENOENT ? -EOPNOTSUPP : 0;
 }
 
 struct kp_trap *kp_trap_free(struct kp_trap *t)

@@ -23,8 +23,10 @@ int kp_trap_scratch_make(struct kp_trap *t, const char *loader);
 /* Can a guest be kept from mapping something else in its place? Since Linux 6.10. */
 bool kp_trap_can_seal(void);
 int kp_trap_scratch(const struct kp_trap *t); /* its descriptor, to be mapped for reading only */
-/* Takes ownership of the listener. Turns on sync wake-up where the kernel has it. */
-void kp_trap_listen(struct kp_trap *t, int listener_fd);
+/* May guests be looked into and stopped here? 0, or -EPERM: ret_what was refused. Before any is there. */
+int kp_trap_allowed(const char **ret_what);
+/* Takes ownership of the listener. Turns on sync wake-up where the kernel has it. 0, or -EOPNOTSUPP: no descriptors can be put into guests. */
+int kp_trap_listen(struct kp_trap *t, int listener_fd);
 struct kp_trap *kp_trap_free(struct kp_trap *t);
 
 /* Next notification: 0, -ENOENT (the caller is gone, ask again), -errno. Blocks. */

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/time.h>
 #include <termios.h>
@@ -153,7 +154,6 @@ static void control(void)
 	pid = fork();
 	if (!pid) {
 		CALL(prctl(PR_SET_DUMPABLE, 0));
-		CALL(prctl(PR_GET_DUMPABLE));
 		CALL(mkdir("undumpable", 0700));
 		OPENS(open("cu", O_RDONLY));
 		CALL(chdir("dir"));
@@ -209,14 +209,88 @@ static void death(void)
 	OPENS(open("cu", O_RDWR));
 }
 
+static void try_to_trace(pid_t pid)
+{
+	long r = ptrace(PTRACE_SEIZE, pid, NULL, NULL);
+
+	(void)printf("seize = %s\n", r < 0 ? strerrorname_np(errno) : "0");
+	if (!r && !ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) && waitpid(pid, NULL, __WALL) == pid)
+		(void)ptrace(PTRACE_DETACH, pid, NULL, NULL);
+}
+
+/* A child that sets it as told, then waits; and is it to be traced? */
+static void attached(unsigned long value)
+{
+	int pipes[2];
+	pid_t pid;
+	char c;
+
+	if (pipe(pipes) < 0)
+		die("pipe");
+	pid = fork();
+	if (!pid) {
+		(void)prctl(PR_SET_DUMPABLE, value);
+		(void)!write(pipes[1], "", 1);
+		(void)pause();
+	}
+	(void)!read(pipes[0], &c, 1);
+	(void)printf("dumpable %lu: ", value);
+	try_to_trace(pid);
+	(void)kill(pid, SIGKILL);
+	(void)waitpid(pid, NULL, 0);
+	(void)close(pipes[0]);
+	(void)close(pipes[1]);
+}
+
+/* Goes on to children, not to the next program; one that nobody may read begins without it. */
+static void dumpable(void)
+{
+	static char buf[1 << 16];
+	int from = open("/proc/self/exe", O_RDONLY), to = open("unreadable", O_WRONLY | O_CREAT, 0700);
+	pid_t pid = fork();
+	ssize_t n;
+
+	(void)printf("== dumpable\n");
+	while ((n = read(from, buf, sizeof(buf))) > 0)
+		(void)!write(to, buf, (size_t)n);
+	(void)close(from);
+	(void)close(to);
+	if (!pid) {
+		CALL(prctl(PR_GET_DUMPABLE));
+		CALL(prctl(PR_SET_DUMPABLE, 2));
+		CALL(prctl(PR_SET_DUMPABLE, 1UL << 32));
+		CALL(prctl(PR_SET_DUMPABLE, 0));
+		CALL(prctl(PR_GET_DUMPABLE));
+		if (!fork())
+			_exit((int)CALL(prctl(PR_GET_DUMPABLE)));
+		(void)wait(NULL);
+		execl("/proc/self/exe", "process", "dumpable", NULL);
+		_exit(1);
+	}
+	(void)printf("%d\n", status_of(pid, 0));
+	attached(1);
+	attached(0);
+	CALL(chmod("unreadable", 0111));
+	pid = fork();
+	if (!pid) {
+		execl("unreadable", "process", "dumpable", NULL);
+		_exit(1);
+	}
+	(void)printf("%d\n", status_of(pid, 0));
+	CALL(unlink("unreadable"));
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 2 && !strcmp(argv[1], "dumpable"))
+		return printf("the next program: %d\n", prctl(PR_GET_DUMPABLE)) < 0;
 	guest_begin(argc, argv);
 	next_set();
 	(void)close_range(3, ~0U, 0);
 	jobs();
 	terminal();
 	control();
+	dumpable();
 	death();
 	limits();
 	return 0;

@@ -233,7 +233,7 @@ static void objects(void)
 		char text[64];
 	} m = {1, ""};
 	struct mq_attr attr = {.mq_maxmsg = 2, .mq_msgsize = 128};
-	key_t key = (key_t)strtoul(token + 4, NULL, 36) | 1;
+	key_t key = (key_t)strtoul(token + 4, NULL, 16) | 1;
 	mqd_t q;
 	char *at;
 

@@ -108,6 +108,7 @@ static void answer(int listener, const struct run *r)
 	s = (struct kp_start){.interp_fd = -1, .fast_fd = -1, .argv_drop = r->drop, .argv_count = r->count};
 	s.execfn_off = put(&s, r->program, strlen(r->program) + 1);
 	s.exe_off = s.execfn_off;
+	s.dumpable = 1;
 	s.comm_off = put(&s, "the-comm", sizeof("the-comm"));
 	s.argv_off = put(&s, r->strings ? r->strings : "", r->strings_len ? r->strings_len : 1);
 	s.program_fd = add_fd(listener, n.id, r->program);

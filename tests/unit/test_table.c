@@ -121,7 +121,7 @@ START_TEST(filter_says_what_the_row_says)
 
 		/* Without an address, and other requests or commands, pass: see the conditions. */
 		if (r && (!strcmp(r->name, "sendto") || !strcmp(r->name, "ptrace") || !strcmp(r->name, "fcntl") ||
-			  !strcmp(r->name, "socket") || !strcmp(r->name, "madvise") || !strcmp(r->name, "listen") ||
+			  !strcmp(r->name, "socket") || !strcmp(r->name, "madvise") || !strcmp(r->name, "prctl") || !strcmp(r->name, "listen") ||
 			  !strcmp(r->name, "getsockopt") ||
 			  !strcmp(r->name, "clone") || !strcmp(r->name, "fork") || !strcmp(r->name, "vfork") ||
 			  takes_pid(r->name)))
@@ -214,7 +214,9 @@ static const struct {
 	{"madvise", {0, 4096, 10 /* MADV_DONTFORK */}, SECCOMP_RET_USER_NOTIF},
 	{"process_madvise", {3, 0, 1, 10, 0}, SECCOMP_RET_ERRNO | EINVAL},
 	{"prctl", {15 /* PR_SET_NAME */}, SECCOMP_RET_ALLOW},
-	{"prctl", {4 /* PR_SET_DUMPABLE */}, SECCOMP_RET_ERRNO | 0},
+	{"prctl", {4 /* PR_SET_DUMPABLE */}, SECCOMP_RET_USER_NOTIF},
+	{"prctl", {0xdeadbeef00000004}, SECCOMP_RET_USER_NOTIF},
+	{"prctl", {3 /* PR_GET_DUMPABLE */}, SECCOMP_RET_USER_NOTIF},
 	{"prlimit64", {0, 7, 1}, SECCOMP_RET_ALLOW},
 	{"prlimit64", {1, 7, 1}, SECCOMP_RET_USER_NOTIF},
 	{"setpriority", {0, 0, 5}, SECCOMP_RET_ALLOW},
