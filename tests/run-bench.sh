@@ -13,7 +13,7 @@ machine() { # what the figures were taken on, in a sentence
   awk -F': *' '/^model name/ { print $2; exit }' /proc/cpuinfo | tr -s ' ' | sed 's/ *$//'
   echo ", $(nproc) cores, $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
   grep -q '^flags.* hypervisor' /proc/cpuinfo && echo ", a virtual machine"
-  echo "; $(uname -sr), $(. /etc/os-release && echo "$PRETTY_NAME"), $(stat -f -c %T /var/tmp); load $(cut -d' ' -f1 /proc/loadavg) before; $(date +%Y-%m-%d)."
+  echo "; Linux $(uname -r | sed "s/[^0-9.].*//"), $(. /etc/os-release && echo "$PRETTY_NAME"), $(stat -f -c %T /var/tmp); load $(cut -d' ' -f1 /proc/loadavg) before; $(date +%Y-%m-%d)."
 }
 
 if [ -z "${BENCH_INNER-}" ]; then

@@ -14,6 +14,9 @@
 /* Not a kernel number on any architecture (and no x32 bit). */
 #define KP_NR_START 0x6b70
 
+/* mseal: newer than the headers. */
+#define KP_NR_MSEAL 462
+
 /* In every sanitizer's high application range, far below mmap's top-down area. */
 #define KP_LOADER_BASE 0x7ea000000000ULL
 

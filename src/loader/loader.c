@@ -348,8 +348,6 @@ static void set_mm(const struct image *prog, uint64_t brk)
 	sys6(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, (uint64_t)&mm, sizeof(mm), 0, 0);
 }
 
-#define NR_MSEAL 462 /* newer than the headers */
-
 static void make_ident(void)
 {
 	struct kp_ident *ident = (struct kp_ident *)KP_IDENT_BASE;
@@ -372,7 +370,7 @@ static void map_scratch(void)
 	if ((uint64_t)sys6(SYS_mmap, KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, (uint64_t)start.scratch_fd, 0) !=
 	    KP_SCRATCH_BASE)
 		die();
-	sys(NR_MSEAL, KP_SCRATCH_BASE, KP_SCRATCH_SIZE, 0, 0);
+	sys(KP_NR_MSEAL, KP_SCRATCH_BASE, KP_SCRATCH_SIZE, 0, 0);
 	sys(SYS_close, start.scratch_fd, 0, 0, 0);
 }
 

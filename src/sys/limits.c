@@ -224,11 +224,14 @@ static void *watch_disk(void *arg)
 		pthread_mutex_unlock(&s->lock);
 		was = atomic_load(&e->vfs->full);
 		full = disk_used(e) > s->limits.max[KP_LIMIT_DISK];
+		/* Who finds that he may make files again may write to them, too. */
+		if (!full && was)
+			stop_growth(e, false);
 		atomic_store(&e->vfs->full, full);
-		if (full)
+		if (full) {
 			kp_limits_tell(e, KP_LIMIT_DISK, "nothing more can be written");
-		if (full || was)
-			stop_growth(e, full);
+			stop_growth(e, true);
+		}
 		pthread_mutex_lock(&s->lock);
 		(void)clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_sec++;

@@ -33,11 +33,9 @@ struct kp_trap *kp_trap_new(void)
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
-#define NR_MSEAL 462 /* newer than the headers */
-
 bool kp_trap_can_seal(void)
 {
-	return syscall(NR_MSEAL, 0, 0, 0) == 0;
+	return syscall(KP_NR_MSEAL, 0, 0, 0) == 0;
 }
 
 int kp_trap_scratch_make(struct kp_trap *t, const char *loader)

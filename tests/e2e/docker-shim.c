@@ -48,6 +48,7 @@ int main(int argc, char **argv)
 			must(seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1,
 					      SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag)), "clone");
 	must(seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0), "clone3");
+	must(seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), 462 /* mseal, newer than the library */, 0), "mseal");
 	must(seccomp_attr_set(filter, SCMP_FLTATR_CTL_NNP, 1), "no_new_privs");
 	must(seccomp_load(filter), "load");
 	seccomp_release(filter);
