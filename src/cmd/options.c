@@ -159,24 +159,27 @@ static const struct kp_option import_options[] = {
 	{0}
 };
 
-/* reg.exe's own words (/v /ve /va /t /d /f /s /k) are taken, too: KP_VERB_SLASH. */
+/* reg.exe's own words (/v /ve /va /t /d /f /s /k) are taken, too: KP_VERB_SLASH. These both /.kapsel/reg and `kapsel reg` take. */
+#define REG_OPTIONS \
+	{"value",    'v', "NAME",              0,              "the value (/v)"}, \
+	{"default",   0,  NULL,                0,              "the key's default value (/ve)"}, \
+	{"all-values", 0, NULL,                0,              "delete: all values of the key, and no key (/va)"}, \
+	{"type",     't', "TYPE",              0,              "add: its type (/t), REG_SZ where none is given; query: values of this type only"}, \
+	{"data",     'd', "DATA",              0,              "add: what it holds (/d); numbers decimal or 0x, bytes in hex"}, \
+	{"separator", 0,  "TEXT",              0,              "add: what stands between the texts of a REG_MULTI_SZ (/s; default: \\0)"}, \
+	{"force",    'f', NULL,                0,              "add, delete, export: do not ask (/f)"}, \
+	{"recursive", 's', NULL,               0,              "query: all keys below (/s)"}, \
+	{"find",      0,  "TEXT",              0,              "query: what has this in a key's name, a value's name or its data (/f)"}, \
+	{"in-keys",  'k', NULL,                0,              "query --find: in names of keys only (/k)"}, \
+	{"in-data",   0,  NULL,                0,              "query --find: in data only (/d)"}, \
+	{"utf8",      0,  NULL,                0,              "export: in UTF-8, not in UTF-16"}, \
+	{"json",      0,  NULL,                0,              "query: print JSON"}
 static const struct kp_option reg_options[] = {
-	{"value",    'v', "NAME",              0,              "the value (/v)"},
-	{"default",   0,  NULL,                0,              "the key's default value (/ve)"},
-	{"all-values", 0, NULL,                0,              "delete: all values of the key, and no key (/va)"},
-	{"type",     't', "TYPE",              0,              "add: its type (/t), REG_SZ where none is given; query: values of this type only"},
-	{"data",     'd', "DATA",              0,              "add: what it holds (/d); numbers decimal or 0x, bytes in hex"},
-	{"separator", 0,  "TEXT",              0,              "add: what stands between the texts of a REG_MULTI_SZ (/s; default: \\0)"},
-	{"force",    'f', NULL,                0,              "add, delete, export: do not ask (/f)"},
-	{"recursive", 's', NULL,               0,              "query: all keys below (/s)"},
-	{"find",      0,  "TEXT",              0,              "query: what has this in a key's name, a value's name or its data (/f)"},
-	{"in-keys",  'k', NULL,                0,              "query --find: in names of keys only (/k)"},
-	{"in-data",   0,  NULL,                0,              "query --find: in data only (/d)"},
-	{"utf8",      0,  NULL,                0,              "export: in UTF-8, not in UTF-16"},
+	REG_OPTIONS,
 	{"profile",  'p', "NAME|FILE",         0,              "with the policy of this profile (default: portable)"},
-	{"json",      0,  NULL,                0,              "query: print JSON"},
 	{0}
 };
+const struct kp_option kp_reg_inside_options[] = {REG_OPTIONS, {0}};
 
 #define C KP_VERB_COMMAND
 #define P KP_VERB_PACK

@@ -52,7 +52,7 @@ static int dump_filter(const struct kp_plan *plan, struct kp_err *err)
 	kp_autofree struct sock_filter *code = NULL;
 	kp_autobuf struct kp_buf text = {0};
 	unsigned short len;
-	int r = kp_policy_filter(&plan->policy, plan->level == KP_LEVEL_PORTABLE, &code, &len, err);
+	int r = kp_policy_filter(&plan->policy, kp_policy_gate(plan->level == KP_LEVEL_PORTABLE), &code, &len, err);
 
 	if (r < 0)
 		return r;

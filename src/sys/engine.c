@@ -124,7 +124,7 @@ static void serve(struct kp_call *c)
 	if (kp_trap_expected(c->trap, &c->n) == KP_EXPECT_GO) {
 		if (changes_dir(c))
 			kp_where_moves(c->engine, c->tid);
-		(void)kp_trap_continue(c->trap, c->n.id);
+		(void)kp_trap_go(c->trap, &c->n);
 		return;
 	}
 	c->row = kp_row_of(c->n.data.nr);
@@ -419,7 +419,7 @@ struct kp_engine *kp_engine_free(struct kp_engine *e)
 	atomic_store(&e->stopping, true);
 	kp_spawner_stop(e);
 	stop_workers(e);
-	while (atomic_load(&e->waits)) /* their callers are gone, as they see within moments */
+	while (atomic_load(&e->waits.calls)) /* their callers are gone, as they see within moments */
 		(void)usleep(1000);
 	kp_trap_free(e->trap);
 	kp_exec_free(e);

@@ -501,6 +501,8 @@ int kp_sys_sendmmsg(struct kp_call *c)
 
 	if (kp_broker_refused(fd))
 		return messages_by_guest(c, count);
+	if (fd < 0)
+		return fd;
 	for (i = 0; i < count; i++) {
 		uint64_t at = c->raw[1] + i * sizeof(m);
 		int rc = kp_call_get(c, at, &m, sizeof(m));

@@ -198,6 +198,10 @@ int kp_regtree_lookup(struct kp_vfs *v, const char *name, size_t len, struct kp_
 		fill(v, child, S_IFDIR | 0755, 0, 0);
 		return 0;
 	}
+	if (kp_regtree_request(child->guest.s) >= 0) {
+		fill(v, child, S_IFREG | 0600, 0, 0);
+		return 0;
+	}
 	if (len > NAME_MAX || kp_regtree_decode(name, len, decoded, &value))
 		return 0;
 	if (last - child->guest.s == sizeof(KP_REGTREE) - 1)
