@@ -22,13 +22,14 @@ static const char *tag_of_path(const struct kp_config *c, const char *guest, boo
 	return NULL;
 }
 
-static const char *tag_of_key(const struct kp_config *c, const struct kp_node *n)
+static const char *tag_of_key(const struct kp_vfs *v, const struct kp_node *n)
 {
+	const struct kp_config *c = &v->config;
 	kp_autofree char *key = NULL;
 	const char *last = strrchr(n->guest.s, '/');
 	size_t len = n->origin != KP_ABSENT && S_ISDIR(n->mode) ? strlen(n->guest.s) : (size_t)(last - n->guest.s);
 
-	if (kp_regtree_key(n->guest.s, len, &key))
+	if (kp_regtree_key(v->registry->reg, n->guest.s, len, &key))
 		return NULL;
 	for (size_t i = 0; i < c->tags->count; i++)
 		if (c->tags->items[i][0] != '/' && kp_reg_key_within(key, c->tags->items[i]))
@@ -41,7 +42,7 @@ int kp_config_touch(struct kp_vfs *v, const struct kp_node *n, bool whole)
 	if (!atomic_load(&v->config.armed) || !kp_ahead_may())
 		return 0;
 	if (n->origin == KP_REG || n->parent.reg)
-		about = tag_of_key(&v->config, n);
+		about = tag_of_key(v, n);
 	else if (n->origin != KP_PROC && n->origin != KP_MAGIC && !n->self.bind && !n->through && !kp_node_on_host(n))
 		about = tag_of_path(&v->config, n->guest.s, whole);
 	return about ? -KP_EDEFER : 0;

@@ -297,6 +297,11 @@ int kp_regtree_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to
 		return -EINVAL;
 	if (to->origin != KP_ABSENT && S_ISDIR(to->mode))
 		return -EISDIR;
+	rc = kp_config_touch(v, from, false);
+	if (!rc)
+		rc = kp_config_touch(v, to, false);
+	if (rc)
+		return rc;
 	kp_regtree_drain(v->registry);
 	rc = kp_regtree_value(v->registry->reg, from, &from_key, &from_name);
 	if (!rc)
