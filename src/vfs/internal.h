@@ -20,6 +20,14 @@ struct kp_moves;
 struct kp_number;
 struct kp_symlink;
 
+struct kp_config { /* config.c */
+	atomic_bool armed; /* none of them has been changed in this run */
+	pthread_mutex_t lock;
+	const struct kp_strings *tags;
+	kp_config_fn *first;
+	void *ctx;
+};
+
 struct kp_vfs {
 	pthread_rwlock_t lock; /* readers resolve and read; writers change names. See kp_vfs_lock */
 	atomic_uint generation; /* counts changes of directories: cached look-ups of another are void */
@@ -67,6 +75,7 @@ struct kp_vfs {
 	struct kp_number *numbers; /* of the host's files, that copies of them have (numbers.c) */
 	struct kp_symlink *symlinks; /* of the upper, that have the number of what they are a copy of */
 	struct kp_regtree *registry; /* NULL: none is shown */
+	struct kp_config config;
 };
 
 /* What memfds are called that are copies of a file of the upper; its guest path follows. */
