@@ -24,7 +24,8 @@ trap clean EXIT
 trap 'exit 130' INT TERM
 cp "$build/kapsel" "$build/kapsel-pack" "$build/tests/e2e/in-root" "$stage/"
 work=$stage/work log=$build/suites
-mkdir -p "$log"
+mkdir -p "$log" "$stage/home"
+chown "$TEST_UID:$TEST_UID" "$stage/home"
 
 said() { # WORD: what the suite's comments say
   sed -n "s/^# $1: //p" "$here/suites/$suite" | tr '\n' ' ' | sed 's, *$,,'
@@ -71,7 +72,7 @@ make_image() {
   for file in passwd group hosts resolv.conf hostname nsswitch.conf localtime; do
     inside cat "/etc/$file" >"$stage/file" 2>/dev/null && rm -f "$stage/root/etc/$file" && cp "$stage/file" "$stage/root/etc/$file"
   done
-  mkdir -p "$stage/root/proc" "$stage/root/sys" "$stage/root/dev" "$stage/root/tmp"
+  mkdir -p "$stage/root/proc" "$stage/root/sys" "$stage/root/dev" "$stage/root/tmp" "$stage/root$stage/home"
   chown -hR "$TEST_UID:$TEST_UID" "$stage/root"
 }
 
@@ -109,8 +110,8 @@ natively() {
     "$stage/in-root" "$stage/root" "$uid" "$@"' sh "$stage" "$TEST_UID" "$@"
 }
 
-inside() { # COMMAND...
-  as_user "$stage/kapsel" run --quiet --rm $mode_option "$stage/image.kapsel" -- "$@"
+inside() { # COMMAND... one home for all runs: /etc/passwd names it
+  as_user env HOME="$stage/home" "$stage/kapsel" run --quiet --rm $mode_option "$stage/image.kapsel" -- "$@"
 }
 
 in_mode() { # MODE UNIT...
