@@ -72,6 +72,8 @@ void kp_print_requests(const struct kp_manifest *m);
 int kp_print_grants(const struct kp_look *look, const char *profile, struct kp_err *err);
 void kp_json_requests(struct kp_buf *b, const struct kp_requests *r);
 int kp_json_grants(struct kp_buf *b, const struct kp_look *look, const char *profile, struct kp_err *err);
+/* "1 change", "2 changes". */
+#define KP_S(n) ((n) == 1 ? "" : "s")
 /* "drwxr-xr-x" */
 void kp_mode_text(uint32_t mode, char out[11]);
 /* 1536 to "1.5K" */

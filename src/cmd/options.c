@@ -148,13 +148,14 @@ static const struct kp_option upgrade_options[] = {
 };
 
 static const struct kp_option export_options[] = {
+	{"changes",   0,  NULL,                0,              "its changes only, with digests of what they were made against: import puts them on any image that has the same there"},
 	{"output",   'o', "FILE",              0,              "where it goes (needed); it appears whole or not at all"},
 	{"force",    'f', NULL,                0,              "replace FILE"},
 	{0}
 };
 
 static const struct kp_option import_options[] = {
-	{"image",     0,  "IMAGE",             0,              "where the image is that it was made from"},
+	{"image",     0,  "IMAGE",             0,              "where the image is that it was made from; of changes only: what they are put on"},
 	{0}
 };
 
@@ -202,9 +203,9 @@ const struct kp_verb kp_verbs[] = {
 	{"discard",  kp_cmd_discard,  0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "drop an instance's changes",                 discard_options},
 	{"clone",    kp_cmd_clone,    0, 2,  2, "[--count N] INSTANCE NEW",              "copy an instance",                           clone_options},
 	{"snapshot", kp_cmd_snapshot, 0, 2,  4, "create|list|restore|rm|diff INSTANCE [NAME [NAME]]", "keep an instance's state, and go back to it", snapshot_options},
-	{"undo",     kp_cmd_undo,     0, 1,  1, "[--since TIME] INSTANCE",               "go back to before the last commit, discard, restore or upgrade", undo_options},
+	{"undo",     kp_cmd_undo,     0, 1,  1, "[--since TIME] INSTANCE",               "go back to before the last commit, discard, restore, upgrade or change of configuration", undo_options},
 	{"upgrade",  kp_cmd_upgrade,  0, 2,  2, "[OPTIONS] INSTANCE IMAGE",              "move an instance to a new version of its image", upgrade_options},
-	{"export",   kp_cmd_export,   0, 1,  1, "[--force] INSTANCE -o FILE",            "write an instance to one file",              export_options},
+	{"export",   kp_cmd_export,   0, 1,  1, "[OPTIONS] INSTANCE -o FILE",            "write an instance to one file",              export_options},
 	{"import",   kp_cmd_import,   0, 1,  2, "[--image IMAGE] FILE [NAME]",           "make an instance from such a file",          import_options},
 	{"reg",      kp_cmd_reg,      S, 2,  4, "query|add|delete|export|import [OPTIONS] IMAGE|INSTANCE [KEY] [FILE]", "the registry of an image or instance", reg_options},
 	{"cache",    kp_cmd_cache,    0, 1,  1, "show|trim|verify [OPTIONS]",            "look after the object store",                cache_options},

@@ -80,7 +80,7 @@ int kp_regcmd_parse(struct kp_regcmd *c, struct kp_err *err)
 	return 0;
 }
 
-/* Asked as reg.exe does on a terminal; elsewhere nobody is there to ask, and the question is the error. */
+/* Asked as reg.exe does on a terminal; elsewhere nobody is there to ask, and why one would be asked is the error. */
 static int perform(struct kp_regcmd *c, struct kp_buf *out, struct kp_err *err)
 {
 	char answer[16];
@@ -88,7 +88,7 @@ static int perform(struct kp_regcmd *c, struct kp_buf *out, struct kp_err *err)
 
 	if (r != -EEXIST || c->request.flags & KP_REG_FORCE || !isatty(STDIN_FILENO))
 		return r;
-	fprintf(stderr, "%s (yes/no)? ", err->text);
+	fprintf(stderr, "%s: do it (yes/no)? ", err->text);
 	if (!fgets(answer, sizeof(answer), stdin) || (answer[0] != 'y' && answer[0] != 'Y'))
 		return kp_fail(err, ECANCELED, "left as it is");
 	c->request.flags |= KP_REG_FORCE;

@@ -21,12 +21,12 @@ int kp_reg_fail(int rc, const char *key, const char *name, struct kp_err *err)
 	return rc == -EINVAL ? kp_hint(err, "a key is HKCU or HKLM and names between backslashes: 'HKCU\\Software\\App'") : rc;
 }
 
-static int ask(const struct kp_reg_request *q, const char *question, const char *what, struct kp_err *err)
+static int ask(const struct kp_reg_request *q, const char *would, const char *what, struct kp_err *err)
 {
 	if (q->flags & KP_REG_FORCE)
 		return 0;
-	(void)kp_fail(err, EEXIST, "%s: %s", what, question);
-	return kp_hint(err, "--force (/f) says yes");
+	(void)kp_fail(err, EEXIST, "%s: %s", what, would);
+	return kp_hint(err, "--force (/f) does it unasked");
 }
 
 static int done(struct kp_reg_txn *t, int rc, const struct kp_reg_request *q, const char *name, struct kp_buf *out, struct kp_err *err)
@@ -91,7 +91,7 @@ static int add(struct kp_reg *r, const struct kp_reg_request *q, struct kp_buf *
 
 	if (!rc && name && !kp_reg_get(r, q->key, name, &old)) {
 		kp_reg_value_free(&old);
-		rc = ask(q, "exists: replace it", *name ? name : "(Default)", err);
+		rc = ask(q, "exists already", *name ? name : "(Default)", err);
 	}
 	if (rc)
 		return rc;
@@ -112,7 +112,7 @@ static int delete(struct kp_reg *r, const struct kp_reg_request *q, struct kp_bu
 	bool all = q->flags & KP_REG_ALL_VALUES;
 	struct kp_strings kp_autostrings names = {0};
 	struct kp_reg_txn *t;
-	int rc = ask(q, all ? "delete all its values" : q->name ? "delete it" : "delete it and all below", q->name && *q->name ? q->name : q->key,
+	int rc = ask(q, all ? "would lose all its values" : q->name ? "would be deleted" : "would be deleted with all below it", q->name && *q->name ? q->name : q->key,
 		     err);
 
 	if (rc)

@@ -224,6 +224,8 @@ int kp_regtree_create(struct kp_vfs *v, struct kp_node *n, int flags, int *ret_f
 	if (rc == -ENOENT && n->parent.reg) /* beside the hives, or a name that is none */
 		return -EPERM;
 	if (!rc)
+		rc = kp_config_touch(v, n, false);
+	if (!rc)
 		rc = kp_regtree_set(v->registry, key, name, &(struct kp_reg_data){KP_REG_SZ, 0, ""});
 	if (!rc)
 		rc = kp_refresh(v, n);
@@ -239,7 +241,9 @@ int kp_regtree_mkdir(struct kp_vfs *v, struct kp_node *n)
 		return -EINVAL;
 	if (!strchr(key, '\\'))
 		return -EPERM; /* there are no more hives */
-	rc = change(v->registry, &(struct change){key, NULL, NULL, true}, 1);
+	rc = kp_config_touch(v, n, false);
+	if (!rc)
+		rc = change(v->registry, &(struct change){key, NULL, NULL, true}, 1);
 	if (!rc)
 		(void)kp_mkdir_all(v->dirs_fd, n->guest.s + 1, 0700);
 	return rc;
@@ -260,8 +264,10 @@ static int found_value(const struct kp_reg_value *value, void *ctx)
 int kp_regtree_remove(struct kp_vfs *v, struct kp_node *n)
 {
 	kp_autofree char *key = NULL, *name = NULL;
-	int rc;
+	int rc = kp_config_touch(v, n, true);
 
+	if (rc)
+		return rc;
 	if (!S_ISDIR(n->mode)) {
 		rc = kp_regtree_value(v->registry->reg, n, &key, &name);
 		if (!rc)
@@ -339,6 +345,8 @@ int kp_regtree_set_type(struct kp_vfs *v, const struct kp_node *n, const char *t
 
 	if (!rc)
 		rc = kp_regtree_value(v->registry->reg, n, &key, &name);
+	if (!rc)
+		rc = kp_config_touch(v, n, false);
 	if (!rc)
 		rc = kp_reg_get(v->registry->reg, key, name, &value);
 	if (rc)

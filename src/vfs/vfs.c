@@ -154,6 +154,7 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 	v->projected_count = o->projected_count;
 	pthread_rwlock_init(&v->lock, NULL);
 	pthread_mutex_init(&v->terminal_lock, NULL);
+	pthread_mutex_init(&v->config.lock, NULL);
 	v->lists = kp_dirlists_new();
 	v->moves = kp_moves_new();
 	v->layer_count = o->layer_count;
