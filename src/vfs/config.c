@@ -64,6 +64,20 @@ bool kp_config_settle(struct kp_vfs *v)
 	return true;
 }
 
+void kp_config_before(struct kp_vfs *v, const char *key)
+{
+	const struct kp_strings *tags = v->config.tags;
+
+	for (size_t i = 0; atomic_load(&v->config.armed) && i < tags->count; i++) {
+		const char *tag = tags->items[i];
+
+		if (tag[0] == '/' || (key && !kp_reg_key_within(key, tag) && !kp_reg_key_within(tag, key)))
+			continue;
+		about = tag;
+		(void)kp_config_settle(v);
+	}
+}
+
 void kp_vfs_watch_config(struct kp_vfs *v, const struct kp_strings *tags, kp_config_fn *first, void *ctx)
 {
 	v->config.tags = tags;

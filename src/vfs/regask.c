@@ -7,6 +7,7 @@
 #include "registry/request.h"
 #include "vfs/live.h"
 #include "vfs/regtree_internal.h"
+#include "vfs/upper.h"
 
 int kp_regtree_request(const char *guest)
 {
@@ -64,6 +65,8 @@ int kp_regtree_ask(struct kp_vfs *v, const struct kp_node *n, int path_fd, int *
 	kp_going_slow();
 	kp_live_drain(v);
 	kp_regtree_drain(v->registry);
+	if (q.action == KP_REG_ADD || q.action == KP_REG_DELETE || q.action == KP_REG_IMPORT)
+		kp_config_before(v, q.action == KP_REG_IMPORT ? NULL : q.key);
 	rc = kp_reg_perform(v->registry->reg, &q, &out, &err);
 	kp_reg_answer_encode(rc, &err, &out, &answer);
 	fd = kp_regtree_snapshot(v->registry, n, &answer);

@@ -64,6 +64,8 @@ bool kp_ahead_may(void);
 int kp_config_touch(struct kp_vfs *v, const struct kp_node *n, bool whole);
 /* Without the lock, after a call: was it put off for that? Then the copy has been made. */
 bool kp_config_settle(struct kp_vfs *v);
+/* Without a lock: something is about to be changed at or below a key (NULL: anywhere in the registry). */
+void kp_config_before(struct kp_vfs *v, const char *key);
 /* --- halves.c: in mode merged, one half here and one on the host --- */
 /* A directory of which the host has a part, to a name that is free on the host or an empty directory of the host's alone. */
 int kp_rename_halves(struct kp_vfs *v, struct kp_node *from, struct kp_node *to);

@@ -58,6 +58,9 @@ each "its mode is changed" 'chmod 600 /etc/app.conf'
 each "it is cut off" 'truncate -s 1 /etc/app.conf'
 each "a directory is made" 'mkdir /etc/app.d/sub'
 reg=/proc/registry/HKEY_CURRENT_USER
+each "a value is set by /.kapsel/reg" '/.kapsel/reg add "HKCU\Software\App" /v Theme /d x /f'
+each "a key above it is deleted so" '/.kapsel/reg delete "HKCU\Software" /f'
+each "something is imported" '/.kapsel/reg export "HKCU\Software\App" /x.reg && /.kapsel/reg import /x.reg'
 each "a value is written" "echo light >$reg/Software/App/Theme"
 each "a value is made" "echo light >$reg/software/APP/new"
 each "a key is made" "mkdir $reg/Software/App/Sub"

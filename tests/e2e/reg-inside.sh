@@ -39,7 +39,7 @@ HKEY_CURRENT_USER\Software\App
   {"name":"Size","type":"REG_DWORD","data":12,"layer":"image"}],"subkeys":[]}
 ]' "query, as outside"
 inside '$R add "$K" /v theme /d dark'
-expect_err_line '^kapsel: theme: exists: replace it$' "add asks; nobody is there to answer"
+expect_err_line '^kapsel: theme: exists already$' "add asks; nobody is there to answer"
 expect_status 125 "which is an error"
 inside '$R add "$K" /v theme /d dark /f && $R add "$K\New" /t REG_QWORD /ve /d 0x10 && cat /proc/registry/HKEY_CURRENT_USER/Software/App/theme /etc/app.ini'
 expect_out 'The operation completed successfully.
