@@ -69,7 +69,7 @@ $(O)/%.o: %.c
 LOADER_CFLAGS := -std=gnu11 $(WARN) -Os -ffreestanding -fPIE -fvisibility=hidden -fno-stack-protector \
 	-fcf-protection=none -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns \
 	-mgeneral-regs-only -U_FORTIFY_SOURCE
-$(O)/loader: src/loader/loader.c src/loader/stub.c src/loader/start.S src/loader/stub.S src/loader/loader.lds src/loader/elf.h include/kapsel/start.h \
+$(O)/loader: src/loader/loader.c src/loader/stub.c src/loader/start.S src/loader/stub.S src/loader/loader.lds src/loader/elf.h src/loader/site.h include/kapsel/start.h \
 		include/kapsel/fast.h
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
@@ -194,24 +194,23 @@ test-programs: $(CALLS_BIN) $(HELPER_BIN) $(BENCH_BIN) $(O)/tests/hostile/hostil
 check: deps deps-samples ## everything below, then that the build left the tree clean
 	$(Q)MAKE="$(MAKE)" O=$(O) tools/check.sh
 
-check-guest: all ## programs whose output must be the same natively and inside (ONLY="stat exec")
-	$(Q)tests/run-guest.sh $(O) $(ONLY)
+# Natively once; inside with the fast path as it is, from the first call on, and without it.
+FAST ?= on eager off
 
-check-calls: all $(CALLS_BIN) ## the same, a family of system calls each, dynamic and static (ONLY="stat open")
-	$(Q)tests/run-calls.sh $(O) $(ONLY)
+check-guest: all ## programs whose output must be the same natively and inside (ONLY="stat exec" FAST="on eager off")
+	$(Q)FAST="$(FAST)" tests/run-guest.sh $(O) $(ONLY)
+
+check-calls: all $(CALLS_BIN) ## the same, a family of system calls each, dynamic and static (ONLY="stat open" FAST=eager)
+	$(Q)FAST="$(FAST)" tests/run-calls.sh $(O) $(ONLY)
 
 check-property: all $(O)/tests/property/operations $(O)/tests/property/order ## random operations, the same natively and inside (COUNT=100 STEPS=1000, or SEEDS="7 9")
 	$(Q)tests/run-property.sh $(O)
 
 check-docker: all $(CALLS_BIN) $(HELPER_BIN) ## the differential families and e2e under refusals like those of Docker's default filter
-	$(Q)KAPSEL_TEST_DOCKER=1 $(O)/tests/e2e/docker-shim $(MAKE) --no-print-directory check-calls check-guest check-e2e
+	$(Q)KAPSEL_TEST_DOCKER=1 $(O)/tests/e2e/docker-shim $(MAKE) --no-print-directory FAST=on check-calls check-guest check-e2e
 
 check-modes: all $(CALLS_BIN) ## those of check-calls in a tree of the host, shown by each isolation mode
 	$(Q)for mode in writecopy merged; do echo "# mode $$mode"; MODE=$$mode tests/run-calls.sh $(O) $(ONLY) || exit 1; done
-
-check-fast: all $(CALLS_BIN) ## those of check-calls and check-guest with the fast path from the first call on, and without it
-	$(Q)for how in eager off; do echo "# KAPSEL_FAST=$$how"; KAPSEL_FAST=$$how tests/run-calls.sh $(O) $(ONLY) || exit 1; \
-		KAPSEL_FAST=$$how tests/run-guest.sh $(O) $(ONLY) || exit 1; done
 
 check-native: $(CALLS_BIN) ## those programs say the same thing each time without Kapsel
 	$(Q)tests/run-calls.sh --native $(O) $(ONLY)
@@ -241,8 +240,8 @@ asan: ## unit tests under ASan and UBSan
 samples: all $(HELPER_BIN) ## pack, run and compare each of samples/ (SAMPLES="python git" HOSTS="plain strict docker foreign empty")
 	$(Q)tests/run-samples.sh $(O) $(SAMPLES)
 
-bench: all $(BENCH_BIN) ## costs: native, under Kapsel, and under peers where installed (CASES="calls git" ROUNDS=15 ENGINES="native strict")
-	$(Q)CASES="$(CASES)" ROUNDS="$(or $(ROUNDS),15)" ENGINES="$(ENGINES)" tests/run-bench.sh $(O)
+bench: all $(BENCH_BIN) ## costs: native, under Kapsel, and under peers where installed (CASES="calls git" ROUNDS=15 ENGINES="native strict" PAGE=1: docs/BENCH.md)
+	$(Q)CASES="$(CASES)" ROUNDS="$(or $(ROUNDS),15)" ENGINES="$(ENGINES)" PAGE="$(PAGE)" tests/run-bench.sh $(O)
 
 bench-image: all $(BENCH_BIN) ## a big image: packing beside mksquashfs, size, the first program on a cold store (SIZE=500 MiB)
 	$(Q)tests/run-bench-image.sh $(O) $(SIZE)

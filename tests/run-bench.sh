@@ -4,24 +4,39 @@
 # turns within a round; ratios are those of one round, so that what slows the machine slows both. Each case is a file of bench/cases;
 # one whose program is missing is skipped by name. A table; the figures go to BUILD-DIR/bench.csv, a plot of them to bench.svg.
 #   CASES="stat git-status" ROUNDS=15 ENGINES="native strict" run-bench.sh BUILD-DIR
+# PAGE=1: a page of them with the plot and the machine's description, too: docs/BENCH.md and docs/bench.svg.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
 
+machine() { # what the figures were taken on, in a sentence
+  awk -F': *' '/^model name/ { print $2; exit }' /proc/cpuinfo | tr -s ' ' | sed 's/ *$//'
+  echo ", $(nproc) cores, $(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
+  grep -q '^flags.* hypervisor' /proc/cpuinfo && echo ", a virtual machine"
+  echo "; $(uname -sr), $(. /etc/os-release && echo "$PRETTY_NAME"), $(stat -f -c %T /var/tmp); load $(cut -d' ' -f1 /proc/loadavg) before; $(date +%Y-%m-%d)."
+}
+
 if [ -z "${BENCH_INNER-}" ]; then
+  on=$(machine | tr -d '\n')
   build=$(cd "${1:?BUILD-DIR}" && pwd)
   stage=$(public_dir kapsel-bench)
   trap 'rm -rf "$stage"' EXIT
   mkdir "$stage/bin"
   cp -R "$here/bench/cases" "$here/lib.sh" "$here/run-bench.sh" "$build/kapsel" "$build/kapsel-pack" "$stage/"
-  cp "$build"/tests/bench/micro "$build"/tests/bench/micro-static "$build"/tests/bench/timeit-static "$stage/bin/"
+  cp "$build"/tests/bench/micro "$build"/tests/bench/micro-static "$build"/tests/bench/timeit-static "$build"/tests/bench/names-static "$stage/bin/"
   chmod -R a+rX "$stage"
   rounds=${ROUNDS:-15}
+  TEST_UID=${KAPSEL_TEST_UID:-$(id -u nobody)} # PostgreSQL does nothing for who has no account
   # shellcheck disable=SC2086 # words are wanted
   as_user env BENCH_INNER=1 CASES="${CASES-}" ROUNDS="$rounds" ENGINES="${ENGINES-}" sh "$stage/run-bench.sh" >"$stage/raw" || exit 1
   awk -v csv="$build/bench.csv" -f "$here/bench/report.awk" "$stage/raw" || exit 1
   awk -F, -f "$here/bench/plot.awk" "$build/bench.csv" >"$build/bench.svg"
   echo "# $rounds rounds; figures: $build/bench.csv, plot: $build/bench.svg"
+  if [ -n "${PAGE-}" ]; then
+    cp "$build/bench.svg" "$here/../docs/bench.svg"
+    awk -F, -v machine="$on" -v plot=bench.svg -f "$here/bench/page.awk" "$build/bench.csv" >"$here/../docs/BENCH.md" || exit 1
+    echo "# page: docs/BENCH.md"
+  fi
   exit 0
 fi
 

@@ -4,6 +4,7 @@
 # same path; what it prints and how it ends must be the same. TAP; exit 0, 1, or 77 if it cannot run.
 #   run-calls.sh [--native] BUILD-DIR [PROGRAM...]     --native: twice natively instead, to see that it is stable
 # MODE=writecopy or merged: the tree is the host's and shown by that mode, instead of the image's.
+# FAST="on eager off": inside once with each of these as KAPSEL_FAST (docs/FAST.md); the static ones are not run with off.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/lib.sh"
@@ -60,15 +61,23 @@ chmod 0755 "$work"
 
 programs=$*
 [ -n "$programs" ] || programs=$(cd "$build/tests/calls" && for p in *-static; do echo "${p%-static}"; done)
-variants=
+variants='' runs=''
 for p in $programs; do
   variants="$variants $p"
   [ -n "${MODE-}" ] || variants="$variants $p-static"
 done
+for how in ${FAST:-on}; do
+  for v in $variants; do
+    case $how/$v in off/*-static) ;; *) runs="$runs $v/$how" ;; esac
+  done
+done
+
+# The fixture takes thousands of processes: it is made once.
+sh "$build/tests/calls/fixture.sh" "$work/t" && tar -C / -cf "$out/fresh.tar" "${work#/}/t" || exit 1
 
 fresh_tree() {
   [ ! -e "$work/t" ] || { chmod -R u+rwx "$work/t" && rm -rf "$work/t"; }
-  sh "$build/tests/calls/fixture.sh" "$work/t"
+  tar -C / -xpf "$out/fresh.tar"
 }
 
 natively() { # VARIANT OUTPUT
@@ -78,16 +87,16 @@ natively() { # VARIANT OUTPUT
   echo "exit status $?" >>"$2"
 }
 
-inside() { # VARIANT OUTPUT
+inside() { # VARIANT KAPSEL_FAST OUTPUT
   mode=
   if [ -n "${MODE-}" ]; then
     fresh_tree
     mode="--mode $work/t=$MODE"
   fi
   # shellcheck disable=SC2086 # nothing or two words
-  (cd / && timeout -k 5 80 "$build/kapsel" run --quiet --rm $mode --cwd "$work/t" "$out/image.kapsel" -- "$work/bin/$1" \
-    </dev/null >"$2" 2>"$2.err")
-  echo "exit status $?" >>"$2"
+  (cd / && KAPSEL_FAST=$2 timeout -k 5 80 "$build/kapsel" run --quiet --rm $mode --cwd "$work/t" "$out/image.kapsel" -- "$work/bin/$1" \
+    </dev/null >"$3" 2>"$3.err")
+  echo "exit status $?" >>"$3"
 }
 
 pack() {
@@ -119,7 +128,8 @@ for v in $variants; do
 done
 for v in $variants; do natively "$v" "$out/$v.native"; done
 if [ -n "$native_only" ]; then
-  for v in $variants; do natively "$v" "$out/$v.inside"; done
+  runs=
+  for v in $variants; do natively "$v" "$out/$v.again" && runs="$runs $v/again"; done
 else
   pack || {
     echo "not ok - the image of the guest tests cannot be packed"
@@ -127,27 +137,27 @@ else
   }
   # What the host still had at this path could hide that the image does not answer.
   chmod -R u+rwx "$work/t" && rm -rf "$work/t" "$work/bin"
-  for v in $variants; do inside "$v" "$out/$v.inside"; done
+  for r in $runs; do inside "${r%/*}" "${r#*/}" "$out/${r%/*}.${r#*/}"; done
 fi
 
 # shellcheck disable=SC2086 # counted as words
-set -- $variants
+set -- $runs
 echo "1..$#"
 number=0 status=0
-for v; do
-  number=$((number + 1))
+for r; do
+  v=${r%/*} how=${r#*/} number=$((number + 1))
   expected_to_differ "$v" "$out/$v.native" >"$out/a"
-  expected_to_differ "$v" "$out/$v.inside" >"$out/b"
+  expected_to_differ "$v" "$out/$v.$how" >"$out/b"
   if [ "$(wc -l <"$out/$v.native")" -lt 3 ]; then
     echo "not ok $number - $v: the native run says nothing"
     sed 's/^/# /' "$out/$v.native" "$out/$v.native.err"
     status=1
-  elif diff -U2 --label native --label inside "$out/a" "$out/b" >"$out/diff"; then
-    echo "ok $number - $v ($(wc -l <"$out/a") lines)"
+  elif diff -U2 --label native --label "$how" "$out/a" "$out/b" >"$out/diff"; then
+    echo "ok $number - $v, $how ($(wc -l <"$out/a") lines)"
   else
-    echo "not ok $number - $v"
+    echo "not ok $number - $v, $how"
     sed 's/^/# /' "$out/diff" | head -60
-    sed 's/^/# stderr inside: /' "$out/$v.inside.err" | head -10
+    sed 's/^/# stderr: /' "$out/$v.$how.err" | head -10
     status=1
   fi
 done

@@ -13,7 +13,13 @@
 /* "syscall; ret" in the loader's text: what the filter sees of a call made there is the address behind the instruction. */
 #define KP_GATE (KP_LOADER_BASE + 0x100)
 #define KP_GATE_IP (KP_GATE + 2)
+/* The same, where the filter lets nothing through: the supervisor knows by the address that the stub asks. */
+#define KP_ASK (KP_LOADER_BASE + 0x108)
+#define KP_ASK_IP (KP_ASK + 2)
 #define KP_STUB_ENTRY (KP_LOADER_BASE + 0x110)
+
+/* The answer to an execve asked for there: all is prepared, and the gate lets the stub execute the exec loader. */
+#define KP_EXEC_READY 1
 
 #define KP_FAST_BASE 0x7ea000600000ULL
 #define KP_FAST_MAGIC 0x3174736166706b6bULL
@@ -24,6 +30,7 @@ enum kp_fast_kind {
 	KP_FAST_PLAIN,      /* the instance's, without a record: the kernel is asked at the host path */
 	KP_FAST_NOTED,      /* the instance's file with a record: mode, owner and number are the entry's */
 	KP_FAST_DIR,        /* the same of a directory */
+	KP_FAST_CWD,        /* a directory's name, for who is in it */
 };
 
 /* What an open at the gate may be: it reads, makes nothing, and is of a file. O_CLOEXEC, O_LARGEFILE, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY. */
@@ -33,7 +40,7 @@ enum kp_fast_kind {
 #define KP_FAST_OPEN 8
 
 /* Links in the last component: an entry may hold for calls that follow them, for those that do not, or for both. */
-enum { KP_FAST_FOLLOW = 1, KP_FAST_NOFOLLOW = 2 };
+enum { KP_FAST_FOLLOW = 1, KP_FAST_NOFOLLOW = 2, KP_FAST_GETCWD = 4 };
 
 #define KP_FAST_TEXT 236U
 struct kp_fast_entry {

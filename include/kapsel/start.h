@@ -22,8 +22,12 @@
  * The loader seals the mapping (mseal, Linux 6.10): it stays. */
 #define KP_SCRATCH_BASE 0x7ea000100000ULL
 #define KP_SCRATCH_SLOT 8192U
-#define KP_SCRATCH_SLOTS 512U
-#define KP_SCRATCH_SIZE (KP_SCRATCH_SLOT * KP_SCRATCH_SLOTS)
+#define KP_SCRATCH_SLOTS 511U /* taken in turn: a slot let go is read by the kernel a moment longer */
+#define KP_SCRATCH_SIZE (KP_SCRATCH_SLOT * (KP_SCRATCH_SLOTS + 1))
+
+/* The last one holds the exec loader's host path for ever: what the gate lets through is an execve of what lies here (kapsel/fast.h). Empty
+ * where it could not be sealed. */
+#define KP_SCRATCH_LOADER (KP_SCRATCH_BASE + KP_SCRATCH_SLOT * KP_SCRATCH_SLOTS)
 
 /* A page below the scratch holds what /proc must say of this process image. It is in the guest's hands: a guest
  * can lie here only about itself. */
@@ -35,8 +39,16 @@ struct kp_ident {
 	uint64_t near;  /* fast path: the page of slots near the libraries; 0: none */
 	uint32_t near_used;
 	int32_t dumpable; /* what PR_GET_DUMPABLE says; to the kernel guests always are, or the supervisor could not read them */
+	int32_t pid; /* of who ran the program; what a child has of this is a copy, or, after vfork, the very same memory */
 };
 
+/* A call site of the interpreter's: the file's offset behind the syscall instruction, and the call's number. */
+struct kp_start_site {
+	uint64_t offset;
+	uint32_t nr, reserved;
+};
+
+#define KP_START_SITES 16U
 #define KP_START_STRINGS 20480U
 struct kp_start {
 	int32_t program_fd;  /* ELF to run; the loader closes it */
@@ -51,6 +63,9 @@ struct kp_start {
 	int32_t scratch_fd; /* mapped, for reading, at KP_SCRATCH_BASE; the loader closes it */
 	int32_t dumpable;    /* what it begins with */
 	int32_t fast_fd;     /* the fast path's cache, or -1; the loader maps and closes it */
+	int32_t pid;
+	uint32_t site_count; /* with fast_fd: what the loader has jump to the stub */
+	struct kp_start_site sites[KP_START_SITES];
 	char strings[KP_START_STRINGS];
 };
 

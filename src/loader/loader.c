@@ -8,6 +8,7 @@
 
 #include "kapsel/fast.h"
 #include "loader/elf.h"
+#include "loader/site.h"
 
 #define PIE_BASE 0x555555554000ULL
 #define PIE_RANDOM_PAGES (1ULL << 28)
@@ -234,7 +235,6 @@ static void load(struct image *im, int fd, uint64_t hint)
 			map_segment(ph, im->bias, fd);
 	}
 	release_holes(im);
-	sys(SYS_close, fd, 0, 0, 0);
 }
 
 static void save_stack(uint64_t *sp)
@@ -362,6 +362,7 @@ static void make_ident(void)
 	map_at(KP_IDENT_BASE, KP_SCRATCH_BASE - KP_IDENT_BASE, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 	ident->magic = KP_IDENT_MAGIC;
 	ident->dumpable = start.dumpable;
+	ident->pid = start.pid;
 	copy(ident->exe, exe, len);
 }
 
@@ -394,6 +395,62 @@ static void map_fast(const struct image *prog)
 		ident->near = near;
 }
 
+/* A known site of this segment, as it lies there. */
+static bool site_in(const Elf64_Phdr *ph, uint64_t bias, const struct kp_start_site *known, struct kp_site_code *s)
+{
+	if (known->offset < ph->p_offset + KP_SITE_CODE || known->offset > ph->p_offset + ph->p_filesz)
+		return false;
+	s->ip = known->offset - ph->p_offset + ph->p_vaddr + bias;
+	copy(s->bytes, (const void *)(s->ip - KP_SITE_CODE), KP_SITE_CODE);
+	return kp_site_check(s, known->nr);
+}
+
+static bool protect(uint64_t addr, uint64_t len, int prot)
+{
+	return sys(SYS_mprotect, addr, len, prot, 0) == 0;
+}
+
+/* Slots first; where they cannot be executed any more, there is no fast path, and where the text cannot, it is mapped anew as it was. */
+static void patch_segment(const Elf64_Phdr *ph, uint64_t bias, int fd)
+{
+	struct kp_ident *ident = (struct kp_ident *)KP_IDENT_BASE;
+	uint64_t near = ident->near, addr = ph->p_vaddr + bias, lo = page_down(addr), len = page_up(addr + ph->p_filesz) - lo;
+	struct kp_site_code s[KP_START_SITES];
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < start.site_count && i < KP_START_SITES; i++)
+		count += site_in(ph, bias, &start.sites[i], &s[count]);
+	if (!count || !protect(near, KP_NEAR_SIZE, PROT_READ | PROT_WRITE))
+		return;
+	*(uint64_t *)near = KP_STUB_ENTRY;
+	for (uint32_t i = 0; i < count; i++)
+		kp_site_make_slot((uint8_t *)kp_site_slot_at(near, i), &s[i], kp_site_slot_at(near, i), near);
+	ident->near_used = count;
+	if (!protect(near, KP_NEAR_SIZE, PROT_READ | PROT_EXEC))
+		ident->near = 0;
+	if (!ident->near || !protect(lo, len, PROT_READ | PROT_WRITE))
+		return;
+	for (uint32_t i = 0; i < count; i++)
+		kp_site_make_jump((uint8_t *)kp_site_mov(&s[i]), &s[i], kp_site_slot_at(near, i));
+	if (!protect(lo, len, PROT_READ | PROT_EXEC))
+		map_segment(ph, bias, fd);
+}
+
+/* The interpreter's call sites that other processes have proven: it makes a handful of calls, in each process anew. */
+static void patch_sites(const struct image *im, int fd)
+{
+	if (!((struct kp_ident *)KP_IDENT_BASE)->near || !start.site_count)
+		return;
+	for (size_t i = 0; i < im->info.phnum; i++) {
+		const Elf64_Phdr *ph = (const Elf64_Phdr *)phdrs + i;
+
+		if (ph->p_type == PT_LOAD && ph->p_flags == (PF_R | PF_X)) {
+			patch_segment(ph, im->bias, fd);
+			return;
+		}
+	}
+}
+
 void kp_loader_main(uint64_t *sp)
 {
 	struct image prog = {0}, interp = {0};
@@ -407,10 +464,13 @@ void kp_loader_main(uint64_t *sp)
 	if (stack.top != STACK_TOP_FIXED)
 		sys(SYS_getrandom, rnd, sizeof(rnd), GRND_NONBLOCK, 0);
 	load(&prog, start.program_fd, PIE_BASE + (rnd[0] % PIE_RANDOM_PAGES) * KP_ELF_PAGE);
+	sys(SYS_close, start.program_fd, 0, 0, 0);
 	map_fast(&prog);
 	entry = jump = prog.info.entry + prog.bias;
 	if (start.interp_fd >= 0) {
 		load(&interp, start.interp_fd, 0);
+		patch_sites(&interp, start.interp_fd);
+		sys(SYS_close, start.interp_fd, 0, 0, 0);
 		jump = interp.info.entry + interp.bias;
 	} else if (prog.info.has_interp) {
 		die();

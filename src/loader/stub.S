@@ -9,6 +9,10 @@
 kp_gate_insn: /* KP_GATE */
 	syscall
 	ret
+	.balign 8
+kp_ask_insn: /* KP_ASK */
+	syscall
+	ret
 	.balign 16
 	endbr64 /* KP_STUB_ENTRY */
 	push %rdi
@@ -44,13 +48,18 @@ kp_gate_insn: /* KP_GATE */
 	ret
 
 	.text
-	.globl kp_gate
-/* kp_gate(nr, a, b, c, d) */
-kp_gate:
+	.globl kp_gate, kp_ask
+	.macro from_c insn
 	mov %rdi, %rax
 	mov %rsi, %rdi
 	mov %rdx, %rsi
 	mov %rcx, %rdx
 	mov %r8, %r10
-	jmp kp_gate_insn
+	jmp \insn
+	.endm
+/* kp_gate(nr, a, b, c, d), kp_ask(nr, a, b, c, d) */
+kp_gate:
+	from_c kp_gate_insn
+kp_ask:
+	from_c kp_ask_insn
 	.section .note.GNU-stack,"",@progbits

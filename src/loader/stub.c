@@ -29,6 +29,7 @@ struct regs {
 
 long kp_stub(const struct regs *r);
 long kp_gate(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+long kp_ask(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 
 enum what { STAT, STATX, ACCESS, READLINK, OPEN };
 
@@ -36,7 +37,7 @@ struct query {
 	enum what what;
 	int dirfd;
 	uint64_t path, buf, size;
-	uint8_t links; /* KP_FAST_FOLLOW or KP_FAST_NOFOLLOW */
+	uint8_t links; /* KP_FAST_FOLLOW, KP_FAST_NOFOLLOW or KP_FAST_GETCWD */
 	int mode;      /* access: what for; open: flags */
 	const struct regs *regs;
 };
@@ -303,6 +304,45 @@ static long answer_fd(const struct query *given)
 	return 0;
 }
 
+/* The real directory that the call starts from. */
+static bool start_of(const struct query *q, uint64_t *ret_dev, uint64_t *ret_ino)
+{
+	struct stat st;
+
+	if (kp_gate(SYS_newfstatat, (uint64_t)(int64_t)q->dirfd, (uint64_t)"", (uint64_t)&st, AT_EMPTY_PATH))
+		return false;
+	*ret_dev = st.st_dev;
+	*ret_ino = st.st_ino;
+	return true;
+}
+
+static long answer_cwd(struct query *q)
+{
+	const struct kp_fast_entry *e;
+	uint64_t dev, ino;
+	uint32_t seq;
+	size_t len = 1;
+
+	q->path = (uint64_t)"";
+	q->links = KP_FAST_GETCWD;
+	if (!start_of(q, &dev, &ino) || !(e = find(q, KP_FAST_SEED, 0, dev, ino, &seq)))
+		return MISS;
+	while (e->second + len < KP_FAST_TEXT && e->text[e->second + len - 1])
+		len++;
+	if (e->second + len >= KP_FAST_TEXT || len > q->size || !is_writable(q, len) || !holds(e, seq))
+		return MISS;
+	copy((void *)q->buf, e->text + e->second, len);
+	return holds(e, seq) ? (long)len : MISS;
+}
+
+/* The supervisor settles which program it will be; what is then executed is the exec loader: the gate is open for that alone. */
+static long execute(const struct regs *r)
+{
+	long ret = *(const char *)KP_SCRATCH_LOADER ? kp_ask(SYS_execve, r->rdi, r->rsi, r->rdx, 0) : MISS;
+
+	return ret == KP_EXEC_READY ? kp_gate(SYS_execve, KP_SCRATCH_LOADER, r->rsi, r->rdx, 0) : ret;
+}
+
 static long answer(const struct query *q)
 {
 	const struct kp_fast_entry *e;
@@ -315,14 +355,8 @@ static long answer(const struct query *q)
 	len = hash_path(q->path, &hash);
 	if (!len)
 		return MISS;
-	if (*(const char *)q->path != '/') {
-		struct stat st;
-
-		if (kp_gate(SYS_newfstatat, (uint64_t)(int64_t)q->dirfd, (uint64_t)"", (uint64_t)&st, AT_EMPTY_PATH))
-			return MISS;
-		dev = st.st_dev;
-		ino = st.st_ino;
-	}
+	if (*(const char *)q->path != '/' && !start_of(q, &dev, &ino))
+		return MISS;
 	e = find(q, hash, len, dev, ino, &seq);
 	if (!e)
 		return MISS;
@@ -433,6 +467,12 @@ static long answer_call(const struct regs *r)
 		q.dirfd = (int)r->rdi;
 		q.path = (uint64_t)"";
 		return answer_fd(&q);
+	case SYS_getcwd:
+		q.buf = r->rdi;
+		q.size = r->rsi;
+		return answer_cwd(&q);
+	case SYS_execve:
+		return execute(r);
 	default:
 		return answer_at(r);
 	}

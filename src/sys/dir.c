@@ -7,6 +7,7 @@
 
 #include "sys/call.h"
 #include "sys/handlers.h"
+#include "vfs/fast.h"
 #include "vfs/internal.h"
 
 int kp_sys_getcwd(struct kp_call *c)
@@ -17,6 +18,8 @@ int kp_sys_getcwd(struct kp_call *c)
 
 	kp_vfs_read_lock(c->vfs);
 	rc = kp_call_start(c, AT_FDCWD, &at);
+	if (!rc && c->from_standin)
+		c->noted = kp_fast_put_cwd(c->vfs, at.s);
 	kp_vfs_unlock(c->vfs);
 	if (rc)
 		return rc;

@@ -21,6 +21,8 @@
 
 #define WORKER_STACK (512U << 10)
 
+_Thread_local pid_t kp_engine_serves;
+
 /* The kernel finds room for the descriptor first; here it turns out last that there is none. */
 static void unmake(struct kp_call *c)
 {
@@ -106,7 +108,7 @@ static void serve(struct kp_call *c)
 	uint64_t begun = c->engine->trace ? now_us() : 0;
 	int rc;
 
-	c->tid = (pid_t)c->n.pid;
+	c->tid = kp_engine_serves = (pid_t)c->n.pid;
 	c->raw = (uint64_t *)c->n.data.args;
 	c->reply = KP_REPLY_VALUE;
 	c->value = 0;
@@ -347,6 +349,7 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	read_cred(&e->cred);
 	pthread_mutex_init(&e->exec_lock, NULL);
 	pthread_mutex_init(&e->trace_lock, NULL);
+	pthread_mutex_init(&e->freeze_lock, NULL);
 	give_up_powers();
 	kp_vfs_set_net_text(e->vfs, kp_sockets_text, e);
 	(void)snprintf(shared, sizeof(shared), "%.*s/.ports", (int)(strrchr(e->run_dir, '/') - e->run_dir), e->run_dir);
@@ -463,6 +466,11 @@ static bool is_zombie(pid_t pid)
 	if (kp_read_file(AT_FDCWD, path, 65536, &text, NULL) || !(at = strrchr(text, ')')))
 		return true;
 	return at[2] == 'Z' || at[2] == 'X';
+}
+
+void kp_engine_ports(struct kp_engine *e, struct kp_buf *out)
+{
+	kp_ports_text(e->ports, out);
 }
 
 size_t kp_engine_pids(struct kp_engine *e, pid_t *pids, size_t max)

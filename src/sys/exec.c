@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "kapsel/fast.h"
 #include "loader/elf.h"
 #include "sys/handlers.h"
 #include "sys/internal.h"
@@ -22,6 +23,7 @@
 struct kp_exec {
 	pid_t tgid;
 	int program_fd, interp_fd;
+	uint64_t interp_ino;
 	struct kp_start start;
 	UT_hash_handle hh;
 };
@@ -51,7 +53,7 @@ struct plan {
 	uint32_t drop;
 	char head[HEAD + 1];
 	size_t head_len;
-	uint64_t size;
+	uint64_t size, ino;
 };
 
 static int open_program(struct plan *p, int *ret_fd)
@@ -81,6 +83,7 @@ static int open_program(struct plan *p, int *ret_fd)
 	p->head_len = (size_t)n;
 	p->head[n] = '\0';
 	p->size = (uint64_t)st.st_size;
+	p->ino = st.st_ino;
 	*ret_fd = fd;
 	return 0;
 }
@@ -171,6 +174,7 @@ static int open_interp(struct plan *p, const struct kp_elf_info *info)
 		rc = open_program(p, &p->x->interp_fd);
 	if (rc)
 		return rc;
+	p->x->interp_ino = p->ino;
 	rc = kp_elf_check(p->head, p->head_len, p->size, &own);
 	return rc ? -ELIBBAD : 0;
 }
@@ -351,6 +355,11 @@ static int run(struct kp_call *c, int flags, int argv_arg)
 	if (!rc) {
 		remember(c->engine, p->x);
 		p->x = NULL;
+	}
+	if (!rc && c->n.data.instruction_pointer == KP_ASK_IP && kp_fast_fd(c->vfs) >= 0) {
+		c->value = KP_EXEC_READY;
+	} else if (!rc) {
+		c->noted = c->n.data.nr == SYS_execve && kp_fast_fd(c->vfs) >= 0;
 		rw = kp_call_rewrite(c, SYS_execve);
 		rc = kp_rewrite_string(rw, 0, c->engine->loader_path);
 		rw->args[1] = c->raw[argv_arg];
@@ -383,26 +392,30 @@ int kp_sys_execveat(struct kp_call *c)
 int kp_exec_start(struct kp_call *c)
 {
 	struct kp_exec *x = recall(c->engine, c->tid);
-	int rc = x ? 0 : -ENOSYS;
+	int fds[4], numbers[4], rc = x ? 0 : -ENOSYS;
 
 	if (!rc && c->raw[1] != sizeof(x->start))
 		rc = -EINVAL;
 	if (!rc) {
-		x->start.program_fd = kp_trap_add_fd(c->trap, c->n.id, c->tid, x->program_fd, true);
-		rc = x->start.program_fd < 0 ? x->start.program_fd : 0;
+		fds[0] = x->program_fd;
+		fds[1] = kp_trap_scratch(c->trap);
+		fds[2] = x->interp_fd;
+		fds[3] = kp_fast_fd(c->vfs);
+		kp_trap_add_fds(c->trap, c->n.id, c->tid, fds, numbers, KP_ARRAY_LEN(fds));
+		x->start.program_fd = numbers[0];
+		x->start.scratch_fd = numbers[1];
+		x->start.interp_fd = numbers[2];
+		x->start.fast_fd = numbers[3]; /* without a descriptor to spare there is no fast path there */
+		rc = KP_MIN(KP_MIN(numbers[0], numbers[1]), 0);
+		if (!rc && x->interp_fd >= 0)
+			rc = KP_MIN(numbers[2], 0);
 	}
-	if (!rc && x->interp_fd >= 0) {
-		x->start.interp_fd = kp_trap_add_fd(c->trap, c->n.id, c->tid, x->interp_fd, true);
-		rc = x->start.interp_fd < 0 ? x->start.interp_fd : 0;
-	}
-	if (!rc) {
-		x->start.scratch_fd = kp_trap_add_fd(c->trap, c->n.id, c->tid, kp_trap_scratch(c->trap), true);
-		rc = KP_MIN(x->start.scratch_fd, 0);
-	}
-	if (!rc && kp_fast_fd(c->vfs) >= 0) /* without a descriptor to spare there is no fast path there */
-		x->start.fast_fd = kp_trap_add_fd(c->trap, c->n.id, c->tid, kp_fast_fd(c->vfs), true);
+	if (!rc && x->start.fast_fd >= 0 && x->interp_fd >= 0)
+		kp_sites_tell(&c->engine->sites, x->interp_ino, &x->start);
 	if (!rc)
-		rc = kp_call_put(c, c->raw[0], &x->start, sizeof(x->start));
+		x->start.pid = c->tid;
+	if (!rc)
+		rc = kp_call_put(c, c->raw[0], &x->start, offsetof(struct kp_start, strings) + x->start.strings_len);
 	exec_free(x);
 	return rc;
 }

@@ -3,120 +3,87 @@
  * The fast path's call sites. A guest whose thread asks the same thing from the same `mov $nr,%eax; syscall` again and again gets the mov
  * turned into a jump (docs/FAST.md): the notification proves that the syscall is one, and it stays as it is, so whoever jumps to it,
  * restarts it or is interrupted there finds what he expects. Text pages become the process's own (private) where they are written.
+ * What was proven in one process holds for all that map the file (sites.c): there the first call from any of the places has all patched.
  */
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/kcmp.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "kapsel/fast.h"
+#include "loader/site.h"
 #include "sys/internal.h"
 #include "vfs/fast.h"
 #include "vfs/internal.h"
 
 #define OFTEN 3 /* calls before a site is worth it: about what patching costs */
 #define KNOWN 512
-#define MOVES 4   /* mov %REG,%REG between the two, three bytes each: musl has them */
-#define CODE (1 + 5 + 3 * MOVES + 2)
+#define PAGE 4096U
 
-struct site {
+struct counted {
 	uint64_t ip;
 	pid_t tid;
 	unsigned calls;
 };
 
-static _Thread_local struct site *sites;
+static _Thread_local struct counted *counts;
 
-static bool is_often(const struct kp_call *c)
+static unsigned count(uint64_t ip, pid_t tid)
 {
-	uint64_t ip = c->n.data.instruction_pointer;
-	struct site *s;
+	struct counted *s;
 
-	if (!sites)
-		sites = kp_calloc(KNOWN, sizeof(*sites));
-	s = &sites[(ip * 0x9e3779b97f4a7c15ULL >> 32 ^ (uint64_t)c->tid) % KNOWN];
-	if (s->ip != ip || s->tid != c->tid)
-		*s = (struct site){.ip = ip, .tid = c->tid};
-	return ++s->calls == c->engine->fast_often;
+	if (!counts)
+		counts = kp_calloc(KNOWN, sizeof(*counts));
+	s = &counts[(ip * 0x9e3779b97f4a7c15ULL >> 32 ^ (uint64_t)tid) % KNOWN];
+	if (s->ip != ip || s->tid != tid)
+		*s = (struct counted){.ip = ip, .tid = tid};
+	return ++s->calls;
 }
 
-/* Of the thread that says so in this text; -1: a kernel that does not (before 5.9). */
-static int filters_in(const char *status)
+/* The number in that field of a text of /proc; -1: it is not there. */
+static int field(const char *status, const char *name)
 {
-	static const char field[] = "\nSeccomp_filters:\t";
-	const char *at = strstr(status, field);
+	const char *at = strstr(status, name);
 
-	return at ? atoi(at + sizeof(field) - 1) : -1;
+	return at ? atoi(at + strlen(name)) : -1;
 }
 
-/* The only thread, nobody's tracee, and with no filter of its own: who looks at system calls would miss these. */
-static bool is_plain(const struct kp_call *c)
-{
-	kp_autofree char *path = kp_asprintf("/proc/%d/status", c->tid), *text = NULL;
+#define FILTERS "\nSeccomp_filters:\t" /* since 5.9 */
 
-	if (kp_read_file(AT_FDCWD, path, 65536, &text, NULL))
+static char *status_of(pid_t tid)
+{
+	kp_autofree char *path = kp_asprintf("/proc/%d/status", tid);
+	char *text = NULL;
+
+	return kp_read_file(AT_FDCWD, path, 65536, &text, NULL) ? NULL : text;
+}
+
+/* A child that runs in its parent's memory (vfork) has it for itself while the parent waits and has no other threads. Memory that an exec is
+ * about to leave is worth nothing, unless it is the parent's. */
+static bool has_memory(const struct kp_call *c, pid_t parent)
+{
+	long other = syscall(SYS_kcmp, c->tid, parent, KCMP_VM, 0, 0); /* -1: not told here (Docker) */
+	bool exec = c->n.data.nr == SYS_execve, waits;
+	kp_autofree char *status = NULL;
+
+	if (other > 0)
+		return !exec;
+	status = status_of(parent);
+	waits = status && strstr(status, "\nState:\tD");
+	return status && field(status, "\nThreads:\t") == 1 && (waits || (other < 0 && !exec));
+}
+
+/* The only thread in its memory, nobody's tracee, and with no filter of its own: who looks at system calls would miss these. own: it has
+ * run a program itself since its memory was made. */
+static bool is_alone(const struct kp_call *c, bool own)
+{
+	kp_autofree char *status = status_of(c->tid);
+
+	if (!status || field(status, "\nThreads:\t") != 1 || field(status, "\nTracerPid:\t") != 0 || field(status, FILTERS) != c->engine->filters)
 		return false;
-	return strstr(text, "\nThreads:\t1\n") && strstr(text, "\nTracerPid:\t0\n") && filters_in(text) == c->engine->filters;
-}
-
-/* mov %REG,%REG of 64 bits, not into rax. */
-static bool is_move(const uint8_t *p)
-{
-	return (p[0] & 0xfa) == 0x48 && p[1] == 0x89 && p[2] >= 0xc0 && (p[2] & 7 || p[0] & 1);
-}
-
-/* The bytes that end with the syscall: mov $nr,%eax, at most some moves, syscall. REX and size prefixes would make another instruction
- * of the mov. False, or the number of moves. */
-static bool is_site(const uint8_t code[CODE], uint32_t nr, size_t *ret_moves)
-{
-	const uint8_t *at = code + CODE - 2;
-	uint32_t imm;
-
-	if (at[0] != 0x0f || at[1] != 0x05)
-		return false;
-	for (size_t moves = 0; moves <= MOVES; moves++) {
-		const uint8_t *mov = at - 3 * moves - 5;
-		uint8_t before = mov[-1];
-
-		memcpy(&imm, mov + 1, sizeof(imm));
-		if (mov[0] == 0xb8 && imm == nr) {
-			*ret_moves = moves;
-			return (before & 0xf0) != 0x40 && before != 0x66 && before != 0x67;
-		}
-		if (moves == MOVES || !is_move(at - 3 * (moves + 1)))
-			return false;
-	}
-	return false;
-}
-
-static void put32(uint8_t *at, uint64_t value)
-{
-	uint32_t v = (uint32_t)value;
-
-	memcpy(at, &v, sizeof(v));
-}
-
-struct site_code {
-	uint8_t bytes[CODE];
-	size_t moves;
-	uint64_t ip, mov; /* behind the syscall; of the mov */
-};
-
-/* mov $nr,%eax; the moves; lea -128(%rsp),%rsp; call *near(%rip); lea 128(%rsp),%rsp; jc SYSCALL; jmp BEHIND */
-static void make_slot(uint8_t slot[KP_NEAR_SLOT], const struct site_code *code, uint64_t at, uint64_t near)
-{
-	static const uint8_t call[30] = {0x48, 0x8d, 0x64, 0x24, 0x80, 0xff, 0x15, 0, 0, 0, 0, 0x48, 0x8d, 0xa4, 0x24,
-					 0x80, 0, 0, 0, 0x0f, 0x82, 0, 0, 0, 0, 0xe9, 0, 0, 0, 0};
-	size_t len = code->ip - 2 - code->mov;
-	uint8_t *s = slot + len;
-
-	memset(slot, 0xcc, KP_NEAR_SLOT);
-	memcpy(slot, code->bytes + CODE - 2 - len, len);
-	memcpy(s, call, sizeof(call));
-	at += len;
-	put32(s + 7, near - (at + 11));
-	put32(s + 21, code->ip - 2 - (at + 25));
-	put32(s + 26, code->ip - (at + 30));
+	return own || has_memory(c, field(status, "\nPPid:\t"));
 }
 
 static bool is_near(uint64_t a, uint64_t b)
@@ -126,47 +93,111 @@ static bool is_near(uint64_t a, uint64_t b)
 	return d > INT32_MIN + 65536LL && d < INT32_MAX - 65536LL;
 }
 
+struct batch {
+	size_t count;
+	uint32_t nr[KP_SITES_EACH];
+	struct kp_site_code site[KP_SITES_EACH];
+};
+
+/* Of these places, those where the code is still what was proven. */
+static void gather(struct kp_call *c, const struct kp_sites_file *f, uint64_t base, struct batch *b)
+{
+	uint8_t bytes[KP_SITES_EACH][KP_SITE_CODE];
+	uint64_t from[KP_SITES_EACH];
+
+	for (uint32_t i = 0; i < f->count; i++)
+		from[i] = base + f->place[i].offset - KP_SITE_CODE;
+	b->count = 0;
+	if (kp_mem_gather(c->tid, from, f->count, KP_SITE_CODE, bytes))
+		return;
+	for (uint32_t i = 0; i < f->count; i++) {
+		struct kp_site_code *s = &b->site[b->count];
+
+		memcpy(s->bytes, bytes[i], KP_SITE_CODE);
+		s->ip = from[i] + KP_SITE_CODE;
+		if (kp_site_check(s, f->place[i].nr))
+			b->nr[b->count++] = f->place[i].nr;
+	}
+}
+
+struct near {
+	uint64_t at;
+	uint32_t used;
+	int32_t pid;
+};
+
 static bool poke(int mem, uint64_t at, const void *data, size_t len)
 {
 	return pwrite(mem, data, len, (off_t)at) == (ssize_t)len;
 }
 
-/* The site last: until then nothing leads to what was written. */
-static bool write_site(struct kp_call *c, const struct site_code *code, uint32_t used, uint64_t near)
+/* The sites last: until then nothing leads to what was written. */
+static void write_sites(struct kp_call *c, const struct batch *b, const struct near *near)
 {
-	uint64_t at = near + KP_NEAR_FIRST + used * KP_NEAR_SLOT, entry = KP_STUB_ENTRY;
 	kp_autofree char *path = kp_asprintf("/proc/%d/mem", c->tid);
 	kp_autoclose int mem = open(path, O_RDWR | O_CLOEXEC);
-	uint8_t slot[KP_NEAR_SLOT], jump[5] = {0xe9};
+	size_t count = KP_MIN(b->count, KP_NEAR_SLOTS - near->used);
+	uint8_t slots[KP_SITES_EACH][KP_NEAR_SLOT], jump[KP_SITE_MOV];
+	uint32_t used = near->used + (uint32_t)count;
+	uint64_t entry = KP_STUB_ENTRY;
 
 	if (mem < 0 || !kp_trap_valid(c->trap, c->n.id))
-		return false;
-	make_slot(slot, code, at, near);
-	put32(jump + 1, at - (code->mov + sizeof(jump)));
-	if ((!used && !poke(mem, near, &entry, sizeof(entry))) || !poke(mem, at, slot, sizeof(slot)))
-		return false;
-	used++;
-	return !kp_mem_write(c->tid, KP_IDENT_BASE + offsetof(struct kp_ident, near_used), &used, sizeof(used)) &&
-	       poke(mem, code->mov, jump, sizeof(jump));
+		return;
+	for (size_t i = 0; i < count; i++)
+		kp_site_make_slot(slots[i], &b->site[i], kp_site_slot_at(near->at, near->used + (uint32_t)i), near->at);
+	if ((!near->used && !poke(mem, near->at, &entry, sizeof(entry))) ||
+	    !poke(mem, kp_site_slot_at(near->at, near->used), slots, count * KP_NEAR_SLOT) ||
+	    kp_mem_write(c->tid, KP_IDENT_BASE + offsetof(struct kp_ident, near_used), &used, sizeof(used)))
+		return;
+	for (size_t i = 0; i < count; i++) {
+		kp_site_make_jump(jump, &b->site[i], kp_site_slot_at(near->at, near->used + (uint32_t)i));
+		if (poke(mem, kp_site_mov(&b->site[i]), jump, sizeof(jump)))
+			KP_DEBUG(TRAP, "%d: call site %#" PRIx64 " of %s is patched", c->tid, kp_site_mov(&b->site[i]), kp_row_of((int)b->nr[i])->name);
+	}
+}
+
+static void patch(struct kp_call *c, const struct kp_sites_file *f, uint64_t base)
+{
+	struct near near;
+	struct batch b;
+
+	_Static_assert(offsetof(struct kp_ident, pid) == offsetof(struct kp_ident, near) + offsetof(struct near, pid), "read as one");
+	gather(c, f, base, &b);
+	if (!b.count || kp_mem_read(c->tid, KP_IDENT_BASE + offsetof(struct kp_ident, near), &near, sizeof(near)) || !near.at ||
+	    near.at % KP_NEAR_SIZE || near.used >= KP_NEAR_SLOTS || !is_alone(c, near.pid == c->tid))
+		return;
+	for (size_t i = 0; i < b.count; i++)
+		if (!is_near(near.at, b.site[i].ip))
+			return;
+	write_sites(c, &b, &near);
 }
 
 void kp_fast_patch(struct kp_call *c)
 {
-	struct site_code code = {.ip = c->n.data.instruction_pointer};
-	struct {
-		uint64_t near;
-		uint32_t used, reserved;
-	} ident;
+	struct kp_sites *sites = &c->engine->sites;
+	uint64_t ip = c->n.data.instruction_pointer, base;
+	unsigned often = c->engine->fast_often, calls;
+	uint32_t nr = (uint32_t)c->n.data.nr;
+	bool exec = nr == SYS_execve, known;
+	struct kp_sites_file f;
 
-	if (!is_often(c) || kp_mem_read(c->tid, code.ip - CODE, code.bytes, CODE) ||
-	    !is_site(code.bytes, (uint32_t)c->n.data.nr, &code.moves))
-		return;
-	code.mov = code.ip - 2 - 3 * code.moves - 5;
-	if (kp_mem_read(c->tid, KP_IDENT_BASE + offsetof(struct kp_ident, near), &ident, sizeof(ident)) || !ident.near || ident.near % KP_NEAR_SIZE ||
-	    ident.used >= KP_NEAR_SLOTS || !is_near(ident.near, code.ip) || !is_plain(c))
-		return;
-	if (write_site(c, &code, ident.used, ident.near))
-		KP_DEBUG(TRAP, "%d: call site %#" PRIx64 " of %s is patched", c->tid, code.mov, c->row->name);
+	/* A process makes one execve; its parent has many children do so. */
+	calls = count(ip, exec ? 0 : c->tid);
+	known = kp_sites_find(sites, ip, nr, &f, &base);
+	if (!known && count(ip % PAGE, -1 - (pid_t)nr) == often) {
+		struct kp_site_code code = {.ip = ip};
+
+		if (!kp_mem_read(c->tid, ip - KP_SITE_CODE, code.bytes, KP_SITE_CODE) && kp_site_check(&code, nr))
+			kp_sites_learn(sites, c->tid, ip, nr);
+		known = kp_sites_find(sites, ip, nr, &f, &base);
+		calls = 1;
+	}
+	if (known && calls <= (exec ? OFTEN : 1)) {
+		patch(c, &f, base);
+	} else if (!known && calls == often) {
+		f = (struct kp_sites_file){.count = 1, .place = {{.offset = ip, .nr = nr}}};
+		patch(c, &f, 0);
+	}
 }
 
 void kp_fast_note(struct kp_call *c, bool follow, const struct kp_node *n)
@@ -188,12 +219,13 @@ int kp_fast_start(struct kp_engine *e)
 	const char *how = secure_getenv("KAPSEL_FAST");
 	kp_autofree char *text = NULL;
 
+	pthread_mutex_init(&e->sites.lock, NULL);
 	e->fast_often = how && !strcmp(how, "eager") ? 1 : OFTEN;
 	if (e->level != KP_LEVEL_PORTABLE || (how && !strcmp(how, "off")))
 		return 0;
-	if (kp_read_file(AT_FDCWD, "/proc/self/status", 65536, &text, NULL))
+	if (!(text = status_of(getpid())))
 		return -EIO;
-	e->filters = filters_in(text);
+	e->filters = field(text, FILTERS);
 	e->filters += e->filters >= 0; /* the guests' own */
 	return kp_fast_make(e->vfs);
 }

@@ -12,6 +12,7 @@
 #include "profile/profile.h"
 #include "sys/call.h"
 #include "sys/policy.h"
+#include "sys/sites.h"
 
 #define KP_MAX_WORKERS 16
 
@@ -81,11 +82,16 @@ struct kp_engine {
 	enum kp_level level;
 	FILE *trace;
 	pthread_mutex_t trace_lock;
+	pthread_mutex_t freeze_lock; /* one at a time: clients ask for it, and calls that change configuration */
 	struct kp_lent lent;
 	struct kp_where where;
 	unsigned fast_often; /* a call site is patched at its so-manieth call */
+	struct kp_sites sites;
 	int filters;         /* that each guest has: Seccomp_filters of /proc/PID/status */
 };
+
+/* engine.c: whose call this thread works on; 0: nobody's. */
+extern _Thread_local pid_t kp_engine_serves;
 
 /* exec.c: the loader's request. */
 int kp_exec_start(struct kp_call *c);

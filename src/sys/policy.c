@@ -11,6 +11,7 @@
 #include "kapsel/fast.h"
 #include "sys/filter.h"
 #include "sys/policy.h"
+#include "trap/trap.h"
 
 /* --- the filter --- */
 
@@ -156,6 +157,15 @@ static void put_policy(struct program *p, const struct kp_policy *policy)
 		p->code[p->ends[i]].k = (uint32_t)(p->len - p->ends[i] - 1);
 }
 
+/* Goes on behind the next `skip` instructions and these four, unless that 64-bit field is k. */
+static void unless_wide(struct program *p, size_t offset, uint64_t k, uint8_t skip)
+{
+	load(p, offset);
+	unless(p, (uint32_t)k, (uint8_t)(skip + 2));
+	load(p, offset + 4);
+	unless(p, (uint32_t)(k >> 32), skip);
+}
+
 /* What the stub may ask from the gate (kapsel/fast.h): attributes, which Landlock leaves to everybody, too; and opens that only read,
  * where Landlock decides. The number is looked at first: for all others the kernel still sees that they pass without running the filter. */
 static void put_gate(struct program *p)
@@ -165,24 +175,41 @@ static void put_gate(struct program *p)
 	load(p, offsetof(struct seccomp_data, nr));
 	when(p, SYS_newfstatat, 3);
 	unless(p, SYS_openat, 7);
-	load(p, offsetof(struct seccomp_data, args[2]));
+	load(p, ARG(2));
 	put(p, BPF_JMP | BPF_JSET | BPF_K, 5, 0, ~(uint32_t)KP_GATE_OPEN_FLAGS);
-	load(p, offsetof(struct seccomp_data, instruction_pointer));
-	unless(p, (uint32_t)KP_GATE_IP, 3);
-	load(p, offsetof(struct seccomp_data, instruction_pointer) + 4);
-	unless(p, (uint32_t)(KP_GATE_IP >> 32), 1);
+	unless_wide(p, offsetof(struct seccomp_data, instruction_pointer), KP_GATE_IP, 1);
 	verdict(p, SECCOMP_RET_ALLOW);
 }
 
-int kp_policy_filter(const struct kp_policy *policy, bool gate, struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err)
+/* An execve of the path that the supervisor has written and the guest can neither write nor map away. Not of any path: files without a
+ * place in the tree (memfds) are nothing to Landlock, and what they hold would run without what the exec loader sets up. */
+static void put_exec_gate(struct program *p)
+{
+	load(p, offsetof(struct seccomp_data, arch));
+	unless(p, AUDIT_ARCH_X86_64, 11);
+	load(p, offsetof(struct seccomp_data, nr));
+	unless(p, SYS_execve, 9);
+	unless_wide(p, offsetof(struct seccomp_data, instruction_pointer), KP_GATE_IP, 5);
+	unless_wide(p, ARG(0), KP_SCRATCH_LOADER, 1);
+	verdict(p, SECCOMP_RET_ALLOW);
+}
+
+enum kp_gate kp_policy_gate(bool fast)
+{
+	return !fast ? KP_GATE_SHUT : kp_trap_can_seal() ? KP_GATE_EXECUTES : KP_GATE_READS;
+}
+
+int kp_policy_filter(const struct kp_policy *policy, enum kp_gate gate, struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err)
 {
 	bool nothing = policy->net.mode == KP_NETWORK_HOST && !policy->deny_count && !policy->count_tasks && !policy->keep_file_size;
 	struct program p = {0};
 
 	if (!nothing)
 		put_policy(&p, policy);
-	if (gate)
+	if (gate != KP_GATE_SHUT)
 		put_gate(&p);
+	if (gate == KP_GATE_EXECUTES)
+		put_exec_gate(&p);
 	if (p.len + kp_filter_len > BPF_MAXINSNS) {
 		free(p.code);
 		return kp_fail(err, E2BIG, "filter: too many system calls denied");

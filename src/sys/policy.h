@@ -30,8 +30,12 @@ struct kp_policy {
 	bool keep_file_size; /* guests do not change RLIMIT_FSIZE: it stops them where the disk is full */
 };
 
-/* The filter for it: what it refuses, then what passes at the gate (where there is one), then the static one. *ret_code is allocated. */
-int kp_policy_filter(const struct kp_policy *p, bool gate, struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err);
+/* What passes at the gate of the fast path: nothing, what reads, an execve of the exec loader, too. */
+enum kp_gate { KP_GATE_SHUT, KP_GATE_READS, KP_GATE_EXECUTES };
+enum kp_gate kp_policy_gate(bool fast);
+
+/* The filter for it: what it refuses, then what passes at the gate, then the static one. *ret_code is allocated. */
+int kp_policy_filter(const struct kp_policy *p, enum kp_gate gate, struct sock_filter **ret_code, unsigned short *ret_len, struct kp_err *err);
 /* May a guest connect or send there? Only what is decided by the address alone. 0, or the -errno that it gets. */
 int kp_policy_peer(const struct kp_policy *p, const struct sockaddr *sa, socklen_t len);
 bool kp_policy_is_loopback(const struct sockaddr *sa);

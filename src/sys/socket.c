@@ -296,6 +296,8 @@ static int by_guest(struct kp_call *c, int arg, struct address *a, bool binds)
 		return -EACCES;
 	if (!a->path) {
 		rc = binds ? 0 : kp_net_may_reach(c, &a->any, a->len);
+		if (binds)
+			kp_ports_untranslated(c->engine, &a->any);
 		return rc ? rc : go_on(c);
 	}
 	rc = binds ? new_address(c, &a->un) : peer_address(c, &a->un);

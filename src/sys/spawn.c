@@ -21,9 +21,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "kapsel/fast.h"
 #include "sys/filter.h"
 #include "sys/internal.h"
 #include "vfs/fast.h"
+#include "vfs/internal.h"
 #include "vfs/pts.h"
 
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
@@ -38,10 +40,12 @@ struct kp_spawner {
 	int landlock_fd; /* the rules, until the thread has entered them */
 	int error;
 	bool stop;
+	bool gate; /* here, too: the child's first execve needs no tracer */
 	struct sock_fprog filter;
 	const struct kp_limit_state *limits;
 	const struct kp_spawn *request;
 	int status_fd; /* write end of the exec report pipe */
+	int cwd_fd;    /* the working directory's stand-in, or -1: the child goes there by its name */
 	pid_t pid;
 };
 
@@ -129,17 +133,32 @@ static const char *env_path(char *const *envp)
 	return "/usr/local/bin:/usr/bin:/bin";
 }
 
-/* execvpe, without its shell fallback. Returns the errno to report. */
-static int exec_search(const struct kp_spawn *s)
+/* As the stub does it (loader/stub.c), where the gate is open; else as any program does. Returns the errno. */
+static int run_program(bool gate, const char *file, const struct kp_spawn *s)
 {
-	const char *path = env_path(s->envp), *name = s->argv[0];
-	int found = ENOENT;
-	char file[PATH_MAX];
+	long ret = SYS_execve;
 
-	if (strchr(name, '/')) {
-		(void)execve(name, s->argv, s->envp);
+	if (!gate) {
+		(void)execve(file, s->argv, s->envp);
 		return errno;
 	}
+	__asm__ volatile("call *%1" : "+a"(ret) : "r"(KP_ASK), "D"(file), "S"(s->argv), "d"(s->envp) : "rcx", "r11", "memory");
+	if (ret == KP_EXEC_READY) {
+		ret = SYS_execve;
+		__asm__ volatile("call *%1" : "+a"(ret) : "r"(KP_GATE), "D"(KP_SCRATCH_LOADER), "S"(s->argv), "d"(s->envp) : "rcx", "r11", "memory");
+	}
+	return (int)-ret;
+}
+
+/* execvpe, without its shell fallback. Returns the errno to report. */
+static int exec_search(bool gate, const struct kp_spawn *s)
+{
+	const char *path = env_path(s->envp), *name = s->argv[0];
+	int found = ENOENT, rc;
+	char file[PATH_MAX];
+
+	if (strchr(name, '/'))
+		return run_program(gate, name, s);
 	while (*name) {
 		size_t len = strcspn(path, ":");
 
@@ -147,11 +166,11 @@ static int exec_search(const struct kp_spawn *s)
 			memcpy(file, path, len);
 			file[len] = '/';
 			memcpy(file + len + !!len, name, strlen(name) + 1);
-			(void)execve(file, s->argv, s->envp);
-			if (errno != ENOENT && errno != ENOTDIR)
-				found = errno;
-			if (errno != ENOENT && errno != ENOTDIR && errno != EACCES)
-				return errno;
+			rc = run_program(gate, file, s);
+			if (rc != ENOENT && rc != ENOTDIR)
+				found = rc;
+			if (rc != ENOENT && rc != ENOTDIR && rc != EACCES)
+				return rc;
 		}
 		if (!path[len])
 			break;
@@ -160,8 +179,10 @@ static int exec_search(const struct kp_spawn *s)
 	return found;
 }
 
-static void child(const struct kp_spawn *s, const struct kp_limit_state *limits, int status_fd)
+static void child(const struct kp_spawner *sp, int status_fd)
 {
+	const struct kp_spawn *s = sp->request;
+	bool there = sp->cwd_fd >= 0 && fchdir(sp->cwd_fd) == 0; /* before the descriptor goes */
 	int rc = set_up_fds(s, &status_fd);
 
 	if (rc)
@@ -175,11 +196,11 @@ static void child(const struct kp_spawn *s, const struct kp_limit_state *limits,
 	set_signals(s);
 	if (!kp_fault("capabilities"))
 		drop_capabilities();
-	kp_limits_apply(limits);
+	kp_limits_apply(sp->limits);
 	(void)umask(s->umask);
-	if (chdir(s->cwd) < 0 && (s->cwd_asked || chdir("/") < 0))
+	if (!there && chdir(s->cwd) < 0 && (s->cwd_asked || chdir("/") < 0))
 		report(status_fd, -errno); /* negative: about the directory */
-	report(status_fd, exec_search(s));
+	report(status_fd, exec_search(sp->gate, s));
 }
 
 /* --- the thread --- */
@@ -237,7 +258,7 @@ static void *spawner(void *arg)
 		/* Not fork(): its handlers take locks that other threads may hold. */
 		sp->pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
 		if (!sp->pid)
-			child(sp->request, sp->limits, sp->status_fd);
+			child(sp, sp->status_fd);
 		if (sp->pid < 0)
 			sp->pid = -errno;
 		sem_post(&sp->answered);
@@ -245,19 +266,30 @@ static void *spawner(void *arg)
 	return NULL;
 }
 
+/* Gate and entry of the loader, at their addresses. */
+static bool map_gate(const struct kp_engine *e)
+{
+	kp_autoclose int fd = open(e->loader_path, O_RDONLY | O_CLOEXEC);
+	void *at = (void *)KP_LOADER_BASE;
+
+	return fd >= 0 && mmap(at, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED_NOREPLACE, fd, 0) == at;
+}
+
 int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 {
 	struct kp_spawner *sp = kp_calloc(1, sizeof(*sp));
+	enum kp_gate gate = kp_policy_gate(kp_fast_fd(e->vfs) >= 0);
 	int rc;
 
 	e->spawner = sp;
 	sp->limits = &e->limit;
 	sp->landlock_fd = -1;
 	/* A guest's scratch area comes with its loader; the child between fork and exec needs one too. */
-	rc = kp_trap_scratch_make(e->trap);
+	rc = kp_trap_scratch_make(e->trap, e->loader_path);
 	if (rc)
 		return kp_fail_errno(err, -rc, "scratch area: cannot be mapped");
-	rc = kp_policy_filter(e->policy, kp_fast_fd(e->vfs) >= 0, &sp->filter.filter, &sp->filter.len, err);
+	sp->gate = gate == KP_GATE_EXECUTES && map_gate(e);
+	rc = kp_policy_filter(e->policy, gate, &sp->filter.filter, &sp->filter.len, err);
 	if (!rc)
 		rc = kp_landlock_make(e->vfs, e->loader_path, e->level, &sp->landlock_fd, err);
 	if (rc)
@@ -277,7 +309,7 @@ int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 	}
 	if (sp->error) {
 		(void)kp_fail_errno(err, -sp->error, "seccomp: the filter cannot be installed");
-		return kp_hint(err, "`kapsel doctor` tells what this kernel offers; Linux 5.13 or newer is needed");
+		return kp_hint(err, "'kapsel doctor' tells what this kernel offers; Linux 5.13 or newer is needed");
 	}
 	*ret_listener = sp->listener;
 	return 0;
@@ -315,6 +347,24 @@ pid_t kp_engine_reap(pid_t pid, int *ret_status)
 	return si.si_pid;
 }
 
+/* The stand-in of a directory of the instance. A chdir to its name would be stopped and rewritten; fchdir is let through. -1: whoever goes
+ * there by name is told why he cannot. */
+static int open_cwd(struct kp_engine *e, const char *cwd)
+{
+	struct kp_walk w = {.cred = &e->cred, .tid = getpid(), .start = "/", .path = cwd, .follow = true};
+	struct kp_node *n = kp_calloc(1, sizeof(*n));
+	struct kp_hpath host;
+	int fd = -1;
+
+	kp_vfs_read_lock(e->vfs);
+	if (!kp_resolve(e->vfs, &w, n) && S_ISDIR(n->mode) && !kp_node_permit(e->vfs, n, &e->cred, X_OK) && !kp_standin(e->vfs, n, &host) &&
+	    kp_path_below(host.s, e->vfs->dirs.s))
+		fd = open(host.s, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	kp_vfs_unlock(e->vfs);
+	free(n);
+	return fd;
+}
+
 int kp_engine_spawn(struct kp_engine *e, const struct kp_spawn *s, pid_t *ret_pid, struct kp_err *err)
 {
 	struct kp_spawner *sp = e->spawner;
@@ -329,10 +379,12 @@ int kp_engine_spawn(struct kp_engine *e, const struct kp_spawn *s, pid_t *ret_pi
 	pthread_mutex_lock(&sp->busy);
 	sp->request = s;
 	sp->status_fd = pipe_fds[1];
+	sp->cwd_fd = open_cwd(e, s->cwd);
 	sem_post(&sp->asked);
 	while (sem_wait(&sp->answered) < 0)
 		;
 	pid = sp->pid;
+	(void)kp_close(sp->cwd_fd);
 	pthread_mutex_unlock(&sp->busy);
 	(void)kp_close(pipe_fds[1]);
 	if (pid < 0) {

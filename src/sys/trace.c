@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One decoded line a call, for --trace. */
+#include "kapsel/fast.h"
 #include "sys/internal.h"
 
 static void put_text(FILE *f, const char *text)
@@ -52,7 +53,7 @@ void kp_trace(struct kp_engine *e, const struct kp_call *c, int rc, uint64_t mic
 	if (rc < 0)
 		fprintf(e->trace, ") = -1 %s", strerrorname_np(-rc) ? strerrorname_np(-rc) : "?");
 	else
-		fprintf(e->trace, ") = %lld%s", (long long)c->value, replies[c->reply]);
+		fprintf(e->trace, ") = %lld%s", (long long)c->value, c->n.data.instruction_pointer == KP_ASK_IP ? " settled" : replies[c->reply]);
 	fprintf(e->trace, " <%llu us>\n", (unsigned long long)microseconds);
 	(void)fflush(e->trace);
 	pthread_mutex_unlock(&e->trace_lock);

@@ -56,6 +56,17 @@ int kp_mem_read(pid_t tid, uint64_t addr, void *buf, size_t len)
 	return process_vm_readv(tid, &local, 1, &remote, 1, 0) == (ssize_t)len ? 0 : -EFAULT;
 }
 
+int kp_mem_gather(pid_t tid, const uint64_t *addrs, size_t count, size_t len, void *buf)
+{
+	struct iovec local = {buf, count * len}, remote[32];
+
+	if (count > KP_ARRAY_LEN(remote))
+		return -EFAULT;
+	for (size_t i = 0; i < count; i++)
+		remote[i] = (struct iovec){(void *)(uintptr_t)addrs[i], len};
+	return process_vm_readv(tid, &local, 1, remote, count, 0) == (ssize_t)(count * len) ? 0 : -EFAULT;
+}
+
 int kp_mem_write(pid_t tid, uint64_t addr, const void *buf, size_t len)
 {
 	struct iovec local = {(void *)(uintptr_t)buf, len}, remote = {(void *)(uintptr_t)addr, len};

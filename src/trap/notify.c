@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -32,7 +33,14 @@ struct kp_trap *kp_trap_new(void)
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
 
-int kp_trap_scratch_make(struct kp_trap *t)
+#define NR_MSEAL 462 /* newer than the headers */
+
+bool kp_trap_can_seal(void)
+{
+	return syscall(NR_MSEAL, 0, 0, 0) == 0;
+}
+
+int kp_trap_scratch_make(struct kp_trap *t, const char *loader)
 {
 	void *here;
 
@@ -43,6 +51,8 @@ int kp_trap_scratch_make(struct kp_trap *t)
 	if (here == MAP_FAILED)
 		return -errno;
 	t->scratch = here;
+	if (kp_trap_can_seal() && strlen(loader) < KP_SCRATCH_SLOT)
+		memcpy(t->scratch + (KP_SCRATCH_LOADER - KP_SCRATCH_BASE), loader, strlen(loader));
 	/* This mapping is the last that can be written through. */
 	if (fcntl(t->scratch_fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return -errno;
@@ -154,29 +164,65 @@ static bool in_own_session(pid_t tid)
 	return last.own;
 }
 
-int kp_trap_add_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd, bool cloexec)
+/*
+ * The caller installs a descriptor itself while we wait, and this knows no sync wake-up: unless both stay here, one is woken on an idle
+ * core, which costs several times the rest of the call. Within one session (one group of the scheduler, see sched(7), autogroup) we stay
+ * anyway.
+ */
+struct together {
+	pid_t tid;
+	cpu_set_t theirs, ours;
+	bool pinned_them, pinned_us;
+};
+
+static void stay_together(struct together *g, pid_t tid)
+{
+	cpu_set_t here;
+
+	CPU_ZERO(&here);
+	CPU_SET(sched_getcpu(), &here);
+	g->tid = tid;
+	g->pinned_them = pin(tid, &here, &g->theirs);
+	g->pinned_us = !in_own_session(tid) && pin(0, &here, &g->ours);
+}
+
+static void part(const struct together *g)
+{
+	if (g->pinned_us)
+		(void)sched_setaffinity(0, sizeof(g->ours), &g->ours);
+	if (g->pinned_them)
+		(void)sched_setaffinity(g->tid, sizeof(g->theirs), &g->theirs);
+}
+
+static int add_fd(const struct kp_trap *t, uint64_t id, int fd, bool cloexec)
 {
 	struct seccomp_notif_addfd a = {
 		.id = id,
 		.srcfd = (uint32_t)fd,
 		.newfd_flags = cloexec ? O_CLOEXEC : 0,
 	};
-	cpu_set_t theirs, ours, here;
-	bool pinned_them, pinned_us;
+	int n = ioctl(t->fd, SECCOMP_IOCTL_NOTIF_ADDFD, &a);
+
+	return n < 0 ? -errno : n;
+}
+
+int kp_trap_add_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd, bool cloexec)
+{
+	struct together g;
 	int n;
 
-	/* The caller installs the descriptor itself while we wait, and this knows no sync wake-up: unless both stay here, one is woken
-	 * on an idle core, which costs several times the rest of the call. Within one session (one group of the scheduler, see
-	 * sched(7), autogroup) we stay anyway. */
-	CPU_ZERO(&here);
-	CPU_SET(sched_getcpu(), &here);
-	pinned_them = pin(tid, &here, &theirs);
-	pinned_us = !in_own_session(tid) && pin(0, &here, &ours);
-	n = ioctl(t->fd, SECCOMP_IOCTL_NOTIF_ADDFD, &a);
-	n = n < 0 ? -errno : n;
-	if (pinned_us)
-		(void)sched_setaffinity(0, sizeof(ours), &ours);
-	if (pinned_them)
-		(void)sched_setaffinity(tid, sizeof(theirs), &theirs);
+	stay_together(&g, tid);
+	n = add_fd(t, id, fd, cloexec);
+	part(&g);
 	return n;
+}
+
+void kp_trap_add_fds(struct kp_trap *t, uint64_t id, pid_t tid, const int *fds, int *numbers, size_t count)
+{
+	struct together g;
+
+	stay_together(&g, tid);
+	for (size_t i = 0; i < count; i++)
+		numbers[i] = fds[i] < 0 ? -1 : add_fd(t, id, fds[i], true);
+	part(&g);
 }

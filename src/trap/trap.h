@@ -17,8 +17,11 @@
 struct kp_trap; /* the listener and what hangs on it */
 
 struct kp_trap *kp_trap_new(void);
-/* The memory that the strings of rewritten calls go to (kapsel/start.h); mapped here as guests have it. 0 or -errno. */
-int kp_trap_scratch_make(struct kp_trap *t);
+/* The memory that the strings of rewritten calls go to (kapsel/start.h), and the exec loader's path; mapped here as guests have it. 0 or
+ * -errno. */
+int kp_trap_scratch_make(struct kp_trap *t, const char *loader);
+/* Can a guest be kept from mapping something else in its place? Since Linux 6.10. */
+bool kp_trap_can_seal(void);
 int kp_trap_scratch(const struct kp_trap *t); /* its descriptor, to be mapped for reading only */
 /* May guests be looked into and stopped here? 0, or -EPERM: ret_what was refused. Before any is there. */
 int kp_trap_allowed(const char **ret_what);
@@ -38,11 +41,15 @@ int kp_trap_answer(struct kp_trap *t, uint64_t id, int64_t value, int error);
 int kp_trap_continue(struct kp_trap *t, uint64_t id);
 /* Puts a copy of fd into the guest, returns its number there or -errno; then answer with it. */
 int kp_trap_add_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd, bool cloexec);
+/* The same of several, which its next exec closes. Where fds has -1, numbers has it, too. */
+void kp_trap_add_fds(struct kp_trap *t, uint64_t id, pid_t tid, const int *fds, int *numbers, size_t count);
 
 /* --- guest memory: each copies once --- */
 /* NUL-terminated string of less than size bytes: its length, -EFAULT, -ENAMETOOLONG. */
 ssize_t kp_mem_string(pid_t tid, uint64_t addr, char *buf, size_t size);
 int kp_mem_read(pid_t tid, uint64_t addr, void *buf, size_t len);  /* 0 or -EFAULT */
+/* len bytes from each of count addresses, one after the other into buf; 0, or -EFAULT if one of them cannot be read. */
+int kp_mem_gather(pid_t tid, const uint64_t *addrs, size_t count, size_t len, void *buf);
 int kp_mem_write(pid_t tid, uint64_t addr, const void *buf, size_t len);
 
 /* --- what /proc says of a task --- */

@@ -368,6 +368,13 @@ bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n)
 	return add(v, &e);
 }
 
+bool kp_fast_put_cwd(struct kp_vfs *v, const char *standin)
+{
+	struct kp_fast_entry e = {.kind = KP_FAST_CWD, .calls = KP_FAST_GETCWD, .name_slot = name_slot(standin)};
+
+	return v->fast && start_of(v, standin, &e) && add_text(&e, 1, "", standin) && add(v, &e);
+}
+
 /* With the lock of the entries held. NULL: there is no room to remember it. */
 static struct object *object_of(struct kp_fast_cache *c, const struct stat *st)
 {

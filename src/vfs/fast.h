@@ -33,6 +33,9 @@ void kp_fast_unchanged(struct kp_vfs *v);
 /* With the read lock held: what path, from start (NULL: it is absolute), led to. start is a stand-in's guest path. True: it is known now. */
 bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n);
 
+/* With the read lock held: the name of a directory, by its stand-in, for who is in it. */
+bool kp_fast_put_cwd(struct kp_vfs *v, const char *standin);
+
 /* The same of what a descriptor holds; n as kp_call_fd_node gives it. */
 bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n);
 /* Each time before a guest gets a descriptor of an image's file: equal files are one inode of the store, and then none is known by it. */

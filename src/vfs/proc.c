@@ -2,6 +2,7 @@
 /* Names and links below /proc. Process numbers are the host's, so a guest path below /proc is its own host path. */
 #include <ctype.h>
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -29,6 +30,9 @@ static long status_field(pid_t pid, const char *field)
 
 pid_t kp_proc_tgid(pid_t tid)
 {
+	/* Most are their process's first thread, which is told fast: the text of /proc takes 15 us to be made. */
+	if (syscall(SYS_tgkill, tid, tid, 0) == 0)
+		return tid;
 	return (pid_t)status_field(tid, "\nTgid:");
 }
 

@@ -43,7 +43,7 @@ END {
 			printf "%-20s%-12s%14s", cases[c], engines[e], shown(median, unit[cases[c]])
 			if (m && engines[e] != "native") printf "%10.2f  %.2f to %.2f", middle(ratio, m), ratio[k + 1], ratio[m - k]
 			print ""
-			if (m) printf "%s,%s,%s,%d,%.3f,%.3f,%.3f,%d\n", cases[c], engines[e], unit[cases[c]], median, middle(ratio, m), ratio[k + 1], ratio[m - k], n > csv
-			else printf "%s,%s,%s,%d,,,,%d\n", cases[c], engines[e], unit[cases[c]], median, n > csv
+			if (m) printf "%s,%s,%s,%.0f,%.3f,%.3f,%.3f,%d\n", cases[c], engines[e], unit[cases[c]], median, middle(ratio, m), ratio[k + 1], ratio[m - k], n > csv
+			else printf "%s,%s,%s,%.0f,,,,%d\n", cases[c], engines[e], unit[cases[c]], median, n > csv
 		}
 }

@@ -19,11 +19,7 @@ mkdir -p dir/sub/deep dir/many dir/empty locked
 printf 'a\n' >dir/a
 printf 'b\n' >dir/b
 printf 'deep\n' >dir/sub/deep/leaf
-i=0
-while [ $i -lt 150 ]; do
-  : >"dir/many/$(printf 'f%03d' $i)"
-  i=$((i + 1))
-done
+(cd dir/many && seq -f 'f%03g' 0 149 | xargs touch)
 printf 'inside\n' >locked/inside
 chmod 0555 locked
 
@@ -71,9 +67,5 @@ ln -s dir2 dirlink2
 ln -s nowhere dangling
 ln -s loop loop
 cd ..
-i=1
-while [ $i -lt 64 ]; do
-  cp -a 00 "$(printf %02d $i)"
-  i=$((i + 1))
-done
+for d in $(seq -f %02g 63); do cp -a 00 "$d"; done
 for d in [0-9]*; do ln -s "$dir/mx/$d/file" "$d/abslink"; done

@@ -35,6 +35,10 @@ for how in eager often; do
   n=$(sites portable $how)
   if [ "$n" -ge 3 ] && [ "$(cat "$T/out")" = "0 wrong" ]; then ok "portable, $how"; else not_ok "portable, $how: $n sites" "$T/out" "$T/err"; fi
 done
+n=$(sites portable eager)
+for call in getcwd execve; do
+  if grep -q "of $call is patched" "$T/err"; then ok "$call is patched"; else not_ok "$call is patched" "$T/err"; fi
+done
 n=$(sites portable off)
 if [ "$n" = 0 ] && [ "$(cat "$T/out")" = "0 wrong" ]; then ok "switched off"; else not_ok "switched off: $n sites" "$T/out" "$T/err"; fi
 n=$(sites strict eager)

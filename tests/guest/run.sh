@@ -7,6 +7,7 @@
 #
 # GUEST_RUNNER: a program used in the place of the launcher: RUNNER IMAGE INSTANCE_DIR CMD ARG...
 # GUEST_TREE_DIR: where the native tree lies (its path in the image is the same), else /tmp.
+# FAST="on eager off": inside once with each of these as KAPSEL_FAST (docs/FAST.md).
 set -u
 # The guest gets the standard descriptors only; the native side must too.
 for fd in /proc/$$/fd/*; do
@@ -24,7 +25,7 @@ while [ $# -gt 0 ]; do
 	--kapsel) kapsel=$2; shift ;;
 	--pack) pack=$2; shift ;;
 	--keep) keep=1 ;;
-	-h | --help) sed -n '3,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+	-h | --help) sed -n '3,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
 	*) names+=("$1") ;;
 	esac
 	shift
@@ -56,27 +57,20 @@ for name in "${names[@]}"; do
 		|| bail "$name.c does not compile"
 	programs+="$work/bin/$name, "
 done
-sh "$here/fixture.sh" "$work/model" || bail "no fixture"
-if [ -n "$(find "$work/model" -newermt @1000000001 -print -quit)" ]; then bail "times in the fixture"; fi
+tree=$work/tree
+sh "$here/fixture.sh" "$tree" || bail "no fixture"
+if [ -n "$(find "$tree" -newermt @1000000001 -print -quit)" ]; then bail "times in the fixture"; fi
+tar -C "$work" -cf "$work/tree.tar" tree || bail "no copy of the fixture"
 
 clear_away() { # TREE: programs leave directories that their user may not write
 	chmod -R u+rwX "$1" 2> /dev/null
 	rm -rf "$1" || bail "$1: cannot be removed"
 }
 
-# The links in the fixture that are absolute must lead to the tree where it is used.
-place() { # FROM TO: a fresh copy
-	clear_away "$2"
-	cp -a "$1" "$2"
-	local link
-	for link in "$2"/s*/labs; do
-		ln -sfn "${link%/labs}/file" "$link"
-		touch -h -d @1000000000 "$link"
-	done
-	find "$2" -maxdepth 2 -type d -exec touch -d @1000000000 {} +
+fresh_tree() {
+	clear_away "$tree"
+	tar -C "$work" -xpf "$work/tree.tar" || bail "$tree: cannot be made"
 }
-tree=$work/tree
-place "$work/model" "$tree"
 cat > "$work/manifest.yaml" <<END
 kapsel: 1
 name: guest-tests
@@ -113,10 +107,40 @@ filter() { # NAME FILE: without the lines that exceptions names
 }
 
 count=0 passed=0 failed=0
+verdict() { # NAME LABEL OUTPUT
+	local name=$1 label=$2 out=$3
+	filter "$name" "$out.native"
+	filter "$name" "$out.kapsel"
+	count=$((count + 1))
+	if tail -n 1 "$out.native" | grep -qx 'exit status 1[23][0-9]'; then
+		failed=$((failed + 1))
+		echo "not ok $count - $label: the native run did not come to its end ($(tail -n 1 "$out.native"))"
+	elif cmp -s "$out.native.cmp" "$out.kapsel.cmp"; then
+		passed=$((passed + 1))
+		echo "ok $count - $label ($(wc -l < "$out.native.cmp") lines)"
+	else
+		failed=$((failed + 1))
+		echo "not ok $count - $label"
+		diff -U3 --label native --label kapsel "$out.native.cmp" "$out.kapsel.cmp" | head -n "${GUEST_DIFF_LINES:-200}" | sed 's/^/# /'
+	fi
+}
+
+inside() { # NAME USER OUTPUT
+	local name=$1 user=$2 out=$3
+	if [ -n "$runner" ]; then
+		as "$user" ${KTRACE:+KTRACE="$KTRACE"} KCWD=/ timeout 120 "$runner" "$work/guest.kapsel" \
+			"$(mktemp -u "$work/home${user:+-$user}/i.XXXXXX")" "$work/bin/$name" "$tree" > "$out.kapsel" 2>&1 < /dev/null
+	else
+		as "$user" KAPSEL_FAST="$how" timeout 120 "$kapsel" run --rm --mode /tmp=full "$work/guest.kapsel" -- "$work/bin/$name" "$tree" \
+			> "$out.kapsel" 2>&1 < /dev/null
+	fi
+	echo "exit status $?" >> "$out.kapsel"
+}
+
 one() { # NAME USER
-	local name=$1 user=$2 out=$work/out/$1-${2:-self} rc
+	local name=$1 user=$2 out=$work/out/$1-${2:-self} how
 	mkdir -p "$work/out"
-	place "$work/model" "$tree"
+	fresh_tree
 	if [ -n "$user" ]; then chown -R -h "$user:$(id -g "$user")" "$tree"; fi
 	# Guests have no capabilities, root's neither.
 	as "$user" $([ -n "$user" ] || [ "$(id -u)" != 0 ] || echo setpriv --inh-caps=-all --bounding-set=-all) \
@@ -124,28 +148,10 @@ one() { # NAME USER
 	echo "exit status $?" >> "$out.native"
 	# What the guest sees must come out of the image.
 	clear_away "$tree"
-	if [ -n "$runner" ]; then
-		as "$user" ${KTRACE:+KTRACE="$KTRACE"} KCWD=/ timeout 120 "$runner" "$work/guest.kapsel" \
-			"$(mktemp -u "$work/home${user:+-$user}/i.XXXXXX")" "$work/bin/$name" "$tree" > "$out.kapsel" 2>&1 < /dev/null
-	else
-		as "$user" timeout 120 "$kapsel" run --rm --mode /tmp=full "$work/guest.kapsel" -- "$work/bin/$name" "$tree" \
-			> "$out.kapsel" 2>&1 < /dev/null
-	fi
-	echo "exit status $?" >> "$out.kapsel"
-	filter "$name" "$out.native"
-	filter "$name" "$out.kapsel"
-	count=$((count + 1))
-	if tail -n 1 "$out.native" | grep -qx 'exit status 1[23][0-9]'; then
-		failed=$((failed + 1))
-		echo "not ok $count - $name${user:+ as $user}: the native run did not come to its end ($(tail -n 1 "$out.native"))"
-	elif cmp -s "$out.native.cmp" "$out.kapsel.cmp"; then
-		passed=$((passed + 1))
-		echo "ok $count - $name${user:+ as $user} ($(wc -l < "$out.native.cmp") lines)"
-	else
-		failed=$((failed + 1))
-		echo "not ok $count - $name${user:+ as $user}"
-		diff -U3 --label native --label kapsel "$out.native.cmp" "$out.kapsel.cmp" | head -n "${GUEST_DIFF_LINES:-200}" | sed 's/^/# /'
-	fi
+	for how in ${FAST:-on}; do
+		inside "$name" "$user" "$out"
+		verdict "$name" "$name${user:+ as $user}, $how" "$out"
+	done
 }
 
 users=("")

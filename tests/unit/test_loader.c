@@ -19,6 +19,7 @@
 #include "kapsel/start.h"
 #include "loader/blob.h"
 #include "loader/elf.h"
+#include "loader/site.h"
 #include "tests/unit/suites.h"
 
 #define OUT_MAX (4U << 20)
@@ -382,6 +383,52 @@ static void tear_down(void)
 	kp_remove_tree(AT_FDCWD, dir);
 }
 
+/* What lies before and at a syscall instruction; the bytes before that are nops. */
+static const struct {
+	size_t len; /* of mov and moves; 0: it is no site */
+	uint8_t bytes[24];
+	size_t count;
+} codes[] = {
+	{5, {0xb8, 4, 0, 0, 0, 0x0f, 0x05}, 7},
+	{8, {0xb8, 4, 0, 0, 0, 0x48, 0x89, 0xfe, 0x0f, 0x05}, 10},
+	{13, {0xb8, 4, 0, 0, 0, 0x48, 0x89, 0xfe, 0xbf, 0x9c, 0xff, 0xff, 0xff, 0x0f, 0x05}, 15},
+	{20, {0xb8, 4, 0, 0, 0, 0x4c, 0x89, 0xca, 0x4d, 0x89, 0xc2, 0x48, 0x89, 0xd6, 0x48, 0x89, 0xcf, 0x48, 0x89, 0xfe, 0x0f, 0x05}, 22},
+	{0, {0xb8, 4, 0, 0, 0, 0x0f, 0x34}, 7},                                     /* not a syscall */
+	{0, {0xb8, 5, 0, 0, 0, 0x0f, 0x05}, 7},                                     /* another number */
+	{0, {0x48, 0xb8, 4, 0, 0, 0, 0x0f, 0x05}, 8},                               /* the middle of a movabs */
+	{0, {0xb8, 4, 0, 0, 0, 0x48, 0x89, 0xf8, 0x0f, 0x05}, 10},                  /* into rax */
+	{0, {0xb8, 4, 0, 0, 0, 0xb8, 5, 0, 0, 0, 0x0f, 0x05}, 12},                  /* the same */
+	{0, {0xb8, 4, 0, 0, 0, 0x48, 0x89, 0x38, 0x0f, 0x05}, 10},                  /* into memory */
+	{0, {0xb8, 4, 0, 0, 0, 0x31, 0xff, 0x0f, 0x05}, 9},                         /* no move */
+	{0, {0xb8, 4, 0, 0, 0, 0x48, 0x89, 0xfe, 0x48, 0x89, 0xfe, 0xbf, 1, 2, 3, 4, 0xbe, 1, 2, 3, 4, 0x0f, 0x05}, 23}, /* too many */
+};
+
+START_TEST(call_sites)
+{
+	struct kp_site_code s = {.ip = 0x10000};
+	uint8_t slot[KP_NEAR_SLOT], jump[KP_SITE_MOV];
+	uint64_t near = 0x20000, at = kp_site_slot_at(near, 1);
+
+	memset(s.bytes, 0x90, sizeof(s.bytes));
+	memcpy(s.bytes + KP_SITE_CODE - KP_MIN(codes[_i].count, sizeof(s.bytes)),
+	       codes[_i].bytes + codes[_i].count - KP_MIN(codes[_i].count, sizeof(s.bytes)), KP_MIN(codes[_i].count, sizeof(s.bytes)));
+	ck_assert_int_eq(kp_site_check(&s, 4), codes[_i].len > 0);
+	if (!codes[_i].len)
+		return;
+	ck_assert_uint_eq(s.len, codes[_i].len);
+	ck_assert_uint_eq(kp_site_mov(&s), 0x10000 - 2 - s.len);
+	kp_site_make_slot(slot, &s, at, near);
+	kp_site_make_jump(jump, &s, at);
+	ck_assert_mem_eq(slot, codes[_i].bytes, s.len);
+	ck_assert_uint_eq(jump[0], 0xe9);
+	ck_assert_uint_eq(kp_site_mov(&s) + 5 + kp_site_get32(jump + 1), at);
+	/* call *near; where carry is set, back to the syscall, else behind it */
+	ck_assert_uint_eq((uint32_t)(at + s.len + 11 + kp_site_get32(slot + s.len + 7)), near);
+	ck_assert_uint_eq((uint32_t)(at + s.len + 25 + kp_site_get32(slot + s.len + 21)), s.ip - 2);
+	ck_assert_uint_eq((uint32_t)(at + s.len + 30 + kp_site_get32(slot + s.len + 26)), s.ip);
+}
+END_TEST
+
 Suite *test_loader(void)
 {
 	Suite *s = suite_create("loader");
@@ -393,6 +440,7 @@ Suite *test_loader(void)
 	tcase_add_loop_test(t, runs_real_programs, 0, KP_ARRAY_LEN(programs));
 	tcase_add_loop_test(t, hostile_headers_die, 0, KP_ARRAY_LEN(hostile));
 	tcase_add_test(t, elf_check);
+	tcase_add_loop_test(t, call_sites, 0, KP_ARRAY_LEN(codes));
 	tcase_add_test(t, loader_lies_at_its_address);
 	suite_add_tcase(s, t);
 	return s;

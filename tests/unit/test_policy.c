@@ -63,7 +63,7 @@ START_TEST(filter_verdicts)
 
 	memcpy(data.args, verdicts[_i].args, sizeof(verdicts[_i].args));
 	ck_assert_int_eq(kp_net_parse(verdicts[_i].net, &p.net), 0);
-	ck_assert_int_eq(kp_policy_filter(&p, false, &code, &len, NULL), 0);
+	ck_assert_int_eq(kp_policy_filter(&p, KP_GATE_SHUT, &code, &len, NULL), 0);
 	ck_assert_uint_eq(bpf_sim(code, len, &data), verdicts[_i].want);
 	data.arch = AUDIT_ARCH_I386;
 	ck_assert_uint_eq(bpf_sim(code, len, &data), SECCOMP_RET_KILL_PROCESS);
@@ -79,8 +79,8 @@ START_TEST(gate)
 	unsigned short len, plain_len;
 	struct sock_filter *code, *plain;
 
-	ck_assert_int_eq(kp_policy_filter(&p, true, &code, &len, NULL), 0);
-	ck_assert_int_eq(kp_policy_filter(&p, false, &plain, &plain_len, NULL), 0);
+	ck_assert_int_eq(kp_policy_filter(&p, KP_GATE_EXECUTES, &code, &len, NULL), 0);
+	ck_assert_int_eq(kp_policy_filter(&p, KP_GATE_SHUT, &plain, &plain_len, NULL), 0);
 	ck_assert_uint_eq(bpf_sim(code, len, &data), ALLOW);
 	ck_assert_uint_eq(bpf_sim(plain, plain_len, &data), NOTIFY);
 	for (int nr = -1; nr < 600; nr++) {
@@ -112,6 +112,36 @@ START_TEST(gate)
 }
 END_TEST
 
+/* An execve passes at the gate with that one path, where it cannot be another's. */
+START_TEST(exec_gate)
+{
+	struct kp_policy p = {.net = {.mode = KP_NETWORK_HOST}};
+	struct seccomp_data data = {.nr = SYS_execve, .arch = AUDIT_ARCH_X86_64, .instruction_pointer = KP_GATE_IP, .args = {KP_SCRATCH_LOADER, 1, 2}};
+	unsigned short len, reads_len;
+	struct sock_filter *code, *reads;
+
+	ck_assert_int_eq(kp_policy_filter(&p, KP_GATE_EXECUTES, &code, &len, NULL), 0);
+	ck_assert_int_eq(kp_policy_filter(&p, KP_GATE_READS, &reads, &reads_len, NULL), 0);
+	ck_assert_uint_eq(bpf_sim(code, len, &data), ALLOW);
+	ck_assert_uint_eq(bpf_sim(reads, reads_len, &data), NOTIFY);
+	for (int bit = 0; bit < 64; bit++) {
+		data.args[0] = KP_SCRATCH_LOADER ^ 1ULL << bit;
+		ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
+		data.args[0] = KP_SCRATCH_LOADER;
+		data.instruction_pointer = KP_GATE_IP ^ 1ULL << bit;
+		ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
+		data.instruction_pointer = KP_GATE_IP;
+	}
+	data.instruction_pointer = KP_ASK_IP;
+	ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
+	data.instruction_pointer = KP_GATE_IP;
+	data.nr = SYS_execveat;
+	ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
+	free(code);
+	free(reads);
+}
+END_TEST
+
 START_TEST(denied_calls)
 {
 	int deny[] = {SYS_ptrace, SYS_getpid};
@@ -120,7 +150,7 @@ START_TEST(denied_calls)
 	struct sock_filter *code;
 	unsigned short len;
 
-	ck_assert_int_eq(kp_policy_filter(&p, false, &code, &len, NULL), 0);
+	ck_assert_int_eq(kp_policy_filter(&p, KP_GATE_SHUT, &code, &len, NULL), 0);
 	for (int nr = 0; nr < 600; nr++) {
 		uint32_t without;
 
@@ -164,7 +194,7 @@ START_TEST(limits_in_the_filter)
 			unsigned short len;
 
 			memcpy(data.args, rows[i].args, sizeof(rows[i].args));
-			ck_assert_int_eq(kp_policy_filter(&p, false, &code, &len, NULL), 0);
+			ck_assert_int_eq(kp_policy_filter(&p, KP_GATE_SHUT, &code, &len, NULL), 0);
 			ck_assert_msg(bpf_sim(code, len, &data) == (which ? rows[i].size : rows[i].tasks), "row %zu, %d: %x", i, which,
 				      bpf_sim(code, len, &data));
 			free(code);
@@ -224,6 +254,7 @@ Suite *test_policy(void)
 	tcase_add_loop_test(t, filter_verdicts, 0, KP_ARRAY_LEN(verdicts));
 	tcase_add_test(t, denied_calls);
 	tcase_add_test(t, gate);
+	tcase_add_test(t, exec_gate);
 	tcase_add_test(t, limits_in_the_filter);
 	tcase_add_loop_test(t, addresses, 0, KP_ARRAY_LEN(peers));
 	tcase_add_test(t, names_without_files);

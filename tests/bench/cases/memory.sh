@@ -12,7 +12,7 @@ outside="for count in 1 8 64; do
   done
   sleep 3
   for p in /proc/[0-9]*; do
-    [ -r \$p/smaps_rollup ] && [ \"\$(cat \$p/comm 2>/dev/null)\" = kapsel-super ] && [ \"\$(stat -c %u \$p)\" = \"\$(id -u)\" ] &&
+    [ \"\$(cat \$p/comm 2>/dev/null)\" = kapsel-super ] && [ \"\$(readlink \$p/exe)\" = $kapsel ] &&
       awk '/^Pss:/ { print \$2 }' \$p/smaps_rollup 2>/dev/null
   done | awk -v n=\$count '{ s += \$1; c++ } END { if (c) print \"memory-\" n, s / c }'
   while [ \$i -gt 0 ]; do i=\$((i - 1)); $kapsel stop --time 0 m\$i-\$ENGINE >/dev/null 2>&1; done

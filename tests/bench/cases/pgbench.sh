@@ -3,7 +3,7 @@
 title='PostgreSQL under pgbench: nanoseconds a transaction, 4 clients'
 bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -n 1)
 programs="${bin:-/nowhere}/postgres ${bin:-/nowhere}/pgbench ${bin:-/nowhere}/pg_ctl awk"
-copies="/usr/share/postgresql ${bin%/bin}"
+copies="/usr/share/postgresql /usr/share/zoneinfo ${bin%/bin}"
 prepare() {
   "$bin/initdb" -D "$PWD/data" -A trust -U bench >/dev/null || return 1
   "$bin/pg_ctl" -D "$PWD/data" -w -o "-k '$PWD' -h ''" start >/dev/null || return 1
