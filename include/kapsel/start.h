@@ -38,8 +38,8 @@ struct kp_ident {
 	char exe[4096]; /* guest path of the running program, NUL-terminated */
 	uint64_t near;  /* fast path: the page of slots near the libraries; 0: none */
 	uint32_t near_used;
-	int32_t dumpable; /* what PR_GET_DUMPABLE says; to the kernel guests always are, or the supervisor could not read them */
 	int32_t pid; /* of who ran the program; what a child has of this is a copy, or, after vfork, the very same memory */
+	int32_t dumpable; /* what PR_GET_DUMPABLE says; to the kernel guests always are, or the supervisor could not read them */
 };
 
 /* A call site of the interpreter's: the file's offset behind the syscall instruction, and the call's number. */
