@@ -134,7 +134,7 @@ static int run(struct apt *a, const struct kp_strings *args, struct kp_buf *ret_
 	}
 	(void)pack_fail(&here, a->err, EINVAL, "apt-get: %s", why);
 	if (strstr(why, "unmet dep") || strstr(why, "held broken") || strstr(why, "Unable to correct"))
-		(void)kp_hint(a->err, "`apt-get install -s` says which packages do not go together");
+		(void)kp_hint(a->err, "'apt-get install -s' says which packages do not go together");
 	else if (strstr(why, "Unable to locate"))
 		(void)kp_hint(a->err, "the packages are those of this host's apt sources (/etc/apt)");
 	return -EINVAL;

@@ -22,8 +22,8 @@ static int guest_name(const char *name, const char *archive, char **ret, struct 
 	absolute = kp_asprintf("/%s", name);
 	rc = kp_path_normalise(absolute, ret);
 	if (rc == -EINVAL)
-		return kp_fail(err, EINVAL, "%s: `%s` in it leads out of the image", archive, name);
-	return rc ? kp_fail_errno(err, -rc, "%s: `%.200s` in it", archive, name) : 0;
+		return kp_fail(err, EINVAL, "%s: '%s' in it leads out of the image", archive, name);
+	return rc ? kp_fail_errno(err, -rc, "%s: '%.200s' in it", archive, name) : 0;
 }
 
 static const char *entry_name(struct archive_entry *e)
@@ -105,7 +105,7 @@ static int add_entry(struct pack *p, struct archive *a, struct archive_entry *e,
 	if (link)
 		return strcmp(path, existing) ? kp_tree_add_link(p->tree, path, existing, err) : 0;
 	if (!path[1] && archive_entry_filetype(e) != AE_IFDIR)
-		return kp_fail(err, EINVAL, "%s: `/` in it is not a directory", archive);
+		return kp_fail(err, EINVAL, "%s: '/' in it is not a directory", archive);
 	switch (archive_entry_filetype(e)) {
 	case AE_IFDIR:
 		return tree_add_dir(p, path, archive_entry_perm(e) & 01777, mtime, err);

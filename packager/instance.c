@@ -16,16 +16,17 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "kapsel/carried.h"
 #include "packager/pack.h"
 #include "vfs/record.h"
 
-#define HEADER "kapsel-instance"
 #define PIECE 65536U
 
-static int complain(const struct kp_err *err, int rc)
+static int complain(struct kp_err *err, int rc)
 {
 	if (!rc)
 		return 0;
+	kp_printable(err->text); /* names from archives are in it */
 	(void)fprintf(stderr, "kapsel: %s\n", err->text);
 	if (err->hint[0])
 		(void)fprintf(stderr, "hint: %s\n", err->hint);
@@ -142,18 +143,37 @@ static int put_dir(struct out *o, const char *path)
 	return r;
 }
 
-static int put_header(struct out *o, const char *name)
+static int put_text(struct out *o, const char *name, const char *text, size_t len)
 {
 	struct archive_entry *e = archive_entry_new();
-	kp_autofree char *text = kp_asprintf("1 %s\n", name);
 	int r;
 
-	archive_entry_copy_pathname(e, HEADER);
+	archive_entry_copy_pathname(e, name);
 	archive_entry_set_mode(e, S_IFREG | 0600);
-	archive_entry_set_size(e, (la_int64_t)strlen(text));
-	r = archive_write_header(o->a, e) != ARCHIVE_OK || archive_write_data(o->a, text, strlen(text)) < 0 ? out_fail(o, HEADER) : 0;
+	archive_entry_set_size(e, (la_int64_t)len);
+	r = archive_write_header(o->a, e) != ARCHIVE_OK || (len && archive_write_data(o->a, text, len) < 0) ? out_fail(o, name) : 0;
 	archive_entry_free(e);
 	return r;
+}
+
+static int put_header(struct out *o, const char *name)
+{
+	kp_autofree char *text = kp_asprintf("1 %s\n", name);
+
+	return put_text(o, KP_CARRIED_HEADER, text, strlen(text));
+}
+
+/* fd: a memory file from kapsel, or "-1". */
+static int put_against(struct out *o, const char *fd)
+{
+	kp_autofree char *path = kp_asprintf("/proc/self/fd/%s", fd), *text = NULL;
+	size_t len;
+	int r;
+
+	if (!strcmp(fd, "-1"))
+		return 0;
+	r = kp_read_file(AT_FDCWD, path, KP_CARRIED_AGAINST_MAX, &text, &len);
+	return r < 0 ? kp_fail_errno(o->err, -r, "%s: cannot be read", path) : put_text(o, KP_CARRIED_AGAINST, text, len);
 }
 
 int cmd_export_tree(int argc, char **argv)
@@ -162,8 +182,8 @@ int cmd_export_tree(int argc, char **argv)
 	struct out o = {.root_fd = -1, .err = &err};
 	int r;
 
-	if (argc < 3)
-		return complain(&err, kp_fail(&err, EINVAL, "export-tree: DIRECTORY NAME ITEM... were expected"));
+	if (argc < 4)
+		return complain(&err, kp_fail(&err, EINVAL, "export-tree: DIRECTORY NAME DESCRIPTOR ITEM... were expected"));
 	o.root_fd = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	o.a = archive_write_new();
 	o.links = archive_entry_linkresolver_new();
@@ -172,7 +192,9 @@ int cmd_export_tree(int argc, char **argv)
 	(void)archive_write_set_bytes_in_last_block(o.a, 1);
 	archive_entry_linkresolver_set_strategy(o.links, ARCHIVE_FORMAT_TAR_PAX_INTERCHANGE);
 	r = archive_write_open_fd(o.a, STDOUT_FILENO) != ARCHIVE_OK ? out_fail(&o, "archive") : put_header(&o, argv[2]);
-	for (int i = 3; i < argc && !r; i++)
+	if (!r)
+		r = put_against(&o, argv[3]);
+	for (int i = 4; i < argc && !r; i++)
 		r = put_entry(&o, o.root_fd, argv[i], argv[i]);
 	while (o.todo.count) {
 		kp_autofree char *path = kp_strings_pop(&o.todo);
@@ -194,6 +216,7 @@ int cmd_export_tree(int argc, char **argv)
 struct in {
 	struct archive *a;
 	int root_fd;
+	const char *from; /* the archive, for people */
 	uint64_t left; /* bytes that fit */
 	char **dirs;   /* their modes and times come last */
 	struct stat *dir_stats;
@@ -226,7 +249,7 @@ static int open_parent(struct in *in, const char *path, const char **ret_name)
 	int fd = kp_open_beneath(in->root_fd, dir, O_RDONLY | O_DIRECTORY, 0);
 
 	*ret_name = slash ? slash + 1 : path;
-	return fd < 0 ? kp_fail(in->err, EINVAL, "archive: '%s' in it: refused: the directory above is not one", path) : fd;
+	return fd < 0 ? kp_fail(in->err, EINVAL, "%s: '%s' in it: refused: the directory above is not one", in->from, path) : fd;
 }
 
 static int take_attributes(struct in *in, struct archive_entry *e, int fd, const char *path)
@@ -238,7 +261,7 @@ static int take_attributes(struct in *in, struct archive_entry *e, int fd, const
 	(void)archive_entry_xattr_reset(e);
 	while (archive_entry_xattr_next(e, &name, &value, &size) == ARCHIVE_OK) {
 		if (!name || strncmp(name, "user.", 5) != 0 || size > XATTR_SIZE_MAX)
-			return kp_fail(in->err, EINVAL, "archive: '%s' in it: refused: an attribute that no instance has", path);
+			return kp_fail(in->err, EINVAL, "%s: '%s' in it: refused: an attribute that no instance has", in->from, path);
 		if (fsetxattr(fd, name, value, size, 0) < 0)
 			return kp_fail_errno(in->err, errno, "%s: its attributes cannot be set", path);
 	}
@@ -254,13 +277,13 @@ static int take_data(struct in *in, int fd, const char *path, int64_t size)
 
 	while ((r = archive_read_data_block(in->a, &data, &len, &at)) == ARCHIVE_OK) {
 		if (at < 0 || at > size || (int64_t)len > size - at || len > in->left)
-			return kp_fail(in->err, ENOSPC, "archive: '%s' in it: refused: more than it says, or than fits", path);
+			return kp_fail(in->err, ENOSPC, "%s: '%s' in it: refused: more than it says, or than fits", in->from, path);
 		in->left -= len;
 		if (lseek(fd, at, SEEK_SET) < 0 || kp_write_full(fd, data, len) < 0)
 			return kp_fail_errno(in->err, errno, "%s: cannot be written", path);
 	}
 	if (r != ARCHIVE_EOF)
-		return kp_fail(in->err, EIO, "archive: '%s' in it: %s", path, archive_error_string(in->a));
+		return kp_fail(in->err, EIO, "%s: '%s' in it: %s", in->from, path, archive_error_string(in->a));
 	return ftruncate(fd, size) < 0 ? kp_fail_errno(in->err, errno, "%s: cannot be written", path) : 0;
 }
 
@@ -282,10 +305,10 @@ static int take_file(struct in *in, struct archive_entry *e, int dirfd, const ch
 	int r;
 
 	if (fd < 0)
-		return errno == EEXIST ? kp_fail(in->err, EINVAL, "archive: '%s' in it: refused: twice", path)
+		return errno == EEXIST ? kp_fail(in->err, EINVAL, "%s: '%s' in it: refused: twice", in->from, path)
 				       : kp_fail_errno(in->err, errno, "%s: cannot be made", path);
 	if (st->st_size < 0)
-		return kp_fail(in->err, EINVAL, "archive: '%s' in it: refused: its size", path);
+		return kp_fail(in->err, EINVAL, "%s: '%s' in it: refused: its size", in->from, path);
 	r = take_data(in, fd, path, st->st_size);
 	if (!r)
 		r = take_attributes(in, e, fd, path);
@@ -299,12 +322,12 @@ static int take_hard_link(struct in *in, int dirfd, const char *name, const char
 	struct stat st;
 
 	if (!is_clean(target))
-		return kp_fail(in->err, EINVAL, "archive: '%s' in it: refused: a link that leads out", path);
+		return kp_fail(in->err, EINVAL, "%s: '%s' in it: refused: a link that leads out", in->from, path);
 	from = open_parent(in, target, &from_name);
 	if (from < 0)
 		return from;
 	if (fstatat(from, from_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || S_ISDIR(st.st_mode) || linkat(from, from_name, dirfd, name, 0) < 0)
-		return kp_fail(in->err, EINVAL, "archive: '%s' in it: refused: a link to what is not there", path);
+		return kp_fail(in->err, EINVAL, "%s: '%s' in it: refused: a link to what is not there", in->from, path);
 	return 0;
 }
 
@@ -313,7 +336,7 @@ static int take_dir(struct in *in, struct archive_entry *e, int dirfd, const cha
 	kp_autoclose int fd = mkdirat(dirfd, name, 0700) < 0 ? -1 : openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (fd < 0)
-		return errno == EEXIST ? kp_fail(in->err, EINVAL, "archive: '%s' in it: refused: twice", path)
+		return errno == EEXIST ? kp_fail(in->err, EINVAL, "%s: '%s' in it: refused: twice", in->from, path)
 				       : kp_fail_errno(in->err, errno, "%s: cannot be made", path);
 	in->dirs = kp_realloc(in->dirs, (in->dir_count + 1) * sizeof(*in->dirs));
 	in->dir_stats = kp_realloc(in->dir_stats, (in->dir_count + 1) * sizeof(*in->dir_stats));
@@ -336,9 +359,9 @@ static int take_other(struct in *in, struct archive_entry *e, int dirfd, const c
 	else if (S_ISCHR(st->st_mode) && archive_entry_rdev(e) == makedev(0, 0))
 		r = mknodat(dirfd, name, S_IFCHR, makedev(0, 0));
 	else
-		return kp_fail(in->err, EINVAL, "archive: '%s' in it: refused: a kind that no instance has", path);
+		return kp_fail(in->err, EINVAL, "%s: '%s' in it: refused: a kind that no instance has", in->from, path);
 	if (r < 0)
-		return errno == EEXIST ? kp_fail(in->err, EINVAL, "archive: '%s' in it: refused: twice", path)
+		return errno == EEXIST ? kp_fail(in->err, EINVAL, "%s: '%s' in it: refused: twice", in->from, path)
 				       : kp_fail_errno(in->err, errno, "%s: cannot be made", path);
 	if (geteuid() == 0 && fchownat(dirfd, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return kp_fail_errno(in->err, errno, "%s: its owner cannot be set", path);
@@ -354,16 +377,16 @@ static int take_entry(struct in *in, struct archive_entry *e, bool first)
 	size_t len;
 
 	if (!path)
-		return kp_fail(in->err, EILSEQ, "archive: a name in it cannot be read");
+		return kp_fail(in->err, EILSEQ, "%s: a name in it cannot be read", in->from);
 	copy = kp_strdup(path);
 	for (len = strlen(copy); len > 1 && copy[len - 1] == '/'; len--)
 		copy[len - 1] = '\0'; /* as tar writes directories */
-	if (first != !strcmp(copy, HEADER))
-		return kp_fail(in->err, EINVAL, "archive: not an exported instance");
+	if (first != !strcmp(copy, KP_CARRIED_HEADER))
+		return kp_fail(in->err, EINVAL, "%s: not an exported instance", in->from);
 	if (first)
-		return take_file(in, e, in->root_fd, "." HEADER, copy);
+		return take_file(in, e, in->root_fd, "." KP_CARRIED_HEADER, copy);
 	if (!is_clean(copy) || copy[0] == '.')
-		return kp_fail(in->err, EINVAL, "archive: '%s' in it: refused: leads out of the instance", copy);
+		return kp_fail(in->err, EINVAL, "%s: '%s' in it: refused: leads out of the instance", in->from, copy);
 	fd = open_parent(in, copy, &name);
 	if (fd < 0)
 		return fd;
@@ -398,22 +421,23 @@ int cmd_import_tree(int argc, char **argv)
 	bool first = true;
 	int r = 0, got;
 
-	if (argc != 2)
-		return complain(&err, kp_fail(&err, EINVAL, "import-tree: DIRECTORY was expected"));
+	if (argc != 3)
+		return complain(&err, kp_fail(&err, EINVAL, "import-tree: DIRECTORY NAME-OF-ARCHIVE were expected"));
+	in.from = argv[2];
 	in.root_fd = open(argv[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	in.left = fstatvfs(in.root_fd, &fs) < 0 ? 0 : (uint64_t)fs.f_bavail * fs.f_frsize;
 	in.a = archive_read_new();
 	(void)archive_read_support_format_tar(in.a);
 	(void)archive_read_support_filter_zstd(in.a);
 	if (archive_read_open_fd(in.a, STDIN_FILENO, PIECE) != ARCHIVE_OK)
-		r = kp_fail(&err, EINVAL, "archive: not an exported instance: %s", archive_error_string(in.a));
+		r = kp_fail(&err, EINVAL, "%s: not an exported instance: %s", in.from, archive_error_string(in.a));
 	while (!r && (got = archive_read_next_header(in.a, &e)) != ARCHIVE_EOF) {
-		r = got < ARCHIVE_WARN ? kp_fail(&err, EINVAL, "archive: damaged, or not an exported instance: %s", archive_error_string(in.a))
+		r = got < ARCHIVE_WARN ? kp_fail(&err, EINVAL, "%s: damaged, or not an exported instance: %s", in.from, archive_error_string(in.a))
 				       : take_entry(&in, e, first);
 		first = false;
 	}
 	if (!r && first)
-		r = kp_fail(&err, EINVAL, "archive: empty");
+		r = kp_fail(&err, EINVAL, "%s: empty", in.from);
 	r = finish_dirs(&in, r);
 	(void)archive_read_free(in.a);
 	(void)kp_close(in.root_fd);

@@ -10,8 +10,8 @@ static const struct {
 	const char *help;
 } verbs[] = {
 	{"pack", cmd_pack, "build an image from a manifest"},
-	{"export-tree", cmd_export_tree, "for `kapsel export`"},
-	{"import-tree", cmd_import_tree, "for `kapsel import`"},
+	{"export-tree", cmd_export_tree, "for 'kapsel export'"},
+	{"import-tree", cmd_import_tree, "for 'kapsel import'"},
 };
 
 static void usage(FILE *out)
@@ -19,7 +19,7 @@ static void usage(FILE *out)
 	fprintf(out, "usage: kapsel VERB [ARG...]\n\nThe verbs of kapsel-pack:\n");
 	for (size_t i = 0; i < KP_ARRAY_LEN(verbs); i++)
 		fprintf(out, "  %-12s %s\n", verbs[i].name, verbs[i].help);
-	fprintf(out, "\n`kapsel VERB --help` explains one.\n");
+	fprintf(out, "\n'kapsel VERB --help' explains one.\n");
 }
 
 int main(int argc, char **argv)

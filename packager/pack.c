@@ -67,7 +67,7 @@ static int number(const char *option, const char *text, long min, long max, long
 	errno = 0;
 	n = strtol(text, &end, 10);
 	if (!*text || *end || errno || n < min || n > max)
-		return kp_fail(err, EINVAL, "%s: `%s`: a number from %ld to %ld was expected", option, text, min,
+		return kp_fail(err, EINVAL, "%s: '%s': a number from %ld to %ld was expected", option, text, min,
 			       max);
 	*ret = n;
 	return 0;

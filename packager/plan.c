@@ -121,7 +121,7 @@ static int check_entry(const struct pack *p, struct kp_err *err)
 			      : rc == -EACCES ? "not an executable file" : strerror(-rc));
 		if (rc == -EACCES)
 			return rc;
-		return kp_hint(err, "`contents` must bring the program, and no later `exclude` take it away");
+		return kp_hint(err, "'contents' must bring the program, and no later 'exclude' take it away");
 	}
 	for (size_t i = 0; i < m->command_count; i++) {
 		rc = check_program(p, m->commands[i].argv.items[0]);

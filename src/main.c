@@ -118,6 +118,8 @@ int main(int argc, char **argv)
 		return 0;
 	if (getauxval(AT_SECURE) || getuid() != geteuid() || getgid() != getegid()) {
 		r = kp_fail(&err, EPERM, "kapsel: refused: started set-id or with file capabilities");
+	} else if (kp_reg_is_inside()) {
+		r = kp_cmd_reg_inside(argc, argv, &err);
 	} else {
 		complete_environment();
 		r = carries_image(&err);

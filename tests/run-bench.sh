@@ -23,7 +23,7 @@ if [ -z "${BENCH_INNER-}" ]; then
   trap 'rm -rf "$stage"' EXIT
   mkdir "$stage/bin"
   cp -R "$here/bench/cases" "$here/lib.sh" "$here/run-bench.sh" "$build/kapsel" "$build/kapsel-pack" "$stage/"
-  cp "$build"/tests/bench/micro "$build"/tests/bench/micro-static "$build"/tests/bench/timeit-static "$stage/bin/"
+  cp "$build"/tests/bench/micro "$build"/tests/bench/micro-static "$build"/tests/bench/timeit-static "$build"/tests/bench/names-static "$stage/bin/"
   chmod -R a+rX "$stage"
   rounds=${ROUNDS:-15}
   TEST_UID=${KAPSEL_TEST_UID:-$(id -u nobody)} # PostgreSQL does nothing for who has no account

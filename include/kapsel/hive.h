@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define KP_HIVE_MAGIC 0x6576696862706bULL /* "kpbhive" */
-#define KP_HIVE_VERSION 1U
+#define KP_HIVE_VERSION 2U
 
 struct kp_disk_hive {
 	uint64_t magic;
@@ -25,7 +25,7 @@ struct kp_disk_hive {
 };
 
 enum kp_disk_hive_flags {
-	KP_HIVE_DELETED = 1 << 0, /* a key or value that hides the one below; it has nothing in it */
+	KP_HIVE_DELETED = 1 << 0, /* a key that hides the one below; it has nothing in it */
 	KP_HIVE_OPAQUE = 1 << 1,  /* a key that hides what lower images and layers have in theirs */
 	KP_HIVE_FAINT = 1 << 2,   /* a key that is here for what it hides further down only: it does not exist by this */
 };
@@ -45,16 +45,16 @@ struct kp_disk_hvalue {
 	uint32_t name_off, fold_off;
 	uint16_t name_len, fold_len;
 	uint32_t type;
-	uint64_t data_off; /* in the data */
-	uint32_t data_len;
-	uint32_t flags;
+	uint32_t data_off; /* in the data */
+	uint32_t data_len; /* or KP_HIVE_VALUE_DELETED */
 };
+#define KP_HIVE_VALUE_DELETED UINT32_MAX /* hides the value below; it has no data */
 
 static_assert(sizeof(struct kp_disk_hive) == 64, "hive layout");
 static_assert(offsetof(struct kp_disk_hive, strings_off) == 24, "hive layout");
 static_assert(sizeof(struct kp_disk_hkey) == 40, "hive layout");
 static_assert(offsetof(struct kp_disk_hkey, first_key) == 16, "hive layout");
-static_assert(sizeof(struct kp_disk_hvalue) == 32, "hive layout");
+static_assert(sizeof(struct kp_disk_hvalue) == 24, "hive layout");
 static_assert(offsetof(struct kp_disk_hvalue, data_off) == 16, "hive layout");
 
 #endif

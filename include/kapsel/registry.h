@@ -68,6 +68,9 @@ struct kp_reg_value {
 
 struct kp_reg; /* an open registry; any thread may use it, calls take turns */
 
+/* Is key that one, or below it? By names alone; what names no key is below none. */
+bool kp_reg_key_within(const char *key, const char *above);
+
 /* --- reading --- */
 /* The key's name as it was made ("HKCU\Software\App"; the caller frees; NULL: not wanted). 0; -ENOENT: there is no such key; -EINVAL: that is no
  * name of a key; -ENAMETOOLONG; -EIO: a hive is damaged. All calls below give these, too. */

@@ -32,9 +32,6 @@
  * where it could not be sealed. */
 #define KP_SCRATCH_LOADER (KP_SCRATCH_BASE + KP_SCRATCH_SLOT * KP_SCRATCH_SLOTS)
 
-/* The same, but the process's own, which it can write itself: for the one call that the kernel answers in its arguments (sendmmsg). */
-#define KP_OWN_BASE 0x7ea010000000ULL
-
 /* A page below the scratch holds what /proc must say of this process image. It is in the guest's hands: a guest
  * can lie here only about itself. */
 #define KP_IDENT_BASE (KP_SCRATCH_BASE - 0x2000ULL)

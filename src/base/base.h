@@ -105,6 +105,7 @@ int kp_path_join(char *buf, size_t size, const char *a, const char *b);
 const char *kp_path_below(const char *path, const char *dir);
 /* Makes text safe to show: control bytes and invalid UTF-8 become '?'. In place. */
 void kp_printable(char *text);
+char *kp_shown(const char *text); /* a copy that is; the caller frees */
 /* FNV-1a: for tables and short names, not against anybody who means to collide. */
 uint64_t kp_hash_string(const char *s);
 static inline uint64_t kp_hash_add(uint64_t h, uint64_t value)

@@ -115,6 +115,14 @@ void kp_printable(char *text)
 	}
 }
 
+char *kp_shown(const char *text)
+{
+	char *copy = kp_strdup(text);
+
+	kp_printable(copy);
+	return copy;
+}
+
 void kp_hex(char *out, const uint8_t *bytes, size_t len)
 {
 	static const char digits[] = "0123456789abcdef";

@@ -7,6 +7,7 @@
 
 #include "changes/bake.h"
 #include "changes/internal.h"
+#include "changes/registry.h"
 #include "image/writer.h"
 #include "vfs/change.h"
 #include "vfs/resolve.h"
@@ -208,8 +209,14 @@ static int write_image(struct bake *m, int out_fd)
 {
 	struct kp_manifest own = *m->b->manifest;
 	struct kp_write_options o = {.launcher = m->b->launcher, .level = m->b->level, .mtime_clamp = INT64_MAX};
+	struct kp_buf kp_autobuf hive = {0};
 	kp_autofree char *text = NULL;
+	int r = m->b->registry ? kp_changes_registry_bake(m->b->registry, &hive, m->err) : 0;
 
+	if (r < 0)
+		return r;
+	o.hive = hive.data;
+	o.hive_len = hive.len;
 	own.layers.count = 0;
 	text = kp_manifest_normalised(&own, &o.manifest_len);
 	o.manifest = text;

@@ -6,9 +6,12 @@
 #include "changes/changes.h"
 #include "manifest/manifest.h"
 
+struct kp_reg;
+
 struct kp_bake {
 	const struct kp_manifest *manifest; /* of the new image; its layers are part of it then, and are not named */
 	const char *launcher;		    /* host path */
+	struct kp_reg *registry;	    /* that it is to have; NULL: none */
 	int level;			    /* of compression, 0: default */
 	size_t files, left;		    /* what went in; FIFOs and sockets, which an image cannot have */
 };

@@ -171,15 +171,22 @@ static bool in_the_way(struct rebase *b, const char *path)
 	return blocked;
 }
 
+struct kp_rebased *kp_rebase_add(struct kp_rebase *r, const char *path, enum kp_rebase_fate fate, const char *why)
+{
+	if (!(r->count & (r->count + 1)))
+		r->items = kp_realloc(r->items, 2 * (r->count + 1) * sizeof(*r->items));
+	r->items[r->count] = (struct kp_rebased){.path = kp_strdup(path), .fate = fate, .why = why};
+	r->conflicts += fate == KP_REBASE_CONFLICT;
+	r->kept += fate == KP_REBASE_KEEP;
+	return &r->items[r->count++];
+}
+
 static int put(struct rebase *b, const char *path, enum kp_rebase_fate fate, const char *why, bool hidden, bool dir)
 {
-	struct kp_rebase *o = b->out;
+	struct kp_rebased *x = kp_rebase_add(b->out, path, fate, why);
 
-	if (!(o->count & (o->count + 1)))
-		o->items = kp_realloc(o->items, 2 * (o->count + 1) * sizeof(*o->items));
-	o->items[o->count++] = (struct kp_rebased){.path = kp_strdup(path), .fate = fate, .why = why, .hidden = hidden, .dir = dir};
-	o->conflicts += fate == KP_REBASE_CONFLICT;
-	o->kept += fate == KP_REBASE_KEEP;
+	x->hidden = hidden;
+	x->dir = dir;
 	return 0;
 }
 
@@ -266,8 +273,11 @@ int kp_changes_rebase(int upper_fd, struct kp_vfs *old, struct kp_vfs *new, stru
 
 void kp_rebase_free(struct kp_rebase *r)
 {
-	for (size_t i = 0; i < r->count; i++)
+	for (size_t i = 0; i < r->count; i++) {
 		free(r->items[i].path);
+		free(r->items[i].key);
+		free(r->items[i].name);
+	}
 	free(r->items);
 	*r = (struct kp_rebase){0};
 }
@@ -317,7 +327,7 @@ static int renumber(int fd, struct kp_vfs *old, struct kp_vfs *new, struct kp_no
 	if (!kp_record_check(&rec, fgetxattr(fd, KP_RECORD_XATTR, &rec, sizeof(rec))) || !(rec.flags & KP_REC_INO) || kp_vfs_is_host_number(rec.ino))
 		return 0;
 	rec.flags &= (uint8_t)~KP_REC_INO;
-	if (!kp_vfs_numbered(old, rec.ino, &path) && !look_at(new, path.s, n) && n->origin == KP_IMAGE && n->ino) {
+	if (old && !kp_vfs_numbered(old, rec.ino, &path) && !look_at(new, path.s, n) && n->origin == KP_IMAGE && n->ino) {
 		rec.flags |= KP_REC_INO;
 		rec.ino = n->ino;
 	}
@@ -357,6 +367,13 @@ static int renumber_all(int upper_fd, struct kp_vfs *old, struct kp_vfs *new, st
 	return r;
 }
 
+int kp_rebase_forget_numbers(int upper_fd, struct kp_err *err)
+{
+	int r = renumber_all(upper_fd, NULL, NULL, NULL);
+
+	return r < 0 ? kp_fail_errno(err, -r, "numbers of files: cannot be taken away") : 0;
+}
+
 int kp_rebase_apply(const struct kp_rebase *b, int upper_fd, struct kp_vfs *old, struct kp_vfs *new, bool take_new, struct kp_err *err)
 {
 	kp_autofree struct kp_node *n = kp_calloc(1, sizeof(*n));
@@ -365,7 +382,7 @@ int kp_rebase_apply(const struct kp_rebase *b, int upper_fd, struct kp_vfs *old,
 	for (size_t i = 0; i < b->count && !r; i++) {
 		const struct kp_rebased *x = &b->items[i];
 
-		if (x->hidden || x->fate == KP_REBASE_DIR)
+		if (x->hidden || x->key || x->fate == KP_REBASE_DIR)
 			continue;
 		if (x->fate == KP_REBASE_DROP || x->fate == KP_REBASE_SAME || (take_new && x->fate == KP_REBASE_CONFLICT && !x->dir))
 			r = remove_at(upper_fd, x->path);
@@ -376,7 +393,7 @@ int kp_rebase_apply(const struct kp_rebase *b, int upper_fd, struct kp_vfs *old,
 		const struct kp_rebased *x = &b->items[i];
 		bool conflict = take_new && x->fate == KP_REBASE_CONFLICT && x->dir;
 
-		if (!x->hidden && (x->fate == KP_REBASE_DIR || conflict))
+		if (!x->hidden && !x->key && (x->fate == KP_REBASE_DIR || conflict))
 			r = settle_dir(upper_fd, new, x->path, n);
 		if (r < 0)
 			return kp_fail_errno(err, -r, "%s: cannot be made as the new image has it", x->path);

@@ -17,6 +17,7 @@ struct kp_rebased {
 	char *path; /* guest path */
 	enum kp_rebase_fate fate;
 	const char *why;
+	char *key, *name; /* of the registry: path is both, for people; NULL: it is a file; name NULL: it is a key */
 	bool hidden; /* in a directory that the instance made anew: nothing can be dropped there by itself */
 	bool dir;
 };
@@ -32,5 +33,14 @@ void kp_rebase_free(struct kp_rebase *r);
 #define kp_autorebase __attribute__((cleanup(kp_rebase_free)))
 /* Makes the upper one of the new layers; of what conflicts the instance's stays, or, with take_new, goes. Not in one step: the caller sees to that. */
 int kp_rebase_apply(const struct kp_rebase *r, int upper_fd, struct kp_vfs *old, struct kp_vfs *new, bool take_new, struct kp_err *err);
+
+/* Its files get numbers of its own: those of the layers that it was made on mean others in these. */
+int kp_rebase_forget_numbers(int upper_fd, struct kp_err *err);
+/* The same of the registry: own is the instance's file; old, new: the registries of the layers without it. Adds to ret. */
+struct kp_reg;
+int kp_changes_rebase_registry(const char *own, struct kp_reg *old, struct kp_reg *new, struct kp_rebase *ret, struct kp_err *err);
+int kp_rebase_apply_registry(const struct kp_rebase *r, const char *own, bool take_new, struct kp_err *err);
+/* One more of them; path is copied. */
+struct kp_rebased *kp_rebase_add(struct kp_rebase *r, const char *path, enum kp_rebase_fate fate, const char *why);
 
 #endif

@@ -31,6 +31,10 @@ int kp_cmd_upgrade(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_undo(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_doctor(const struct kp_args *args, struct kp_err *err);
 int kp_cmd_reg(const struct kp_args *args, struct kp_err *err);
+/* Is this program a guest, as /.kapsel/reg? And what it does then (reginside.c). */
+bool kp_reg_is_inside(void);
+extern const struct kp_option kp_reg_inside_options[];
+int kp_cmd_reg_inside(int argc, char **argv, struct kp_err *err);
 int kp_cmd_cache(const struct kp_args *args, struct kp_err *err);
 
 /* The launcher carries an image: runs it. argc, argv as of main. */
@@ -68,8 +72,8 @@ void kp_print_requests(const struct kp_manifest *m);
 int kp_print_grants(const struct kp_look *look, const char *profile, struct kp_err *err);
 void kp_json_requests(struct kp_buf *b, const struct kp_requests *r);
 int kp_json_grants(struct kp_buf *b, const struct kp_look *look, const char *profile, struct kp_err *err);
-/* text made safe to show; free it. */
-char *kp_shown(const char *text);
+/* "1 change", "2 changes". */
+#define KP_S(n) ((n) == 1 ? "" : "s")
 /* "drwxr-xr-x" */
 void kp_mode_text(uint32_t mode, char out[11]);
 /* 1536 to "1.5K" */

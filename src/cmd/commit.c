@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "changes/bake.h"
+#include "changes/registry.h"
 #include "cmd/view.h"
 #include "snapshot/snapshot.h"
 
@@ -31,7 +32,20 @@ static int before_discard(void *ctx, struct kp_err *err)
 
 static int before_commit(void *ctx, struct kp_err *err)
 {
-	return before(ctx, "before commit", err);
+	return before(ctx, KP_NOTE_COMMIT, err);
+}
+
+/* Without paths the registry's changes go, too. */
+static int discard_registry(const struct kp_view *w, size_t *ret_count, struct kp_err *err)
+{
+	kp_autofree char *own = kp_asprintf("%s/registry", w->plan.instance->dir);
+	struct kp_reg *lower = NULL;
+	int r = kp_view_registry(w, &lower, err);
+
+	if (!r)
+		r = kp_changes_registry_count(own, lower, ret_count, err);
+	(void)kp_reg_free(lower);
+	return r || !*ret_count ? r : kp_changes_registry_discard(own, err);
 }
 
 int kp_cmd_discard(const struct kp_args *args, struct kp_err *err)
@@ -39,6 +53,7 @@ int kp_cmd_discard(const struct kp_args *args, struct kp_err *err)
 	struct kp_changing kp_autochanging g = {.upper_fd = -1, .work_fd = -1};
 	struct kp_changes kp_autochanges c = {0};
 	struct kp_view kp_autoview w = {0};
+	size_t values = 0, count;
 	int r = kp_view_changes(&w, args, true, &c, err);
 
 	if (r < 0)
@@ -49,10 +64,13 @@ int kp_cmd_discard(const struct kp_args *args, struct kp_err *err)
 	g.ctx = w.plan.instance;
 	if (!r)
 		r = kp_changes_discard(&g, &c, args->operands + 1, args->operand_count - 1, err);
+	if (!r && args->operand_count == 1)
+		r = discard_registry(&w, &values, err);
 	if (r < 0)
 		return r;
+	count = count_chosen(&c) + values;
 	if (!kp_args_has(args, "quiet"))
-		printf("%s: %zu changes discarded\n", w.plan.instance->name, count_chosen(&c));
+		printf("%s: %zu change%s discarded\n", w.plan.instance->name, count, KP_S(count));
 	return kp_flush(err);
 }
 
@@ -74,6 +92,18 @@ static void choose_for_image(struct kp_changes *c, bool named)
 			c->items[i].chosen = false;
 }
 
+/* The registry of the layers, with the instance's changes or without, as no profile and no mode of the host's has it. */
+static int open_whole(const struct kp_plan *plan, bool changes, struct kp_reg **ret, struct kp_err *err)
+{
+	struct kp_plan whole = *plan;
+
+	whole.profile = NULL;
+	whole.key_mode_count = 0;
+	if (!changes)
+		whole.instance = NULL;
+	return kp_plan_registry(&whole, false, ret, err);
+}
+
 static int bake(struct kp_changing *g, struct kp_view *w, struct kp_changes *c, const struct kp_args *args, struct kp_err *err)
 {
 	const char *to = kp_args_get(args, "to-image");
@@ -81,10 +111,13 @@ static int bake(struct kp_changing *g, struct kp_view *w, struct kp_changes *c, 
 	struct kp_out kp_autoout out = {.fd = -1, .dir_fd = -1};
 	int r = kp_out_open(&out, to, kp_args_has(args, "force"), err);
 
+	if (!r)
+		r = open_whole(&w->plan, args->operand_count == 1, &b.registry, err);
 	if (r < 0)
 		return r;
 	choose_for_image(c, args->operand_count > 1);
 	r = kp_changes_bake(g, w->vfs, c, &b, out.fd, err);
+	(void)kp_reg_free(b.registry);
 	if (!r)
 		r = kp_out_publish(&out, 0755, err);
 	if (!r && b.left)
@@ -144,7 +177,7 @@ int kp_cmd_commit(const struct kp_args *args, struct kp_err *err)
 	if (r < 0)
 		return r;
 	if (!quiet)
-		printf("%s: %zu changes %s, %zu left in the instance\n", w.plan.instance->name, how.done,
+		printf("%s: %zu change%s %s, %zu left in the instance\n", w.plan.instance->name, how.done, KP_S(how.done),
 		       how.dry_run ? "would be committed" : "committed", how.left);
 	return kp_flush(err);
 }

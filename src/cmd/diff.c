@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <unistd.h>
 
+#include "changes/registry.h"
 #include "cmd/view.h"
 #include "instance/config.h"
 
@@ -122,9 +123,91 @@ static void print_unified(struct kp_view *w, const struct kp_change *c)
 	(void)kp_unified(stdout, old ? old : "", old_len, new ? new : "", new_len);
 }
 
+struct printing {
+	bool json, unified, any;
+};
+
+static void print_registry_json(const struct kp_registry_change *c, bool first)
+{
+	char type[KP_REG_TYPE_NAME];
+	struct kp_buf kp_autobuf b = {0};
+
+	kp_buf_puts(&b, first ? "[\n {\"key\":" : ",\n {\"key\":");
+	kp_buf_quoted(&b, c->key);
+	if (c->name) {
+		kp_buf_puts(&b, ",\"name\":");
+		kp_buf_quoted(&b, c->name);
+	}
+	kp_buf_printf(&b, ",\"change\":\"%s\",\"kind\":\"%s\"", kind_word(c->kind), c->name ? "value" : "key");
+	if (c->now)
+		kp_buf_printf(&b, ",\"type\":\"%s\",\"size\":%zu", kp_reg_type_name(c->now->type, type), c->now->len);
+	if (c->was)
+		kp_buf_printf(&b, ",\"old_type\":\"%s\",\"old_size\":%zu", kp_reg_type_name(c->was->type, type), c->was->len);
+	printf("%s}", b.data);
+}
+
+static void print_registry_text(const struct kp_registry_change *c, const char *shown)
+{
+	char size[16] = "-", old[16] = "-";
+	bool both = c->was && c->now && c->was->len != c->now->len;
+
+	if (c->now || c->was)
+		kp_size_text(c->now ? c->now->len : c->was->len, size, sizeof(size));
+	if (both)
+		kp_size_text(c->was->len, old, sizeof(old));
+	printf("%c %-9s %8s %s%s%s\n", c->kind, c->name ? "value" : "key", size, shown, both ? "  was " : "", both ? old : "");
+}
+
+/* As the file of the registry's tree that shows it would have it, and a line's end. */
+static void registry_lines(const struct kp_reg_data *d, struct kp_buf *out)
+{
+	if (!d)
+		return;
+	kp_reg_data_to_file(d, out);
+	if (!out->len || out->data[out->len - 1] != '\n')
+		kp_buf_puts(out, "\n");
+}
+
+static int print_registry(const struct kp_registry_change *c, void *ctx)
+{
+	kp_autofree char *path = c->name ? kp_asprintf("%s\\%s", c->key, *c->name ? c->name : "(Default)") : kp_strdup(c->key);
+	kp_autofree char *shown = kp_shown(path);
+	struct kp_buf kp_autobuf old = {0}, now = {0};
+	struct printing *p = ctx;
+
+	if (p->unified && c->name) {
+		registry_lines(c->was, &old);
+		registry_lines(c->now, &now);
+	}
+	if (p->json)
+		print_registry_json(c, !p->any);
+	else if (!p->unified || !c->name)
+		print_registry_text(c, shown);
+	else if ((old.len && memchr(old.data, 0, old.len)) || (now.len && memchr(now.data, 0, now.len)))
+		printf("Binary values %s and %s differ\n", c->was ? shown : "/dev/null", c->now ? shown : "/dev/null");
+	else {
+		printf("--- %s%s\n+++ %s%s\n", c->was ? "below " : "/dev/null", c->was ? shown : "", c->now ? "instance " : "/dev/null", c->now ? shown : "");
+		(void)kp_unified(stdout, old.len ? old.data : "", old.len, now.len ? now.data : "", now.len);
+	}
+	p->any = true;
+	return 0;
+}
+
+static int diff_registry(const struct kp_view *w, struct printing *p, struct kp_err *err)
+{
+	kp_autofree char *own = kp_asprintf("%s/registry", w->plan.instance->dir);
+	struct kp_reg *lower = NULL;
+	int r = kp_view_registry(w, &lower, err);
+
+	if (!r)
+		r = kp_changes_registry(own, lower, print_registry, p, err);
+	(void)kp_reg_free(lower);
+	return r;
+}
+
 int kp_cmd_diff(const struct kp_args *args, struct kp_err *err)
 {
-	bool json = kp_args_has(args, "json"), unified = kp_args_has(args, "unified"), any = false;
+	struct printing p = {.json = kp_args_has(args, "json"), .unified = kp_args_has(args, "unified")};
 	struct kp_changes kp_autochanges c = {0};
 	struct kp_view kp_autoview w = {0};
 	int r = kp_view_changes(&w, args, false, &c, err);
@@ -134,15 +217,17 @@ int kp_cmd_diff(const struct kp_args *args, struct kp_err *err)
 	for (size_t i = 0; i < c.count; i++) {
 		if (!c.items[i].chosen || c.items[i].moved)
 			continue;
-		if (json)
-			print_json(&c.items[i], !any);
-		else if (unified)
+		if (p.json)
+			print_json(&c.items[i], !p.any);
+		else if (p.unified)
 			print_unified(&w, &c.items[i]);
 		else
 			print_text(&c.items[i]);
-		any = true;
+		p.any = true;
 	}
-	if (json)
-		puts(any ? "\n]" : "[]");
-	return kp_flush(err);
+	if (args->operand_count == 1)
+		r = diff_registry(&w, &p, err);
+	if (p.json)
+		puts(p.any ? "\n]" : "[]");
+	return r < 0 ? r : kp_flush(err);
 }

@@ -43,14 +43,6 @@ int kp_look_find(const struct kp_look *look, const char *path, struct kp_entry *
 	return r < 0 ? kp_fail_errno(err, -r, "%s: damaged entry", absolute) : 0;
 }
 
-char *kp_shown(const char *text)
-{
-	char *copy = kp_strdup(text);
-
-	kp_printable(copy);
-	return copy;
-}
-
 void kp_mode_text(uint32_t mode, char out[11])
 {
 	static const char bits[] = "rwxrwxrwx";

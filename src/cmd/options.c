@@ -148,34 +148,38 @@ static const struct kp_option upgrade_options[] = {
 };
 
 static const struct kp_option export_options[] = {
+	{"changes",   0,  NULL,                0,              "its changes only, with digests of what they were made against: import puts them on any image that has the same there"},
 	{"output",   'o', "FILE",              0,              "where it goes (needed); it appears whole or not at all"},
 	{"force",    'f', NULL,                0,              "replace FILE"},
 	{0}
 };
 
 static const struct kp_option import_options[] = {
-	{"image",     0,  "IMAGE",             0,              "where the image is that it was made from"},
+	{"image",     0,  "IMAGE",             0,              "where the image is that it was made from; of changes only: what they are put on"},
 	{0}
 };
 
-/* reg.exe's own words (/v /ve /va /t /d /f /s /k) are taken, too: KP_VERB_SLASH. */
+/* reg.exe's own words (/v /ve /va /t /d /f /s /k) are taken, too: KP_VERB_SLASH. These both /.kapsel/reg and `kapsel reg` take. */
+#define REG_OPTIONS \
+	{"value",    'v', "NAME",              0,              "the value (/v)"}, \
+	{"default",   0,  NULL,                0,              "the key's default value (/ve)"}, \
+	{"all-values", 0, NULL,                0,              "delete: all values of the key, and no key (/va)"}, \
+	{"type",     't', "TYPE",              0,              "add: its type (/t), REG_SZ where none is given; query: values of this type only"}, \
+	{"data",     'd', "DATA",              0,              "add: what it holds (/d); numbers decimal or 0x, bytes in hex"}, \
+	{"separator", 0,  "TEXT",              0,              "add: what stands between the texts of a REG_MULTI_SZ (/s; default: \\0)"}, \
+	{"force",    'f', NULL,                0,              "add, delete, export: do not ask (/f)"}, \
+	{"recursive", 's', NULL,               0,              "query: all keys below (/s)"}, \
+	{"find",      0,  "TEXT",              0,              "query: what has this in a key's name, a value's name or its data (/f)"}, \
+	{"in-keys",  'k', NULL,                0,              "query --find: in names of keys only (/k)"}, \
+	{"in-data",   0,  NULL,                0,              "query --find: in data only (/d)"}, \
+	{"utf8",      0,  NULL,                0,              "export: in UTF-8, not in UTF-16"}, \
+	{"json",      0,  NULL,                0,              "query: print JSON"}
 static const struct kp_option reg_options[] = {
-	{"value",    'v', "NAME",              0,              "the value (/v)"},
-	{"default",   0,  NULL,                0,              "the key's default value (/ve)"},
-	{"all-values", 0, NULL,                0,              "delete: all values of the key, and no key (/va)"},
-	{"type",     't', "TYPE",              0,              "add: its type (/t), REG_SZ where none is given; query: values of this type only"},
-	{"data",     'd', "DATA",              0,              "add: what it holds (/d); numbers decimal or 0x, bytes in hex"},
-	{"separator", 0,  "TEXT",              0,              "add: what stands between the texts of a REG_MULTI_SZ (/s; default: \\0)"},
-	{"force",    'f', NULL,                0,              "add, delete, export: do not ask (/f)"},
-	{"recursive", 's', NULL,               0,              "query: all keys below (/s)"},
-	{"find",      0,  "TEXT",              0,              "query: what has this in a key's name, a value's name or its data (/f)"},
-	{"in-keys",  'k', NULL,                0,              "query --find: in names of keys only (/k)"},
-	{"in-data",   0,  NULL,                0,              "query --find: in data only (/d)"},
-	{"utf8",      0,  NULL,                0,              "export: in UTF-8, not in UTF-16"},
+	REG_OPTIONS,
 	{"profile",  'p', "NAME|FILE",         0,              "with the policy of this profile (default: portable)"},
-	{"json",      0,  NULL,                0,              "query: print JSON"},
 	{0}
 };
+const struct kp_option kp_reg_inside_options[] = {REG_OPTIONS, {0}};
 
 #define C KP_VERB_COMMAND
 #define P KP_VERB_PACK
@@ -199,9 +203,9 @@ const struct kp_verb kp_verbs[] = {
 	{"discard",  kp_cmd_discard,  0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "drop an instance's changes",                 discard_options},
 	{"clone",    kp_cmd_clone,    0, 2,  2, "[--count N] INSTANCE NEW",              "copy an instance",                           clone_options},
 	{"snapshot", kp_cmd_snapshot, 0, 2,  4, "create|list|restore|rm|diff INSTANCE [NAME [NAME]]", "keep an instance's state, and go back to it", snapshot_options},
-	{"undo",     kp_cmd_undo,     0, 1,  1, "[--since TIME] INSTANCE",               "go back to before the last commit, discard, restore or upgrade", undo_options},
+	{"undo",     kp_cmd_undo,     0, 1,  1, "[--since TIME] INSTANCE",               "go back to before the last commit, discard, restore, upgrade or change of configuration", undo_options},
 	{"upgrade",  kp_cmd_upgrade,  0, 2,  2, "[OPTIONS] INSTANCE IMAGE",              "move an instance to a new version of its image", upgrade_options},
-	{"export",   kp_cmd_export,   0, 1,  1, "[--force] INSTANCE -o FILE",            "write an instance to one file",              export_options},
+	{"export",   kp_cmd_export,   0, 1,  1, "[OPTIONS] INSTANCE -o FILE",            "write an instance to one file",              export_options},
 	{"import",   kp_cmd_import,   0, 1,  2, "[--image IMAGE] FILE [NAME]",           "make an instance from such a file",          import_options},
 	{"reg",      kp_cmd_reg,      S, 2,  4, "query|add|delete|export|import [OPTIONS] IMAGE|INSTANCE [KEY] [FILE]", "the registry of an image or instance", reg_options},
 	{"cache",    kp_cmd_cache,    0, 1,  1, "show|trim|verify [OPTIONS]",            "look after the object store",                cache_options},

@@ -20,6 +20,7 @@ struct about {
 	uint32_t started, supervisor, count;
 	uint64_t memory; /* bytes */
 	uint64_t disk;
+	char *ports;
 };
 
 /* Blocks of everything below; links are not followed. */
@@ -63,6 +64,8 @@ static void ask(const struct kp_instance *i, struct about *a)
 	a->memory = 1024 * kp_proc_pss(told.supervisor);
 	for (uint32_t k = 0; k < told.count; k++)
 		a->memory += 1024 * kp_proc_pss(told.pids[k]);
+	a->ports = told.ports;
+	told.ports = NULL;
 	kp_about_free(&told);
 }
 
@@ -79,7 +82,16 @@ static void print_json(struct ps *ps, const struct kp_instance *i, const struct 
 	if (a->runs)
 		kp_buf_printf(&b, ",\"started\":%u,\"supervisor\":%u,\"processes\":%u,\"memory\":%" PRIu64,
 			      (unsigned)a->started, (unsigned)a->supervisor, (unsigned)a->count, a->memory);
+	if (a->runs) {
+		kp_buf_puts(&b, ",\"ports\":");
+		kp_buf_quoted(&b, a->ports);
+	}
 	printf("%s}", b.data);
+}
+
+static void print_head(void)
+{
+	printf("%-24s %10s %5s %8s %8s %-12s %s\n", "NAME", "UPTIME", "PROCS", "MEMORY", "DISK", "PORTS", "IMAGE");
 }
 
 static void print_text(struct ps *ps, const struct kp_instance *i, const struct about *a)
@@ -95,8 +107,8 @@ static void print_text(struct ps *ps, const struct kp_instance *i, const struct 
 	}
 	kp_size_text(a->disk, disk, sizeof(disk));
 	if (!ps->any)
-		printf("%-24s %10s %5s %8s %8s %s\n", "NAME", "UPTIME", "PROCS", "MEMORY", "DISK", "IMAGE");
-	printf("%-24s %10s %5s %8s %8s %s\n", i->name, up, count, memory, disk, image);
+		print_head();
+	printf("%-24s %10s %5s %8s %8s %-12s %s\n", i->name, up, count, memory, disk, a->runs && *a->ports ? a->ports : "-", image);
 }
 
 static int one(const char *name, void *ctx)
@@ -116,6 +128,7 @@ static int one(const char *name, void *ctx)
 			print_text(ps, i, &a);
 		ps->any = true;
 	}
+	free(a.ports);
 	(void)kp_instance_free(i);
 	return 0;
 }
@@ -129,5 +142,7 @@ int kp_cmd_ps(const struct kp_args *args, struct kp_err *err)
 		return r;
 	if (ps.json)
 		puts(ps.any ? "\n]" : "[]");
+	else if (!ps.any)
+		print_head();
 	return kp_flush(err);
 }

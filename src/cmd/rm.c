@@ -5,12 +5,6 @@
 
 #include "cmd/cmd.h"
 
-static int no_such(const char *name, struct kp_err *err)
-{
-	(void)kp_fail(err, ENOENT, "%s: no such instance", name);
-	return kp_hint(err, "kapsel ps --all lists them");
-}
-
 static int remove_one(const char *name, struct kp_err *err)
 {
 	struct kp_instance i = {.name = (char *)(uintptr_t)name, .lock_fd = -1};
@@ -26,7 +20,7 @@ static int remove_one(const char *name, struct kp_err *err)
 	dir = kp_asprintf("%s/%s", base, name);
 	i.dir = dir;
 	if (kp_dir_private(dir, err) < 0)
-		return err->code == ENOENT ? no_such(name, err) : -err->code;
+		return err->code == ENOENT ? kp_instance_no_such(name, err) : -err->code;
 	r = kp_instance_lock(&i);
 	if (r == -EWOULDBLOCK) {
 		(void)kp_fail(err, EBUSY, "%s: runs", name);

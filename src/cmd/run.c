@@ -37,7 +37,7 @@ static int failed(const struct kp_args *args, const struct kp_plan *plan, int r,
 	bool quiet = kp_args_has(args, "quiet");
 
 	if (r < 0 && plan->fail_exit == KP_EXIT_NOT_FOUND && !err->hint[0])
-		(void)kp_hint(err, "`kapsel ls IMAGE DIRECTORY` lists what is in the image");
+		(void)kp_hint(err, "'kapsel ls IMAGE DIRECTORY' lists what is in the image");
 	if (r < 0 && quiet)
 		err->hint[0] = '\0';
 	if (r >= 0 || !plan->fail_exit || plan->fail_exit == KP_EXIT_FAILED)

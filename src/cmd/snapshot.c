@@ -224,7 +224,7 @@ static int restore_stopped(const struct kp_instance *i, const char *name, struct
 }
 
 /* Stops what runs. again: told how it was started, if it ran. */
-static int lock_or_stop(struct kp_instance *i, bool restart, struct kp_again *again, struct kp_err *err)
+static int lock_or_stop(struct kp_instance *i, bool restart, struct kp_again *again, bool *ret_stopped, struct kp_err *err)
 {
 	const struct timespec pause = {.tv_nsec = 10000000};
 	int r = -EWOULDBLOCK;
@@ -237,7 +237,9 @@ static int lock_or_stop(struct kp_instance *i, bool restart, struct kp_again *ag
 			break;
 		if (restart && !again->argv && kp_again_take(i, again, &why) < 0 && why.code != ENOTCONN)
 			return kp_fail(err, why.code, "%s", why.text);
-		if (kp_stop_running(i, STOP_SECONDS, &why) < 0 && why.code != ESRCH)
+		if (!kp_stop_running(i, STOP_SECONDS, &why))
+			*ret_stopped = true;
+		else if (why.code != ESRCH)
 			return kp_fail(err, why.code, "%s", why.text);
 		(void)nanosleep(&pause, NULL);
 	}
@@ -248,14 +250,17 @@ static int restore(struct kp_instance *i, const char *name, bool restart, struct
 {
 	int at = kp_snapshot_open(i, name, err), r;
 	struct kp_again again = {0};
+	bool stopped = false;
 
 	if (at < 0)
 		return at;
 	(void)kp_close(at);
-	r = lock_or_stop(i, restart, &again, err);
+	r = lock_or_stop(i, restart, &again, &stopped, err);
 	if (!r)
 		r = restore_stopped(i, name, err);
 	i->lock_fd = kp_close(i->lock_fd);
+	if (stopped && !again.argv)
+		(void)fprintf(stderr, "kapsel: %s: it ran and was stopped; --restart starts it again\n", i->name);
 	if (!r && again.argv)
 		r = kp_again_exec(&again, err);
 	kp_again_free(&again);
@@ -388,6 +393,12 @@ int kp_cmd_undo(const struct kp_args *args, struct kp_err *err)
 	kp_snapshot_prune(i);
 	if (r < 0)
 		return r;
+	/* `to` is the oldest of those that are undone. */
+	for (const struct kp_snapshot *s = to; s < all.items + all.count; s++)
+		if (s->kind == KP_SNAPSHOT_AUTO && !strcmp(s->note, KP_NOTE_COMMIT)) {
+			(void)fprintf(stderr, "kapsel: %s: what commit wrote to the host stays there\n", i->name);
+			break;
+		}
 	{
 		kp_autofree char *note = kp_shown(to->note);
 

@@ -8,6 +8,7 @@
 #include "cmd/view.h"
 #include "instance/config.h"
 #include "launch/internal.h"
+#include "registry/registry.h"
 #include "snapshot/snapshot.h"
 
 struct upgrade {
@@ -75,6 +76,21 @@ static int open_next(struct upgrade *u, const struct kp_args *args, struct kp_er
 	return kp_view_open(&u->next, &no_args, i->name, KP_VIEW_LOWER, err);
 }
 
+static int rebase_registry(struct upgrade *u, struct kp_err *err)
+{
+	kp_autofree char *own = kp_asprintf("%s/registry", u->old.plan.instance->dir);
+	struct kp_reg *old = NULL, *next = NULL;
+	int r = kp_view_registry(&u->old, &old, err);
+
+	if (!r)
+		r = kp_view_registry(&u->next, &next, err);
+	if (!r)
+		r = kp_changes_rebase_registry(own, old, next, &u->rebase, err);
+	(void)kp_reg_free(old);
+	(void)kp_reg_free(next);
+	return r;
+}
+
 static int edit(const char *host_files, void *ctx, struct kp_err *err)
 {
 	struct upgrade *u = ctx;
@@ -87,15 +103,26 @@ static int edit(const char *host_files, void *ctx, struct kp_err *err)
 		return kp_fail_errno(err, errno, "%s: cannot be opened", upper);
 	if (fd >= 0)
 		r = kp_rebase_apply(&u->rebase, fd, u->old.vfs, u->next.vfs, u->take_new, err);
+	if (!r) {
+		kp_autofree char *own = kp_asprintf("%s/registry", host_files);
+
+		r = kp_rebase_apply_registry(&u->rebase, own, u->take_new, err);
+	}
 	as.dir = (char *)(uintptr_t)host_files;
 	return r < 0 ? r : kp_instance_config_write(&as, err);
+}
+
+/* A key's backslashes are its own. */
+static char *shown_as(const struct kp_rebased *x)
+{
+	return x->key ? kp_shown(x->path) : kp_path_quoted(x->path);
 }
 
 static void print(const struct kp_rebase *b)
 {
 	for (size_t i = 0; i < b->count; i++) {
 		const struct kp_rebased *x = &b->items[i];
-		kp_autofree char *path = kp_path_quoted(x->path);
+		kp_autofree char *path = shown_as(x);
 
 		if (x->fate == KP_REBASE_CONFLICT || x->fate == KP_REBASE_DROP)
 			printf("%c %s: %s\n", x->fate == KP_REBASE_CONFLICT ? 'C' : '-', path, x->why);
@@ -110,8 +137,8 @@ static int refuse(const struct upgrade *u, struct kp_err *err)
 
 		if (x->fate != KP_REBASE_CONFLICT)
 			continue;
-		path = kp_path_quoted(x->path);
-		(void)kp_fail(err, EBUSY, "%s: %zu conflicts, the first: %s: %s", u->name, u->rebase.conflicts, path, x->why);
+		path = shown_as(x);
+		(void)kp_fail(err, EBUSY, "%s: %zu conflict%s, the first: %s: %s", u->name, u->rebase.conflicts, KP_S(u->rebase.conflicts), path, x->why);
 		break;
 	}
 	return kp_hint(err, "--dry-run lists them; --conflicts keep, or new, says which side stays");
@@ -149,6 +176,8 @@ static int upgrade(struct upgrade *u, const struct kp_args *args, struct kp_err 
 		r = open_next(u, args, err);
 	if (!r && u->old.upper_fd >= 0)
 		r = kp_changes_rebase(u->old.upper_fd, u->old.vfs, u->next.vfs, &u->rebase, err);
+	if (!r)
+		r = rebase_registry(u, err);
 	if (r < 0)
 		return r;
 	if (!quiet)
@@ -158,7 +187,8 @@ static int upgrade(struct upgrade *u, const struct kp_args *args, struct kp_err 
 	if (!dry)
 		r = carry_out(u, args->operands[1], err);
 	if (!r && !quiet)
-		printf("%s: %zu changes %s, %zu conflicts%s\n", u->name, u->rebase.kept, dry ? "would be kept" : "kept", u->rebase.conflicts,
+		printf("%s: %zu change%s %s, %zu conflict%s%s\n", u->name, u->rebase.kept, KP_S(u->rebase.kept), dry ? "would be kept" : "kept",
+		       u->rebase.conflicts, KP_S(u->rebase.conflicts),
 		       !u->rebase.conflicts || dry ? "" : u->take_new ? ": as the new image has them" : ": as the instance has them");
 	return r < 0 ? r : kp_flush(err);
 }

@@ -140,6 +140,14 @@ int kp_view_open(struct kp_view *w, const struct kp_args *args, const char *what
 	return open_vfs(w, how, err);
 }
 
+int kp_view_registry(const struct kp_view *w, struct kp_reg **ret, struct kp_err *err)
+{
+	struct kp_plan lower = w->plan;
+
+	lower.instance = NULL;
+	return kp_plan_registry(&lower, false, ret, err);
+}
+
 int kp_lock_stopped(struct kp_instance *i, struct kp_err *err)
 {
 	int r = kp_instance_lock(i);

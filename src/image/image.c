@@ -54,6 +54,15 @@ bool kp_image_present(int fd)
 	       read_head(fd, (uint64_t)st.st_size, &h);
 }
 
+uint64_t kp_image_launcher_len(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < 0)
+		return 0;
+	return kp_image_present(fd) ? elf_end(fd, (uint64_t)st.st_size) : (uint64_t)st.st_size;
+}
+
 /* There is no trailer at the end of the file: says why as exactly as the rest of it allows. */
 static int fail_no_trailer(int fd, const char *name, uint64_t size, struct kp_err *err)
 {

@@ -46,6 +46,8 @@ struct kp_image *kp_image_free(struct kp_image *image); /* NULL is fine; returns
 /* True when fd is a kapsel image, whole or not (the launcher's test for "am I an image?"): it ends in a
  * trailer, or the head stands where the launcher ends, so that an image cut short is told from a plain launcher. */
 bool kp_image_present(int fd);
+/* Bytes of the program that a file begins with, without the image that it may carry; 0: it is no file. */
+uint64_t kp_image_launcher_len(int fd);
 
 /* BLAKE2b-256 over the digests of index and manifest: names the image by content. It holds for
  * all that is read later, since each piece of the index is checked against it. */

@@ -95,6 +95,11 @@ int kp_ctl_next(struct kp_ctl_conn *conn, unsigned *ret_type, const char **ret_p
 	return 1;
 }
 
+void kp_ctl_put_back(struct kp_ctl_conn *conn)
+{
+	conn->taken = 0;
+}
+
 /* The first byte carries the descriptors; what the socket does not take at once follows. */
 static ssize_t send_part(int fd, const char *data, size_t len, const int *fds, size_t fd_count, int flags)
 {

@@ -85,6 +85,8 @@ void kp_ctl_conn_close(struct kp_ctl_conn *conn); /* descriptors received and no
 int kp_ctl_fill(struct kp_ctl_conn *conn);
 /* The next whole message, valid until the next call on conn: 1; 0 when more is needed; -EPROTO. */
 int kp_ctl_next(struct kp_ctl_conn *conn, unsigned *ret_type, const char **ret_payload, size_t *ret_len);
+/* The message that it returned last is not taken: it comes again. */
+void kp_ctl_put_back(struct kp_ctl_conn *conn);
 /* Sends one message whole; flags as of sendmsg (MSG_DONTWAIT: a message that does not fit is -EAGAIN or -EPIPE). */
 int kp_ctl_send(int fd, enum kp_ctl_type type, const struct kp_buf *payload, const int *fds, size_t fd_count,
 		int flags);

@@ -14,6 +14,7 @@
 #include "instance/settle.h"
 
 #define THROW_AWAY ".rm-" /* in the names of throw-away instances */
+#define GONE ".gone-"     /* how directories begin that are being removed */
 
 bool kp_instance_name_ok(const char *name)
 {
@@ -79,11 +80,50 @@ int kp_instance_base(char **ret_path, struct kp_err *err)
 	return 0;
 }
 
+struct made_from {
+	const char *image;
+	struct kp_buf names;
+	size_t count;
+};
+
+static int take_made_from(const char *name, void *ctx)
+{
+	struct made_from *m = ctx;
+	struct kp_instance *i = NULL;
+
+	if (kp_instance_open(name, &i, NULL) < 0)
+		return 0;
+	if (!strcmp(i->image, m->image) && m->count++ < 3)
+		kp_buf_printf(&m->names, "%s%s", m->names.len ? ", " : "", name);
+	(void)kp_instance_free(i);
+	return 0;
+}
+
+int kp_instance_no_such(const char *name, struct kp_err *err)
+{
+	kp_autofree char *image = access(name, F_OK) == 0 ? realpath(name, NULL) : NULL;
+	struct made_from m = {.image = image};
+	int r;
+
+	if (!image) {
+		(void)kp_fail(err, ENOENT, "%s: no such instance", name);
+		return kp_hint(err, "kapsel ps --all lists the instances");
+	}
+	(void)kp_fail(err, ENOENT, "%s: a file, not an instance", name);
+	(void)kp_instance_each(take_made_from, &m, NULL);
+	r = m.count ? kp_hint(err, "instances of that image: %s%s", m.names.data, m.count > 3 ? ", ..." : "")
+		    : kp_hint(err, "kapsel ps --all lists the instances; kapsel run makes one of an image");
+	kp_buf_free(&m.names);
+	return r;
+}
+
 static int open_dir(const char *name, bool make, char **ret_dir, struct kp_err *err)
 {
 	kp_autofree char *base = NULL, *dir = NULL;
 	int r;
 
+	if (!kp_instance_name_ok(name) && !make && access(name, F_OK) == 0)
+		return kp_instance_no_such(name, err);
 	if (!kp_instance_name_ok(name))
 		return kp_fail(err, EINVAL, "%s: not an instance name: letters, digits and . _ - are", name);
 	r = kp_instance_base(&base, err);
@@ -92,10 +132,8 @@ static int open_dir(const char *name, bool make, char **ret_dir, struct kp_err *
 	dir = kp_asprintf("%s/%s", base, name);
 	if (make && mkdir(dir, 0700) < 0 && errno != EEXIST)
 		return kp_fail_errno(err, errno, "%s: cannot be made", dir);
-	if (access(dir, F_OK) < 0 && errno == ENOENT) {
-		(void)kp_fail(err, ENOENT, "%s: no such instance", name);
-		return kp_hint(err, "kapsel ps --all lists the instances");
-	}
+	if (access(dir, F_OK) < 0 && errno == ENOENT)
+		return kp_instance_no_such(name, err);
 	r = kp_dir_private(dir, err);
 	if (r < 0)
 		return r;
@@ -313,10 +351,22 @@ static void sweep_unborn(const char *base, const char *name)
 	struct stat st;
 	bool young = access(lock, F_OK) < 0 && (lstat(i.dir, &st) < 0 || time(NULL) - st.st_mtime < 60);
 
-	if (!young && !kp_instance_lock(&i))
-		(void)kp_remove_tree(AT_FDCWD, i.dir);
+	/* Under another name first: half removed, and without its lock, it would look young again. */
+	if (!young && !kp_instance_lock(&i)) {
+		kp_autofree char *gone = kp_asprintf("%s/" GONE "%s", base, name + sizeof(KP_INSTANCE_UNBORN) - 1);
+
+		if (rename(i.dir, gone) == 0)
+			(void)kp_remove_tree(AT_FDCWD, gone);
+	}
 	(void)kp_close(i.lock_fd);
 	free(i.dir);
+}
+
+static void sweep_gone(const char *base, const char *name)
+{
+	kp_autofree char *dir = kp_asprintf("%s/%s", base, name);
+
+	(void)kp_remove_tree(AT_FDCWD, dir);
 }
 
 void kp_instance_sweep(void)
@@ -331,6 +381,8 @@ void kp_instance_sweep(void)
 	for (int i = 0; i < count; i++) {
 		if (!strncmp(names[i]->d_name, KP_INSTANCE_UNBORN, sizeof(KP_INSTANCE_UNBORN) - 1))
 			sweep_unborn(base, names[i]->d_name);
+		else if (!strncmp(names[i]->d_name, GONE, sizeof(GONE) - 1))
+			sweep_gone(base, names[i]->d_name);
 		else if (strstr(names[i]->d_name, THROW_AWAY) && kp_instance_name_ok(names[i]->d_name))
 			sweep_one(base, names[i]->d_name);
 		free(names[i]);

@@ -27,6 +27,9 @@ int kp_instance_base(char **ret_path, struct kp_err *err);
 /* dir must be a directory, ours, not writable by others. 0 or -errno with err. */
 int kp_dir_private(const char *host_dir, struct kp_err *err);
 
+/* -ENOENT with err and a hint: name is none; where it is a file, which instances are of that image. */
+int kp_instance_no_such(const char *name, struct kp_err *err);
+
 /* Opens an instance that exists (-ENOENT otherwise) and reads its configuration; takes no lock. */
 int kp_instance_open(const char *name, struct kp_instance **ret_instance, struct kp_err *err);
 /* The same, made when missing for these images (digests as in struct kp_instance). Others: -EEXIST with a hint. */

@@ -7,7 +7,7 @@
 
 int kp_client_info(struct kp_supervisor *s, struct kp_client *c)
 {
-	struct kp_buf kp_autobuf payload = {0};
+	struct kp_buf kp_autobuf payload = {0}, ports = {0};
 	pid_t pids[1024];
 	size_t count = KP_MIN(kp_engine_pids(s->engine, pids, KP_ARRAY_LEN(pids)), KP_ARRAY_LEN(pids));
 
@@ -17,13 +17,15 @@ int kp_client_info(struct kp_supervisor *s, struct kp_client *c)
 	for (size_t i = 0; i < count; i++)
 		kp_ctl_put_u32(&payload, (uint32_t)pids[i]);
 	kp_ctl_put_string(&payload, s->cwd);
+	kp_engine_ports(s->engine, &ports);
+	kp_ctl_put_string(&payload, ports.data ? ports.data : "");
 	return kp_ctl_send(c->conn.fd, KP_CTL_ABOUT, &payload, NULL, 0, MSG_DONTWAIT);
 }
 
 static int take(struct kp_ctl_reader *in, struct kp_about *ret)
 {
 	struct kp_about a = {.started = kp_ctl_get_u32(in), .supervisor = (pid_t)kp_ctl_get_u32(in), .count = kp_ctl_get_u32(in)};
-	const char *cwd;
+	const char *cwd, *ports;
 
 	if (in->bad || a.count > in->left / sizeof(uint32_t))
 		return -EPROTO;
@@ -36,6 +38,8 @@ static int take(struct kp_ctl_reader *in, struct kp_about *ret)
 		return -EPROTO;
 	}
 	a.cwd = kp_strdup(cwd);
+	ports = in->left ? kp_ctl_get_string(in) : NULL;
+	a.ports = kp_strdup(ports ? ports : "");
 	*ret = a;
 	return 0;
 }
@@ -68,5 +72,6 @@ void kp_about_free(struct kp_about *a)
 {
 	free(a->pids);
 	free(a->cwd);
+	free(a->ports);
 	*a = (struct kp_about){0};
 }

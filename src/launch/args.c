@@ -130,6 +130,9 @@ static int check_counts(const struct kp_args *args, struct kp_err *err)
 	}
 	if (verb->max_operands >= 0 && (int)args->operand_count > verb->max_operands) {
 		(void)kp_fail(err, EINVAL, "%s: unexpected argument", args->operands[verb->max_operands]);
+		if (verb->flags & KP_VERB_COMMAND && args->operand_count && verb->max_operands)
+			return kp_hint(err, "a program of it and its arguments follow --: kapsel %s %.150s -- %.150s", verb->name, args->operands[0],
+				       args->operands[verb->max_operands]);
 		return kp_hint(err, "usage: kapsel %s %s", verb->name, verb->usage);
 	}
 	if (args->command && !(verb->flags & KP_VERB_COMMAND))

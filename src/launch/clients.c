@@ -50,6 +50,7 @@ void kp_client_drop(struct kp_supervisor *s, struct kp_client *c)
 			break;
 		}
 	s->client_count--;
+	kp_copies_forget(s, c);
 	if (c->guest && c->front && !s->joined && s->engine) {
 		kp_guests_signal_all(s, SIGKILL);
 		s->stopping = true;
@@ -127,7 +128,7 @@ static int check_settled(struct kp_supervisor *s, const char *asked, struct kp_e
 	else
 		(void)kp_fail(err, EBUSY, "%s: runs already, started with %.*s too", s->plan->instance->name,
 			      (int)strcspn(has + same, "\n"), has + same);
-	return kp_hint(err, "`kapsel stop %s` first, or another --instance", s->plan->instance->name);
+	return kp_hint(err, "'kapsel stop %s' first, or another --instance", s->plan->instance->name);
 }
 
 static int on_run(struct kp_supervisor *s, struct kp_client *c, const char *payload, size_t len)
@@ -182,8 +183,7 @@ static int on_stop(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_r
 	return 0;
 }
 
-/* What guests have written to files that stand for it. */
-static void settle_registry(struct kp_supervisor *s)
+void kp_settle_written(struct kp_supervisor *s)
 {
 	kp_vfs_registry_drain(s->vfs);
 	kp_live_drain(s->vfs);
@@ -203,22 +203,25 @@ static int on_message(struct kp_supervisor *s, struct kp_client *c, unsigned typ
 	case KP_CTL_STOP:
 		return on_stop(s, c, &in);
 	case KP_CTL_SNAPSHOT:
-		settle_registry(s);
+		kp_settle_written(s);
 		return kp_client_snapshot(s, c, &in);
 	case KP_CTL_SETTLE:
-		settle_registry(s);
+		kp_settle_written(s);
 		return kp_ctl_send(c->conn.fd, KP_CTL_SETTLED, NULL, NULL, 0, MSG_DONTWAIT);
 	default:
 		return -EPROTO;
 	}
 }
 
-void kp_client_readable(struct kp_supervisor *s, struct kp_client *c)
+static bool changes_something(unsigned type)
 {
-	int r = kp_ctl_fill(&c->conn);
+	return type == KP_CTL_RUN || type == KP_CTL_SNAPSHOT || type == KP_CTL_SETTLE;
+}
 
-	if (r == -EAGAIN)
-		return;
+/* What has come from it. */
+static void take_messages(struct kp_supervisor *s, struct kp_client *c, int r)
+{
+	c->waits_copy = false;
 	while (!r) {
 		const char *payload;
 		unsigned type;
@@ -227,9 +230,33 @@ void kp_client_readable(struct kp_supervisor *s, struct kp_client *c)
 		r = kp_ctl_next(&c->conn, &type, &payload, &len);
 		if (!r)
 			return;
+		if (r > 0 && s->copying && changes_something(type)) {
+			kp_ctl_put_back(&c->conn);
+			c->waits_copy = true;
+			return;
+		}
 		if (r > 0)
 			r = on_message(s, c, type, payload, len);
 	}
 	KP_DEBUG(LAUNCH, "client %d: %s", (int)c->pid, strerror(-r));
 	kp_client_drop(s, c);
+}
+
+void kp_client_readable(struct kp_supervisor *s, struct kp_client *c)
+{
+	int r = kp_ctl_fill(&c->conn);
+
+	if (r != -EAGAIN)
+		take_messages(s, c, r);
+}
+
+void kp_clients_go_on(struct kp_supervisor *s)
+{
+	struct kp_client *next;
+
+	for (struct kp_client *c = s->clients; c && !s->copying; c = next) {
+		next = c->next;
+		if (c->waits_copy)
+			take_messages(s, c, 0);
+	}
 }

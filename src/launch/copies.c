@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Snapshots of an instance that runs: asked for over its socket, made by its supervisor while its guests are held still. */
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -39,36 +41,150 @@ static int hold(void *ctx, int (*fn)(void *ctx, struct kp_err *err), void *fn_ct
 	return kp_engine_freeze(h->engine, held, h, &h->us, err);
 }
 
+/*
+ * The copy has a thread of its own: who asks about the instance, or ends it, is answered meanwhile. What would change it from here waits: new
+ * programs, and the registry's events.
+ */
+struct kp_copying {
+	struct kp_supervisor *s;
+	struct kp_client *client; /* NULL: it has gone */
+	pthread_t thread;
+	struct holding h;
+	struct kp_snapshot_make make;
+	char *name, *note, *prepared, *made;
+	struct kp_err err;
+	int r;
+};
+
+static void *copy(void *arg)
+{
+	struct kp_copying *c = arg;
+	const uint64_t one = 1;
+
+	c->r = kp_snapshot_create(c->s->plan->instance, &c->make, &c->made, &c->err);
+	(void)!write(c->s->copied_fd, &one, sizeof(one));
+	return NULL;
+}
+
+static void tell(const struct kp_copying *c)
+{
+	struct kp_buf kp_autobuf payload = {0};
+
+	if (c->r < 0) {
+		kp_client_fail(c->client, &c->err, KP_EXIT_FAILED);
+		return;
+	}
+	kp_ctl_put_u32(&payload, (uint32_t)KP_MIN(c->h.us, (uint64_t)UINT32_MAX));
+	kp_ctl_put_string(&payload, c->made);
+	(void)kp_ctl_send(c->client->conn.fd, KP_CTL_DONE, &payload, NULL, 0, MSG_DONTWAIT);
+}
+
+static void free_copying(struct kp_copying *c)
+{
+	kp_inodes_free(&c->h.mapped);
+	kp_inodes_free(&c->h.seen);
+	free(c->name);
+	free(c->note);
+	free(c->prepared);
+	free(c->made);
+	free(c);
+}
+
+void kp_copies_done(struct kp_supervisor *s)
+{
+	struct kp_copying *c = s->copying;
+	uint64_t count;
+
+	if (read(s->copied_fd, &count, sizeof(count)) < 0 || !c)
+		return;
+	(void)pthread_join(c->thread, NULL);
+	s->copying = NULL;
+	if (c->client)
+		tell(c);
+	free_copying(c);
+	kp_supervisor_listen(s, true);
+	kp_clients_go_on(s);
+}
+
+void kp_copies_forget(struct kp_supervisor *s, const struct kp_client *c)
+{
+	if (s->copying && s->copying->client == c)
+		s->copying->client = NULL;
+}
+
 int kp_client_snapshot(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_reader *in)
 {
-	struct holding h = {.engine = s->engine};
-	struct kp_snapshot_make make = {.hold = hold, .ctx = &h, .mapped = &h.mapped};
-	struct kp_buf kp_autobuf payload = {0};
-	kp_autofree char *made = NULL;
-	const char *name, *prepared;
-	struct kp_err err = {0};
-	int r;
+	enum kp_snapshot_kind kind = (enum kp_snapshot_kind)kp_ctl_get_u32(in);
+	const char *name = kp_ctl_get_string(in), *note = kp_ctl_get_string(in), *prepared = kp_ctl_get_string(in);
+	struct kp_copying *job;
 
-	make.kind = (enum kp_snapshot_kind)kp_ctl_get_u32(in);
-	name = kp_ctl_get_string(in);
-	make.note = kp_ctl_get_string(in);
-	prepared = kp_ctl_get_string(in);
 	if (in->bad || in->left || c->guest || strchr(prepared, '/'))
 		return -EPROTO;
 	if (s->stopping)
 		return -ECONNABORTED; /* no answer: who asks does it himself when we are gone */
-	make.name = *name ? name : NULL;
-	make.prepared = *prepared ? prepared : NULL;
-	r = kp_snapshot_create(s->plan->instance, &make, &made, &err);
+	job = kp_calloc(1, sizeof(*job));
+	*job = (struct kp_copying){.s = s, .client = c, .h = {.engine = s->engine}, .name = kp_strdup(name), .note = kp_strdup(note),
+				   .prepared = kp_strdup(prepared)};
+	job->make = (struct kp_snapshot_make){.kind = kind, .hold = hold, .ctx = &job->h, .mapped = &job->h.mapped, .note = job->note};
+	job->make.name = *name ? job->name : NULL;
+	job->make.prepared = *prepared ? job->prepared : NULL;
+	if (pthread_create(&job->thread, NULL, copy, job)) {
+		free_copying(job);
+		return -EAGAIN;
+	}
+	s->copying = job;
+	kp_supervisor_listen(s, false);
+	return 0;
+}
+
+/* A guest is about to change configuration, and waits in that call. What cannot be copied is changed all the same. */
+static void before_config(void *ctx, const char *tag)
+{
+	struct kp_supervisor *s = ctx;
+	const struct kp_instance *i = s->plan->instance;
+	kp_autofree char *note = kp_asprintf("before the first change of %s", tag), *prepared = NULL;
+	struct holding h = {.engine = s->engine};
+	struct kp_snapshot_make make = {.kind = KP_SNAPSHOT_AUTO, .note = note, .hold = hold, .ctx = &h, .mapped = &h.mapped};
+	struct kp_err err = {0};
+	int r = kp_snapshot_prepare(i, &prepared, &err);
+
+	make.prepared = prepared;
+	kp_settle_written(s);
+	if (!r)
+		r = kp_snapshot_create(i, &make, NULL, &err);
+	if (prepared)
+		kp_snapshot_unprepare(i, prepared);
+	if (!r)
+		kp_snapshot_prune(i);
+	else
+		KP_DEBUG(LAUNCH, "no snapshot %s: %s", note, err.text);
 	kp_inodes_free(&h.mapped);
 	kp_inodes_free(&h.seen);
-	if (r < 0) {
-		kp_client_fail(c, &err, KP_EXIT_FAILED);
-		return 0;
+}
+
+static void add_tag(struct kp_supervisor *s, const char *name)
+{
+	if (!kp_strings_have(&s->config, name))
+		kp_strings_add(&s->config, name);
+}
+
+/* A projected file and its key are one thing. */
+void kp_copies_watch_config(struct kp_supervisor *s)
+{
+	const struct kp_manifest *m = s->plan->manifest;
+
+	for (size_t i = 0; i < m->config.count && !s->plan->throw_away; i++) {
+		const char *name = m->config.items[i];
+
+		add_tag(s, name);
+		for (size_t k = 0; k < m->registry.projection_count; k++) {
+			const struct kp_projection *p = &m->registry.projections[k];
+
+			if (name[0] == '/' ? kp_path_below(p->file, name) != NULL : kp_reg_key_within(p->key, name))
+				add_tag(s, name[0] == '/' ? p->key : p->file);
+		}
 	}
-	kp_ctl_put_u32(&payload, (uint32_t)KP_MIN(h.us, (uint64_t)UINT32_MAX));
-	kp_ctl_put_string(&payload, made);
-	return kp_ctl_send(c->conn.fd, KP_CTL_DONE, &payload, NULL, 0, MSG_DONTWAIT);
+	kp_vfs_watch_config(s->vfs, &s->config, before_config, s);
 }
 
 static int answer(struct kp_ctl_conn *conn, char **ret_name, uint64_t *ret_us, struct kp_err *err)
@@ -132,6 +248,7 @@ int kp_front_snapshot(const struct kp_instance *i, const struct kp_snapshot_make
 	if (fd == -ENOTCONN)
 		return fd;
 	(void)kp_close(fd);
+	(void)signal(SIGIO, SIG_IGN);
 	r = kp_snapshot_prepare(i, &prepared, err);
 	if (r < 0)
 		return r;

@@ -26,6 +26,28 @@ static void option_text(const struct kp_option *o, char *buf, size_t size)
 		(void)snprintf(buf, size, "    --%s%s%s", o->name, o->arg ? " " : "", o->arg ? o->arg : "");
 }
 
+#define HELP_AT 33    /* column where the text of an option begins */
+#define HELP_WIDTH 100 /* of the whole */
+
+/* From column HELP_AT on, over as many lines as it takes. */
+static void put_wrapped(const char *text, FILE *out)
+{
+	size_t room = HELP_WIDTH - HELP_AT;
+
+	while (strlen(text) > room) {
+		size_t len = room;
+
+		while (len > 0 && text[len] != ' ')
+			len--;
+		if (!len)
+			len = strcspn(text, " ");
+		(void)fprintf(out, "%.*s\n%*s", (int)len, text, HELP_AT, "");
+		text += len;
+		text += strspn(text, " ");
+	}
+	(void)fprintf(out, "%s\n", text);
+}
+
 void kp_doc_verb_help(const struct kp_verb *v, FILE *out)
 {
 	char text[128];
@@ -35,8 +57,13 @@ void kp_doc_verb_help(const struct kp_verb *v, FILE *out)
 	for (const struct kp_option *o = v->options; o && o->name; o++) {
 		if (o->flags & KP_OPT_LATER)
 			continue;
+		kp_autofree char *help = kp_asprintf("%s%s", o->help, o->flags & KP_OPT_REPEAT ? " (repeatable)" : "");
+
 		option_text(o, text, sizeof(text));
-		(void)fprintf(out, "  %-30s %s%s\n", text, o->help, o->flags & KP_OPT_REPEAT ? " (repeatable)" : "");
+		(void)fprintf(out, "  %-30s ", text);
+		if (strlen(text) > HELP_AT - 3)
+			(void)fprintf(out, "\n%*s", HELP_AT, "");
+		put_wrapped(help, out);
 	}
 	(void)fprintf(out, "  %-30s %s\n", "    --help", "show this text");
 }

@@ -17,6 +17,7 @@ struct kp_client {
 	bool front;      /* the process that started this supervisor: same session and process group */
 	bool done;       /* its guest has ended: it only waits for us to go */
 	bool waits_stop; /* asked for STOP */
+	bool waits_copy; /* its next message is taken when the copy is made */
 	struct kp_client *next;
 };
 
@@ -28,7 +29,8 @@ struct kp_supervisor {
 	struct kp_reg *registry;
 	struct kp_vfs *vfs;
 	struct kp_engine *engine;
-	int epoll_fd, listen_fd, signal_fd;
+	int epoll_fd, listen_fd, signal_fd, copied_fd;
+	struct kp_copying *copying; /* a snapshot that is being made; or NULL */
 	struct kp_client *clients;
 	size_t client_count;
 	bool joined;       /* another client than the front ran a guest */
@@ -36,6 +38,7 @@ struct kp_supervisor {
 	int64_t kill_at;   /* when KILL follows, in milliseconds of CLOCK_MONOTONIC */
 	int64_t started;   /* CLOCK_REALTIME seconds */
 	char *cwd;         /* where it was started */
+	struct kp_strings config; /* what the image calls so, and what shows it */
 	uint32_t group_by[32]; /* by signal: who last sent it to our process group, which is the front's; 0: nobody */
 };
 
@@ -45,7 +48,14 @@ void kp_user_signals(sigset_t *ret);
 /* supervisor.c: was that signal sent to our process group as well? Asked once. */
 bool kp_supervisor_saw(struct kp_supervisor *s, uint32_t signo, uint32_t sender);
 
+/* supervisor.c: are events of the registry and of projected files to be taken? */
+void kp_supervisor_listen(struct kp_supervisor *s, bool on);
+
 /* clients.c */
+/* Those that wait for the copy's end. */
+void kp_clients_go_on(struct kp_supervisor *s);
+/* What guests have written to files that stand for the registry becomes part of it. */
+void kp_settle_written(struct kp_supervisor *s);
 struct kp_client *kp_client_add(struct kp_supervisor *s, int fd, bool front);
 void kp_client_readable(struct kp_supervisor *s, struct kp_client *c);
 void kp_client_accept(struct kp_supervisor *s);
@@ -60,6 +70,9 @@ void kp_projections_close(struct kp_supervisor *s);
 int kp_client_info(struct kp_supervisor *s, struct kp_client *c);
 
 /* copies.c */
+void kp_copies_done(struct kp_supervisor *s); /* copied_fd is readable */
+void kp_copies_forget(struct kp_supervisor *s, const struct kp_client *c); /* it goes */
+void kp_copies_watch_config(struct kp_supervisor *s);
 int kp_client_snapshot(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_reader *in);
 
 /* guests.c */

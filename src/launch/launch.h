@@ -118,6 +118,7 @@ struct kp_about {
 	uint32_t count;   /* of guest processes */
 	pid_t *pids;
 	char *cwd;        /* where it was started */
+	char *ports;      /* as of kp_engine_ports() */
 };
 int kp_about_running(const struct kp_instance *instance, struct kp_about *ret);
 void kp_about_free(struct kp_about *a);

@@ -10,6 +10,29 @@
 
 extern char **environ;
 
+/* There is no such file: perhaps an instance's name stands where an image was wanted. */
+static int no_image(const char *name, int why, struct kp_err *err)
+{
+	struct kp_instance *i = NULL;
+	int r = kp_fail_errno(err, why, "%s: cannot be opened", name);
+
+	if (why != ENOENT || !kp_instance_name_ok(name) || kp_instance_open(name, &i, NULL) < 0)
+		return r;
+	(void)kp_fail(err, ENOENT, "%s: an instance, not an image", name);
+	r = kp_hint(err, "its image: %.120s; kapsel run --instance %s %.120s", i->image, name, i->image);
+	(void)kp_instance_free(i);
+	return r;
+}
+
+static int not_an_image(const char *name, int r, struct kp_err *err)
+{
+	const char *dot = strrchr(name, '.');
+
+	if (r != -EINVAL || !dot || (strcmp(dot, ".yaml") != 0 && strcmp(dot, ".yml") != 0))
+		return r;
+	return kp_hint(err, "kapsel pack %.100s -o %.*s.kapsel makes an image of a manifest", name, (int)KP_MIN(dot - name, (ptrdiff_t)100), name);
+}
+
 int kp_plan_open_image(struct kp_plan *plan, const char *host_path, struct kp_err *err)
 {
 	kp_autoclose int fd = open(host_path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
@@ -19,12 +42,12 @@ int kp_plan_open_image(struct kp_plan *plan, const char *host_path, struct kp_er
 	int r;
 
 	if (fd < 0)
-		return kp_fail_errno(err, errno, "%s: cannot be opened", host_path);
+		return no_image(host_path, errno, err);
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return kp_fail(err, EINVAL, "%s: not an image: not a regular file", host_path);
 	r = kp_image_open(fd, host_path, &plan->image, err);
 	if (r < 0)
-		return r;
+		return not_an_image(host_path, r, err);
 	text = kp_image_manifest(plan->image, &len);
 	r = kp_manifest_parse(text, len, host_path, &plan->manifest, err);
 	if (r < 0)

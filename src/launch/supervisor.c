@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -37,6 +38,19 @@ static int watch(struct kp_supervisor *s, int fd, void *tag, struct kp_err *err)
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = tag};
 
 	return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0 ? kp_fail_errno(err, errno, "epoll") : 0;
+}
+
+void kp_supervisor_listen(struct kp_supervisor *s, bool on)
+{
+	int fds[] = {kp_vfs_registry_fd(s->vfs), kp_live_fd(s->vfs)};
+	void *tags[] = {&s->registry, &s->vfs};
+
+	for (size_t i = 0; i < KP_ARRAY_LEN(fds); i++) {
+		struct epoll_event ev = {.events = on ? EPOLLIN : 0, .data.ptr = tags[i]};
+
+		if (fds[i] >= 0)
+			(void)epoll_ctl(s->epoll_fd, EPOLL_CTL_MOD, fds[i], &ev);
+	}
 }
 
 /* Keeps neither the user's standard streams nor his directory busy. */
@@ -88,6 +102,8 @@ static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 		r = kp_projections_open(s, err);
 	if (!r)
 		r = kp_engine_start(&eo, &s->engine, err);
+	if (!r)
+		kp_copies_watch_config(s);
 	return r;
 }
 
@@ -116,6 +132,9 @@ static int setup(struct kp_supervisor *s, struct kp_err *err)
 	r = setup_signals(s, err);
 	if (!r)
 		r = watch(s, s->signal_fd, &s->signal_fd, err);
+	s->copied_fd = r ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (!r)
+		r = watch(s, s->copied_fd, &s->copied_fd, err);
 	if (r < 0)
 		return r;
 	recover_registry(s->plan);
@@ -140,6 +159,8 @@ static int setup(struct kp_supervisor *s, struct kp_err *err)
 
 static bool finished(struct kp_supervisor *s)
 {
+	if (s->copying)
+		return false;
 	for (const struct kp_client *c = s->clients; c; c = c->next)
 		if (c->guest || (!c->done && !c->waits_stop))
 			return false;
@@ -186,6 +207,8 @@ static void loop(struct kp_supervisor *s)
 
 		if (n > 0 && ev.data.ptr == &s->signal_fd) {
 			take_signals(s);
+		} else if (n > 0 && ev.data.ptr == &s->copied_fd) {
+			kp_copies_done(s);
 		} else if (n > 0 && ev.data.ptr == &s->listen_fd) {
 			kp_client_accept(s);
 		} else if (n > 0 && ev.data.ptr == &s->registry) {
@@ -226,7 +249,7 @@ static void tear_down(struct kp_supervisor *s)
 
 _Noreturn void kp_supervisor_main(struct kp_plan *plan, int first)
 {
-	struct kp_supervisor s = {.plan = plan, .epoll_fd = -1, .listen_fd = -1, .signal_fd = -1};
+	struct kp_supervisor s = {.plan = plan, .epoll_fd = -1, .listen_fd = -1, .signal_fd = -1, .copied_fd = -1};
 	struct kp_client *front;
 	struct kp_err err = {0};
 

@@ -369,7 +369,6 @@ static void map_scratch(void)
 	if ((uint64_t)sys6(SYS_mmap, KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, (uint64_t)start.scratch_fd, 0) !=
 	    KP_SCRATCH_BASE)
 		die();
-	map_at(KP_OWN_BASE, KP_SCRATCH_SIZE, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 	sys(KP_NR_MSEAL, KP_SCRATCH_BASE, KP_SCRATCH_SIZE, 0, 0);
 	sys(SYS_close, start.scratch_fd, 0, 0, 0);
 }

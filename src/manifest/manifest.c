@@ -53,7 +53,7 @@ static int read_name(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	int rc = kp_yaml_text(y, at, &manifest(ctx)->name, NULL);
 
 	if (!rc && !good_name(manifest(ctx)->name, false, "._-"))
-		rc = kp_yaml_fail(y, at, "`%s` is no name: [a-z0-9][a-z0-9._-]*, at most 128 letters",
+		rc = kp_yaml_fail(y, at, "'%s' is no name: [a-z0-9][a-z0-9._-]*, at most 128 letters",
 				  manifest(ctx)->name);
 	return rc;
 }
@@ -63,7 +63,7 @@ static int read_version(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	int rc = kp_yaml_text(y, at, &manifest(ctx)->version, NULL);
 
 	if (!rc && !good_name(manifest(ctx)->version, true, "._+~:-"))
-		rc = kp_yaml_fail(y, at, "`%s` is no version: [A-Za-z0-9][A-Za-z0-9._+~:-]*, at most 128 letters",
+		rc = kp_yaml_fail(y, at, "'%s' is no version: [A-Za-z0-9][A-Za-z0-9._+~:-]*, at most 128 letters",
 				  manifest(ctx)->version);
 	return rc;
 }
@@ -80,7 +80,7 @@ static int read_argv(struct kp_yaml *y, const struct kp_at *at, struct kp_string
 	if (!rc && (!ret->count || !ret->items[0][0]))
 		rc = kp_yaml_fail(y, at, "a program and its arguments were expected, the list is empty");
 	if (!rc && strchr(ret->items[0], '/') && ret->items[0][0] != '/')
-		rc = kp_yaml_fail(y, at, "`%s` is neither an absolute path nor a bare name", ret->items[0]);
+		rc = kp_yaml_fail(y, at, "'%s' is neither an absolute path nor a bare name", ret->items[0]);
 	return rc;
 }
 
@@ -105,7 +105,7 @@ static int read_variable(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 		return rc;
 	if (!*at->key || strchr(at->key, '=')) {
 		free(value);
-		return kp_yaml_fail(y, at, "`%s` cannot be a variable's name", at->key);
+		return kp_yaml_fail(y, at, "'%s' cannot be a variable's name", at->key);
 	}
 	env->items = kp_realloc(env->items, (env->count + 1) * sizeof(*env->items));
 	env->items[env->count++] = (struct kp_pair){kp_strdup(at->key), value};
@@ -134,7 +134,7 @@ static int read_command(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	struct kp_manifest *m = ctx;
 
 	if (!good_name(at->key, true, "._+-"))
-		return kp_yaml_fail(y, at, "`%s` is no command's name: [A-Za-z0-9][A-Za-z0-9._+-]*", at->key);
+		return kp_yaml_fail(y, at, "'%s' is no command's name: [A-Za-z0-9][A-Za-z0-9._+-]*", at->key);
 	m->commands = kp_realloc(m->commands, (m->command_count + 1) * sizeof(*m->commands));
 	m->commands[m->command_count] = (struct kp_command){.name = kp_strdup(at->key)};
 	return read_argv(y, at, &m->commands[m->command_count++].argv);
@@ -168,9 +168,9 @@ static int read_mode(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	if (rc)
 		return rc;
 	if (kp_mode_by_name(text, &mode) < 0)
-		return kp_yaml_fail(y, at, "`%s` is no mode: full, writecopy or merged", text);
+		return kp_yaml_fail(y, at, "'%s' is no mode: full, writecopy or merged", text);
 	if (kp_path_normalise(at->key, &path) < 0)
-		return kp_yaml_fail(y, at, "an absolute path without `..` was expected");
+		return kp_yaml_fail(y, at, "an absolute path without '..' was expected");
 	m->modes = kp_realloc(m->modes, (m->mode_count + 1) * sizeof(*m->modes));
 	m->modes[m->mode_count++] = (struct kp_mode_rule){path, mode, kp_yaml_mark(at)};
 	return 0;
@@ -193,6 +193,25 @@ static int read_layers(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	return rc;
 }
 
+static int read_config(struct kp_yaml *y, const struct kp_at *at, void *ctx)
+{
+	kp_autofree char *text = NULL, *path = NULL;
+	int rc = kp_yaml_text(y, at, &text, NULL);
+
+	if (!rc && text[0] != '/')
+		rc = kp_check_key(y, at, text);
+	else if (!rc && kp_path_normalise(text, &path) < 0)
+		rc = kp_yaml_fail(y, at, "an absolute path without '..', or a key, was expected");
+	if (!rc)
+		kp_strings_add(&manifest(ctx)->config, path ? path : text);
+	return rc;
+}
+
+static int read_configs(struct kp_yaml *y, const struct kp_at *at, void *ctx)
+{
+	return kp_yaml_each(y, at, YAML_SEQUENCE_NODE, read_config, ctx);
+}
+
 static int read_contents(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 {
 	return kp_yaml_each(y, at, YAML_SEQUENCE_NODE, kp_read_source, ctx);
@@ -208,6 +227,7 @@ static const struct kp_yaml_key top_keys[] = {
 	{"contents", read_contents, false},
 	{"layers", read_layers, false},
 	{"modes", read_modes, false},
+	{"config", read_configs, false},
 	{"registry", kp_read_registry, false},
 	{"requests", kp_read_requests, false},
 	{NULL, NULL, false},
@@ -261,6 +281,7 @@ struct kp_manifest *kp_manifest_free(struct kp_manifest *m)
 	free(m->cwd);
 	kp_strings_free(&m->entry);
 	kp_strings_free(&m->layers);
+	kp_strings_free(&m->config);
 	kp_strings_free(&m->requests.devices);
 	for (size_t i = 0; i < m->env.count; i++) {
 		free(m->env.items[i].name);

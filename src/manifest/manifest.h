@@ -120,6 +120,7 @@ struct kp_manifest {
 	size_t mode_count;
 	struct kp_strings layers;
 	struct kp_requests requests;
+	struct kp_strings config; /* absolute guest paths, normalised, and keys: what the user sets */
 	struct kp_registry registry;
 };
 

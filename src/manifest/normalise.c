@@ -142,6 +142,10 @@ char *kp_manifest_normalised(const struct kp_manifest *m, size_t *ret_len)
 		put_text(&b, m->modes[i].path);
 		kp_buf_printf(&b, "\n  : %s\n", kp_mode_names[m->modes[i].mode]);
 	}
+	if (m->config.count) {
+		kp_buf_puts(&b, "config: ");
+		put_list(&b, &m->config);
+	}
 	put_requests(&b, &m->requests);
 	put_registry(&b, &m->registry);
 	if (ret_len)

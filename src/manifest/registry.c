@@ -4,14 +4,14 @@
 
 #include "registry/internal.h"
 
-static int check_key(struct kp_yaml *y, const struct kp_at *at, const char *key)
+int kp_check_key(struct kp_yaml *y, const struct kp_at *at, const char *key)
 {
 	struct kp_regpath kp_autoregpath p = {0};
 	int rc = kp_regpath_parse(key, &p);
 
 	if (rc == -ENAMETOOLONG)
 		return kp_yaml_fail(y, at, "the key's name is too long: %u letters a name, %u names", KP_REG_KEY_NAME, KP_REG_DEPTH);
-	return rc ? kp_yaml_fail(y, at, "`%s` is no key below HKLM or HKCU", key) : 0;
+	return rc ? kp_yaml_fail(y, at, "'%s' is no key below HKLM or HKCU", key) : 0;
 }
 
 static int read_key(struct kp_yaml *y, const struct kp_at *at, void *ctx)
@@ -19,7 +19,7 @@ static int read_key(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	struct kp_registry_value *v = ctx;
 	int rc = kp_yaml_text(y, at, &v->key, NULL);
 
-	return rc ? rc : check_key(y, at, v->key);
+	return rc ? rc : kp_check_key(y, at, v->key);
 }
 
 static int read_name(struct kp_yaml *y, const struct kp_at *at, void *ctx)
@@ -40,7 +40,7 @@ static int read_type(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	int rc = kp_yaml_text(y, at, &v->type, NULL);
 	uint32_t type;
 
-	return rc || !kp_reg_type_by_name(v->type, &type) ? rc : kp_yaml_fail(y, at, "`%s` is no type of value", v->type);
+	return rc || !kp_reg_type_by_name(v->type, &type) ? rc : kp_yaml_fail(y, at, "'%s' is no type of value", v->type);
 }
 
 static int read_data(struct kp_yaml *y, const struct kp_at *at, void *ctx)
@@ -138,9 +138,9 @@ static int read_mode(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	int rc = kp_yaml_text(y, at, &text, NULL);
 
 	if (!rc && kp_mode_by_name(text, &mode) < 0)
-		rc = kp_yaml_fail(y, at, "`%s` is no mode: full, writecopy or merged", text);
+		rc = kp_yaml_fail(y, at, "'%s' is no mode: full, writecopy or merged", text);
 	if (!rc)
-		rc = check_key(y, at, at->key);
+		rc = kp_check_key(y, at, at->key);
 	if (rc)
 		return rc;
 	r->modes = kp_realloc(r->modes, (r->mode_count + 1) * sizeof(*r->modes));
@@ -160,7 +160,7 @@ static int read_file(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	int rc = kp_yaml_text(y, at, &text, NULL);
 
 	if (!rc && (kp_path_normalise(text, &p->file) < 0 || !p->file[1]))
-		rc = kp_yaml_fail(y, at, "`%s`: a file's absolute path without `..` was expected", text);
+		rc = kp_yaml_fail(y, at, "'%s': a file's absolute path without '..' was expected", text);
 	return rc;
 }
 
@@ -176,7 +176,7 @@ static int read_format(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	if (p->format)
 		return 0;
 	names = kp_format_names();
-	return kp_yaml_fail(y, at, "`%s` is no format: %s", text, names);
+	return kp_yaml_fail(y, at, "'%s' is no format: %s", text, names);
 }
 
 static int read_projected_key(struct kp_yaml *y, const struct kp_at *at, void *ctx)
@@ -184,7 +184,7 @@ static int read_projected_key(struct kp_yaml *y, const struct kp_at *at, void *c
 	struct kp_projection *p = ctx;
 	int rc = kp_yaml_text(y, at, &p->key, NULL);
 
-	return rc ? rc : check_key(y, at, p->key);
+	return rc ? rc : kp_check_key(y, at, p->key);
 }
 
 static int read_projection(struct kp_yaml *y, const struct kp_at *at, void *ctx)

@@ -90,7 +90,7 @@ static int read_port(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	int rc = kp_yaml_text(y, at, &text, NULL);
 
 	if (!rc && add_port(ctx, text, strlen(text)) < 0)
-		rc = kp_yaml_fail(y, at, "`%s` is no port, or one of more than %d", text, KP_NET_PORTS);
+		rc = kp_yaml_fail(y, at, "'%s' is no port, or one of more than %d", text, KP_NET_PORTS);
 	return rc;
 }
 
@@ -114,7 +114,7 @@ int kp_read_net(struct kp_yaml *y, const struct kp_at *at, struct kp_net *net)
 		return kp_yaml_table(y, at, keys, net);
 	rc = kp_yaml_text(y, at, &text, NULL);
 	if (!rc && kp_net_parse(text, net) < 0)
-		rc = kp_yaml_fail(y, at, "`%s` is not none, loopback, host, connect=PORT,... or {connect: [PORT, ...]}", text);
+		rc = kp_yaml_fail(y, at, "'%s' is not none, loopback, host, connect=PORT,... or {connect: [PORT, ...]}", text);
 	return rc;
 }
 
@@ -125,7 +125,7 @@ static int read_one_desktop(struct kp_yaml *y, const struct kp_at *at, void *ctx
 	unsigned bit = rc ? 0 : kp_desktop_by_name(text);
 
 	if (!rc && !bit)
-		rc = kp_yaml_fail(y, at, "`%s` is not x11, wayland, dbus or audio", text);
+		rc = kp_yaml_fail(y, at, "'%s' is not x11, wayland, dbus or audio", text);
 	*(unsigned *)ctx |= bit;
 	return rc;
 }
@@ -144,7 +144,7 @@ int kp_read_devices(struct kp_yaml *y, const struct kp_at *at, struct kp_strings
 		char *path = NULL;
 
 		if (kp_path_normalise(devices->items[i], &path) < 0 || strncmp(path, "/dev/", 5) != 0)
-			rc = kp_yaml_fail(y, at, "`%s` is no path below /dev", devices->items[i]);
+			rc = kp_yaml_fail(y, at, "'%s' is no path below /dev", devices->items[i]);
 		if (path && !rc) {
 			free(devices->items[i]);
 			devices->items[i] = path;

@@ -29,7 +29,7 @@ int kp_read_path(struct kp_yaml *y, const struct kp_at *at, char **ret_path)
 	if (rc == -ENAMETOOLONG)
 		return kp_yaml_fail(y, at, "the path is too long");
 	if (rc)
-		return kp_yaml_fail(y, at, "`%s`: an absolute path without `..` was expected", text);
+		return kp_yaml_fail(y, at, "'%s': an absolute path without '..' was expected", text);
 	return 0;
 }
 
@@ -51,7 +51,7 @@ static int check_host_path(struct kp_yaml *y, const struct kp_at *at, const char
 	if (!*path)
 		return kp_yaml_fail(y, at, "a file's name was expected, this is empty");
 	if (has_dotdot(path))
-		return kp_yaml_fail(y, at, "`%s`: `..` leads out of the manifest's directory", path);
+		return kp_yaml_fail(y, at, "'%s': '..' leads out of the manifest's directory", path);
 	return strlen(path) >= PATH_MAX ? kp_yaml_fail(y, at, "the path is too long") : 0;
 }
 
@@ -68,7 +68,7 @@ static int read_chmod(struct kp_yaml *y, const struct kp_at *at, char **ret_text
 	mode_t mode;
 
 	if (!rc && kp_mode_apply(*ret_text, 0644, false, &mode) < 0)
-		rc = kp_yaml_fail(y, at, "`%s` is no mode: octal digits or as chmod(1) takes it", *ret_text);
+		rc = kp_yaml_fail(y, at, "'%s' is no mode: octal digits or as chmod(1) takes it", *ret_text);
 	return rc;
 }
 
@@ -79,10 +79,10 @@ static int check_package(struct kp_yaml *y, const struct kp_at *at, const char *
 		return check_host_path(y, at, name);
 	for (const char *p = name; *p; p++)
 		if (!isalnum((unsigned char)*p) && !(p > name && strchr("+-.:=~/", *p)))
-			return kp_yaml_fail(y, at, "`%s` is no package's name (a file's begins with ./)", name);
+			return kp_yaml_fail(y, at, "'%s' is no package's name (a file's begins with ./)", name);
 	/* apt-get takes a trailing + or - as an order to install or to remove. */
 	if (!*name || strlen(name) > 256 || name[strlen(name) - 1] == '-')
-		return kp_yaml_fail(y, at, "`%s` is no package's name", name);
+		return kp_yaml_fail(y, at, "'%s' is no package's name", name);
 	return 0;
 }
 
@@ -100,7 +100,7 @@ static int check_names(struct kp_yaml *y, const struct kp_at *at, struct kp_sour
 		else if (s->kind == KP_SOURCE_ELF)
 			rc = check_host_path(y, &item, name);
 		else if (name[0] != '/' || has_dotdot(name) || !name[1] || strlen(name) >= PATH_MAX)
-			rc = kp_yaml_fail(y, &item, "`%s`: a pattern on absolute paths without `..` was expected", name);
+			rc = kp_yaml_fail(y, &item, "'%s': a pattern on absolute paths without '..' was expected", name);
 	}
 	return rc;
 }
@@ -149,7 +149,7 @@ static int read_guest_path(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	struct kp_source *s = ctx;
 	int rc = kp_read_path(y, at, &s->path);
 
-	return rc || s->path[1] ? rc : kp_yaml_fail(y, at, "`/` cannot be replaced");
+	return rc || s->path[1] ? rc : kp_yaml_fail(y, at, "'/' cannot be replaced");
 }
 
 static int read_file_mode(struct kp_yaml *y, const struct kp_at *at, void *ctx)
@@ -214,7 +214,7 @@ static int read_word(struct kp_yaml *y, const struct kp_at *at, char **ret)
 	int rc = kp_yaml_text(y, at, ret, NULL);
 
 	if (!rc && (!**ret || strspn(*ret, "abcdefghijklmnopqrstuvwxyz0123456789-_./") != strlen(*ret)))
-		rc = kp_yaml_fail(y, at, "`%s` is no name", *ret);
+		rc = kp_yaml_fail(y, at, "'%s' is no name", *ret);
 	return rc;
 }
 
@@ -252,7 +252,7 @@ static int find_kind(struct kp_yaml *y, const struct kp_at *at, struct kp_source
 	int kind = -1;
 
 	if (at->node->type != YAML_MAPPING_NODE)
-		return kp_yaml_fail(y, at, "a mapping was expected, such as `deb: [...]`");
+		return kp_yaml_fail(y, at, "a mapping was expected, such as 'deb: [...]'");
 	for (yaml_node_pair_t *p = at->node->data.mapping.pairs.start; p < at->node->data.mapping.pairs.top; p++) {
 		const yaml_node_t *k = yaml_document_get_node(&y->doc, p->key);
 
@@ -260,7 +260,7 @@ static int find_kind(struct kp_yaml *y, const struct kp_at *at, struct kp_source
 			if (strcmp((const char *)k->data.scalar.value, source_keys[i].key.name) != 0)
 				continue;
 			if (source_keys[i].kind >= 0 && kind >= 0 && source_keys[i].kind != kind)
-				return kp_yaml_fail(y, at, "`%s` and `%s` in one element: one source a `-`",
+				return kp_yaml_fail(y, at, "'%s' and '%s' in one element: one source a '-'",
 						    kp_source_name((enum kp_source_kind)kind),
 						    source_keys[i].key.name);
 			if (source_keys[i].kind >= 0)
@@ -270,7 +270,7 @@ static int find_kind(struct kp_yaml *y, const struct kp_at *at, struct kp_source
 		}
 	}
 	if (options && kind != KP_SOURCE_DEB)
-		return kp_yaml_fail(y, at, "`suite` and `arch` belong to `deb`");
+		return kp_yaml_fail(y, at, "'suite' and 'arch' belong to 'deb'");
 	s->kind = kind < 0 ? KP_SOURCE_DEB : (enum kp_source_kind)kind;
 	return 0;
 }
@@ -292,6 +292,6 @@ int kp_read_source(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 		keys[i] = source_keys[i].key;
 	rc = kp_yaml_table(y, at, keys, s);
 	if (!rc && !s->names.count && !s->from && !s->path)
-		rc = kp_yaml_fail(y, at, "empty: a source was expected, such as `deb: [...]`");
+		rc = kp_yaml_fail(y, at, "empty: a source was expected, such as 'deb: [...]'");
 	return rc;
 }

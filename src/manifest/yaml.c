@@ -187,7 +187,7 @@ int kp_yaml_table(struct kp_yaml *y, const struct kp_at *at, const struct kp_yam
 
 	for (const struct kp_yaml_key *k = keys; !rc && k->name; k++)
 		if (k->required && !(t.seen & 1ULL << (k - keys)))
-			rc = kp_yaml_fail(y, at, "the key `%s` is missing", k->name);
+			rc = kp_yaml_fail(y, at, "the key '%s' is missing", k->name);
 	return rc;
 }
 

@@ -21,7 +21,7 @@ static int read_bool(struct kp_yaml *y, const struct kp_at *at, bool *ret)
 	int rc = kp_yaml_text(y, at, &text, NULL);
 
 	if (!rc && strcmp(text, "true") != 0 && strcmp(text, "false") != 0)
-		rc = kp_yaml_fail(y, at, "`%s` is neither true nor false", text);
+		rc = kp_yaml_fail(y, at, "'%s' is neither true nor false", text);
 	if (!rc)
 		*ret = !strcmp(text, "true");
 	return rc;
@@ -34,7 +34,7 @@ static int read_format(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 
 	(void)ctx;
 	if (!rc && strcmp(text, "1") != 0) {
-		(void)kp_yaml_fail(y, at, "`%s` is no format of profiles that this kapsel reads", text);
+		(void)kp_yaml_fail(y, at, "'%s' is no format of profiles that this kapsel reads", text);
 		rc = kp_hint(y->err, "this kapsel reads format 1");
 	}
 	return rc;
@@ -51,7 +51,7 @@ static int read_level(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	int rc = kp_yaml_text(y, at, &text, NULL);
 
 	if (!rc && strcmp(text, "portable") != 0 && strcmp(text, "strict") != 0)
-		rc = kp_yaml_fail(y, at, "`%s` is no level: portable or strict", text);
+		rc = kp_yaml_fail(y, at, "'%s' is no level: portable or strict", text);
 	if (!rc)
 		profile(ctx)->level = !strcmp(text, "strict") ? KP_LEVEL_STRICT : KP_LEVEL_PORTABLE;
 	return rc;
@@ -65,7 +65,7 @@ static int read_rule_mode(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 	int rc = kp_yaml_text(y, at, &text, NULL);
 
 	if (!rc && kp_mode_by_name(text, &((struct kp_profile_rule *)ctx)->mode) < 0)
-		rc = kp_yaml_fail(y, at, "`%s` is no mode: full, writecopy or merged", text);
+		rc = kp_yaml_fail(y, at, "'%s' is no mode: full, writecopy or merged", text);
 	return rc;
 }
 
@@ -95,9 +95,9 @@ static int read_rule_path(struct kp_yaml *y, const struct kp_at *at, char **ret_
 	if (text[0] == '$' && !head)
 		return kp_yaml_fail(y, at, "a path begins with /, $HOME, $CWD or $XDG_RUNTIME_DIR");
 	if (kp_path_normalise(text[head] ? text + head : "/", &rest) < 0)
-		return kp_yaml_fail(y, at, "an absolute path without `..` was expected");
+		return kp_yaml_fail(y, at, "an absolute path without '..' was expected");
 	if (strchr(rest, '$') || strchr(rest, '*'))
-		return kp_yaml_fail(y, at, "$ stands only at the beginning, and * only in a last `.*`");
+		return kp_yaml_fail(y, at, "$ stands only at the beginning, and * only in a last '.*'");
 	*ret_path = kp_asprintf("%.*s%s", (int)head, text, head && !rest[1] ? "" : rest);
 	return 0;
 }
@@ -161,7 +161,7 @@ static int read_env(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 		const char *star = strchr(env->items[i], '*');
 
 		if (!env->items[i][0] || strchr(env->items[i], '=') || (star && star[1]))
-			rc = kp_yaml_fail(y, at, "`%s` is no variable's name, nor the beginning of one with a last *", env->items[i]);
+			rc = kp_yaml_fail(y, at, "'%s' is no variable's name, nor the beginning of one with a last *", env->items[i]);
 	}
 	return rc;
 }
@@ -190,7 +190,7 @@ static int read_deny(struct kp_yaml *y, const struct kp_at *at, void *ctx)
 
 	for (size_t i = before; !rc && i < names->count; i++)
 		if (!names->items[i][0] || names->items[i][strspn(names->items[i], "abcdefghijklmnopqrstuvwxyz0123456789_")])
-			rc = kp_yaml_fail(y, at, "`%s` is no system call's name", names->items[i]);
+			rc = kp_yaml_fail(y, at, "'%s' is no system call's name", names->items[i]);
 	return rc;
 }
 

@@ -249,7 +249,9 @@ static int put_new(struct kp_doc *doc, const struct kp_setting *e, const char *n
 	places.name_at = raw.len;
 	kp_buf_puts(&raw, name);
 	places.name_end = raw.len;
-	if (model && model->value_at > model->name_end && model->value_end > model->value_at)
+	/* Indented and parted by a colon it would go on with the value of the line before, in some places. */
+	if (model && model->value_at > model->name_end && model->value_end > model->value_at &&
+	    (!places.name_at || memchr(model->raw + model->name_end, '=', model->value_at - model->name_end)))
 		kp_buf_add(&raw, model->raw + model->name_end, model->value_at - model->name_end);
 	else
 		kp_buf_puts(&raw, f->sep);
@@ -354,13 +356,18 @@ int kp_lines_put(struct kp_doc *doc, const struct kp_setting *e, struct kp_item 
 	return rc;
 }
 
+static bool is_colon_entry(const struct kp_line *l)
+{
+	return l->kind == KP_LINE_ENTRY && !memchr(l->raw + l->name_end, '=', l->value_at - l->name_end);
+}
+
 void kp_lines_drop(struct kp_doc *doc, struct kp_item *item)
 {
 	struct kp_line *l = item->ref, *next;
 	struct kp_section *s = l->section;
 
 	if (l->kind != KP_LINE_SECTION) {
-		bool held = l->next && l->next->kind == KP_LINE_OTHER && l->next->belongs;
+		bool held = l->next && l->next->belongs && (l->next->kind == KP_LINE_OTHER || is_colon_entry(l->next));
 
 		unlink_line(doc, l);
 		if (held) /* what stood behind it is not to become part of what stands before */

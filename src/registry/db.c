@@ -73,6 +73,22 @@ static int check_file(const char *path, struct kp_err *err)
 	return 0;
 }
 
+static void set_path(struct kp_db_file *f, const char *path, bool dir_stays)
+{
+	const char *slash = path ? strrchr(path, '/') : NULL;
+	kp_autofree char *dir = slash ? kp_strndup(path, (size_t)(slash - path) + 1) : NULL;
+
+	f->path = path ? kp_strdup(path) : NULL;
+	f->dir_fd = dir && dir_stays ? open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+}
+
+static bool is_there(const struct kp_db_file *f)
+{
+	struct stat st;
+
+	return (f->dir_fd < 0 ? stat(f->path, &st) : fstatat(f->dir_fd, strrchr(f->path, '/') + 1, &st, 0)) == 0 && st.st_size;
+}
+
 int kp_db_new(const char *const paths[KP_DB_PARTS], bool writable, struct kp_db **ret_db, struct kp_err *err)
 {
 	struct kp_db *db;
@@ -86,7 +102,7 @@ int kp_db_new(const char *const paths[KP_DB_PARTS], bool writable, struct kp_db 
 	db = kp_calloc(1, sizeof(*db));
 	db->writable = writable;
 	for (int i = 0; i < KP_DB_PARTS; i++)
-		db->part[i].path = paths[i] ? kp_strdup(paths[i]) : NULL;
+		set_path(&db->part[i], paths[i], i == KP_DB_INSTANCE);
 	*ret_db = db;
 	return 0;
 }
@@ -113,8 +129,10 @@ struct kp_db *kp_db_free(struct kp_db *db)
 	if (!db)
 		return NULL;
 	close_all(db);
-	for (int i = 0; i < KP_DB_PARTS; i++)
+	for (int i = 0; i < KP_DB_PARTS; i++) {
 		free(db->part[i].path);
+		(void)kp_close(db->part[i].dir_fd);
+	}
 	free(db);
 	return NULL;
 }
@@ -210,13 +228,12 @@ static int open_in_order(struct kp_db *db, struct kp_db_file *f)
 /* Opens a part that has come into being: 1; 0: there is none; -errno. */
 static int look(struct kp_db *db, struct kp_db_file *f)
 {
-	struct stat st;
 	int rc = 0;
 
 	if (f->ready || !f->path)
 		return f->ready;
 	if (!f->schema) {
-		if (db->depth || stat(f->path, &st) < 0 || !st.st_size)
+		if (db->depth || !is_there(f))
 			return 0;
 		rc = open_in_order(db, f);
 	}

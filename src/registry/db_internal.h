@@ -24,6 +24,7 @@ enum kp_db_statement {
 
 struct kp_db_file {
 	char *path;         /* NULL: no such part */
+	int dir_fd;         /* the instance's directory, which stays: whether the file has come is asked often. -1: by its path */
 	const char *schema; /* once it is open */
 	bool ready;         /* open, and it has its tables */
 	sqlite3_stmt *stmt[KP_DB_STATEMENTS];

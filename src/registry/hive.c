@@ -112,13 +112,14 @@ int kp_hive_value(const struct kp_hive *h, uint32_t n, struct kp_hive_value *ret
 	const struct kp_disk_hvalue *v = value_record(h, n);
 	struct kp_hive_value r;
 	const void *data = "";
+	bool deleted = v && v->data_len == KP_HIVE_VALUE_DELETED;
+	uint32_t len = v && !deleted ? v->data_len : 0;
 
-	if (!v || v->data_off > h->head.data_len || v->data_len > h->head.data_len - v->data_off || v->data_len > KP_REG_DATA ||
-	    v->flags & ~(unsigned)KP_HIVE_DELETED)
+	if (!v || v->data_off > h->head.data_len || len > h->head.data_len - v->data_off || len > KP_REG_DATA)
 		return -EIO;
 	r = (struct kp_hive_value){.name = string(h, v->name_off, v->name_len), .fold = string(h, v->fold_off, v->fold_len),
-				   .name_len = v->name_len, .fold_len = v->fold_len, .flags = v->flags, .d = {v->type, v->data_len, NULL}};
-	if (!r.name || !r.fold || (v->data_len && at(h, h->head.data_off + v->data_off, v->data_len, &data)))
+				   .name_len = v->name_len, .fold_len = v->fold_len, .flags = deleted ? KP_HIVE_DELETED : 0, .d = {v->type, len, NULL}};
+	if (!r.name || !r.fold || (len && at(h, h->head.data_off + v->data_off, len, &data)))
 		return -EIO;
 	r.d.data = data;
 	*ret = r;

@@ -227,7 +227,8 @@ static void put_values(struct out *o, struct bkey *k)
 		size_t name_len = strlen(v->name);
 		struct kp_disk_hvalue r = {.name_off = intern(o, v->name, name_len), .fold_off = intern(o, v->fold, v->fold_len),
 					   .name_len = (uint16_t)name_len, .fold_len = (uint16_t)v->fold_len, .type = v->type,
-					   .data_off = o->data.len, .data_len = (uint32_t)v->len, .flags = v->flags};
+					   .data_off = (uint32_t)o->data.len,
+					   .data_len = v->flags & KP_HIVE_DELETED ? KP_HIVE_VALUE_DELETED : (uint32_t)v->len};
 
 		kp_buf_add(&o->value_records, &r, sizeof(r));
 		kp_buf_add(&o->data, v->data, v->len);
@@ -250,7 +251,7 @@ static bool put_key(struct out *o, uint32_t id)
 				  .first_key = k->keys ? k->first_key : 0, .key_count = HASH_COUNT(k->keys),
 				  .first_value = k->values ? k->first_value : 0, .value_count = HASH_COUNT(k->values), .flags = k->flags};
 	kp_buf_add(&o->key_records, &r, sizeof(r));
-	return o->strings.len < UINT32_MAX - (1U << 20) && o->value_records.len / sizeof(struct kp_disk_hvalue) < UINT32_MAX / 2 &&
+	return o->strings.len < UINT32_MAX - (1U << 20) && o->data.len < UINT32_MAX - KP_REG_DATA && o->value_records.len / sizeof(struct kp_disk_hvalue) < UINT32_MAX / 2 &&
 	       o->key_count < UINT32_MAX / 2;
 }
 

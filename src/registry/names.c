@@ -273,3 +273,13 @@ void kp_regpath_free(struct kp_regpath *p)
 	free(p->part);
 	*p = (struct kp_regpath){0};
 }
+
+bool kp_reg_key_within(const char *key, const char *above)
+{
+	struct kp_regpath kp_autoregpath p = {0}, up = {0};
+	bool within = !kp_regpath_parse(key, &p) && !kp_regpath_parse(above, &up) && up.depth <= p.depth;
+
+	for (size_t i = 0; within && i < up.depth; i++)
+		within = !kp_fold_order(p.part[i].fold, p.part[i].fold_len, up.part[i].fold, up.part[i].fold_len);
+	return within;
+}

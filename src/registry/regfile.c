@@ -289,7 +289,7 @@ static int first_line(struct reader *r)
 	if (take(r, "Windows Registry Editor Version 5"))
 		r->wide = true;
 	else if (!take(r, "REGEDIT4"))
-		return fail(r, "not a .reg file: it begins with neither `Windows Registry Editor Version 5.00` nor `REGEDIT4`");
+		return fail(r, "not a .reg file: it begins with neither 'Windows Registry Editor Version 5.00' nor 'REGEDIT4'");
 	skip_line(r);
 	return 0;
 }

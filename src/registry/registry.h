@@ -83,6 +83,27 @@ struct kp_reg_entry {
 int kp_reg_entry(struct kp_reg *r, const char *key, const char *name, struct kp_reg_entry *ret);
 void kp_reg_entry_free(struct kp_reg_entry *e);
 
+/* --- what an instance's file says by itself (own.c) --- */
+enum kp_own_kind {
+	KP_OWN_VALUE,
+	KP_OWN_VALUE_GONE, /* hides those below */
+	KP_OWN_KEY_GONE,
+	KP_OWN_KEY_ANEW, /* was deleted and made again: nothing below it shows through */
+};
+struct kp_own {
+	enum kp_own_kind kind;
+	const char *key, *name; /* name NULL: the key */
+	struct kp_reg_data d;
+	bool hidden; /* in a key that was made anew */
+};
+/* Calls fn for each, a key before what is in it; for the call's time. No file is no such thing. 0, what fn returned, or -errno with err. */
+int kp_own_each(const char *path, int (*fn)(const struct kp_own *o, void *ctx), void *ctx, struct kp_err *err);
+struct kp_own_name {
+	const char *key, *name; /* name NULL: the key with all in it */
+};
+/* What lies below shows again: all of them, or none. */
+int kp_own_drop(const char *path, const struct kp_own_name *names, size_t count, struct kp_err *err);
+
 /* Checks an image's hive whole: structure, names, order. 0 (also where it has none), or -EIO with err. */
 int kp_hive_verify(const struct kp_image *image, struct kp_err *err);
 /* Keys and values of it; 0, 0 where it has none. */

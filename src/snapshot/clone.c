@@ -99,8 +99,10 @@ int kp_clone_create(const struct kp_instance *i, const char *snapshot, const cha
 	/* Asked before the copy is made; kp_instance_born() decides. */
 	if (!kp_instance_name_ok(name))
 		return kp_fail(err, EINVAL, "%s: not an instance name: letters, digits and . _ - are", name);
-	if (access(final, F_OK) == 0)
-		return kp_fail(err, EEXIST, "%s: there is an instance of that name", name);
+	if (access(final, F_OK) == 0) {
+		(void)kp_fail(err, EEXIST, "%s: there is an instance of that name", name);
+		return kp_hint(err, "kapsel rm %s removes it", name);
+	}
 	to.name = (char *)(uintptr_t)name;
 	r = kp_instance_unborn(&to, err);
 	if (!r)

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -285,7 +284,6 @@ int kp_snapshot_prepare(const struct kp_instance *i, char **ret_name, struct kp_
 	if (!mkdtemp(path) || rmdir(path) < 0) /* a name that nobody has */
 		return kp_fail_errno(err, errno, "%s: cannot be made", path);
 	name = strrchr(path, '/') + 1;
-	(void)signal(SIGIO, SIG_IGN); /* somebody wants to write to what is looked at by way of a lease */
 	r = kp_snapshot_list(i, false, &all, err);
 	if (!r)
 		r = start_carry(i, fd, name, &how, &at, err);

@@ -46,7 +46,8 @@ struct kp_snapshot_make {
 };
 /* The name is returned (allocated; may be NULL). */
 int kp_snapshot_create(const struct kp_instance *i, const struct kp_snapshot_make *make, char **ret_name, struct kp_err *err);
-/* While it runs, without a lock: most of what the next snapshot will copy. *ret_name is allocated; for kp_snapshot_unprepare() in the end. */
+/* While it runs, without a lock: most of what the next snapshot will copy. *ret_name is allocated; for kp_snapshot_unprepare() in the end.
+ * The caller ignores SIGIO: it comes when somebody writes to what is looked at by way of a lease. */
 int kp_snapshot_prepare(const struct kp_instance *i, char **ret_name, struct kp_err *err);
 void kp_snapshot_unprepare(const struct kp_instance *i, const char *name);
 /* sizes: count what is on disk, too. Needs no lock. */

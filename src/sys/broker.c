@@ -11,9 +11,9 @@
 #include "sys/broker.h"
 #include "vfs/proc.h"
 
-#define WAITS_MAX 1024          /* calls under way */
 #define MESSAGE_MAX (4U << 20)  /* more than any datagram; of a stream the rest is sent by the next call */
 #define CONTROL_MAX (64U << 10)
+#define DESCRIPTORS_MAX 253     /* SCM_MAX_FD */
 #define ERESTARTSYS 512
 
 void kp_target_drop(struct kp_target *t)
@@ -96,6 +96,9 @@ static int take_descriptors(struct kp_call *c, struct cmsghdr *h, struct kp_mess
 {
 	size_t count = (h->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 
+	/* Before any is copied: they are ours to hold. */
+	if (m->fd_count + count > DESCRIPTORS_MAX)
+		return -EINVAL;
 	m->fds = kp_realloc(m->fds, (m->fd_count + count + 1) * sizeof(int));
 	for (size_t i = 0; i < count; i++) {
 		int number, fd;
@@ -237,12 +240,27 @@ static int64_t told(struct job *j, int64_t value)
 	return kp_mem_write((pid_t)j->n.pid, j->len_at, &bytes, sizeof(bytes)) ? -EFAULT : 1;
 }
 
+static size_t job_bytes(const struct job *j)
+{
+	return j->message.size + j->message.control_len;
+}
+
+static unsigned job_descriptors(const struct job *j)
+{
+	return 1 + (j->target.pin >= 0) + (unsigned)j->message.fd_count;
+}
+
 static void job_free(struct job *j)
 {
+	struct kp_engine *e = j->engine;
+	size_t bytes = job_bytes(j);
+	unsigned descriptors = job_descriptors(j);
+
 	(void)kp_close(j->fd);
 	kp_target_drop(&j->target);
 	kp_message_free(&j->message);
 	free(j);
+	kp_waits_give(e, bytes, descriptors);
 }
 
 static int pause_ms(const struct job *j, unsigned tries)
@@ -299,7 +317,6 @@ static void *waiter(void *arg)
 			break;
 	}
 	job_free(j);
-	atomic_fetch_sub(&e->waits, 1);
 	return NULL;
 }
 
@@ -313,9 +330,9 @@ static int wait_on(struct kp_call *c, struct job *job, int *fd, struct kp_target
 	struct job *j;
 	int rc;
 
-	if (atomic_fetch_add(&c->engine->waits, 1) >= WAITS_MAX) {
-		atomic_fetch_sub(&c->engine->waits, 1);
-		return -EAGAIN;
+	if (!kp_waits_take(c->engine, job_bytes(job), job_descriptors(job))) {
+		c->value = told(job, (int64_t)job->done); /* what was sent is an answer */
+		return job->done ? (int)KP_MIN(c->value, 0) : job->sends ? -ENOBUFS : -EAGAIN;
 	}
 	(void)getsockopt(*fd, SOL_SOCKET, SO_SNDTIMEO, &limit, &len);
 	job->limited = limit.tv_sec || limit.tv_usec;
@@ -332,7 +349,6 @@ static int wait_on(struct kp_call *c, struct job *job, int *fd, struct kp_target
 	pthread_attr_destroy(&attr);
 	if (rc) {
 		job_free(j);
-		atomic_fetch_sub(&c->engine->waits, 1);
 		return -rc;
 	}
 	c->reply = KP_REPLY_DONE;

@@ -21,6 +21,8 @@
 
 #define WORKER_STACK (512U << 10)
 
+_Thread_local pid_t kp_engine_serves;
+
 /* The kernel finds room for the descriptor first; here it turns out last that there is none. */
 static void unmake(struct kp_call *c)
 {
@@ -106,7 +108,7 @@ static void serve(struct kp_call *c)
 	uint64_t begun = c->engine->trace ? now_us() : 0;
 	int rc;
 
-	c->tid = (pid_t)c->n.pid;
+	c->tid = kp_engine_serves = (pid_t)c->n.pid;
 	c->raw = (uint64_t *)c->n.data.args;
 	c->reply = KP_REPLY_VALUE;
 	c->value = 0;
@@ -122,7 +124,7 @@ static void serve(struct kp_call *c)
 	if (kp_trap_expected(c->trap, &c->n) == KP_EXPECT_GO) {
 		if (changes_dir(c))
 			kp_where_moves(c->engine, c->tid);
-		(void)kp_trap_continue(c->trap, c->n.id);
+		(void)kp_trap_go(c->trap, &c->n);
 		return;
 	}
 	c->row = kp_row_of(c->n.data.nr);
@@ -336,6 +338,7 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	read_cred(&e->cred);
 	pthread_mutex_init(&e->exec_lock, NULL);
 	pthread_mutex_init(&e->trace_lock, NULL);
+	pthread_mutex_init(&e->freeze_lock, NULL);
 	give_up_powers();
 	kp_vfs_set_net_text(e->vfs, kp_sockets_text, e);
 	(void)snprintf(shared, sizeof(shared), "%.*s/.ports", (int)(strrchr(e->run_dir, '/') - e->run_dir), e->run_dir);
@@ -416,7 +419,7 @@ struct kp_engine *kp_engine_free(struct kp_engine *e)
 	atomic_store(&e->stopping, true);
 	kp_spawner_stop(e);
 	stop_workers(e);
-	while (atomic_load(&e->waits)) /* their callers are gone, as they see within moments */
+	while (atomic_load(&e->waits.calls)) /* their callers are gone, as they see within moments */
 		(void)usleep(1000);
 	kp_trap_free(e->trap);
 	kp_exec_free(e);
@@ -444,6 +447,11 @@ static bool is_zombie(pid_t pid)
 	if (kp_read_file(AT_FDCWD, path, 65536, &text, NULL) || !(at = strrchr(text, ')')))
 		return true;
 	return at[2] == 'Z' || at[2] == 'X';
+}
+
+void kp_engine_ports(struct kp_engine *e, struct kp_buf *out)
+{
+	kp_ports_text(e->ports, out);
 }
 
 size_t kp_engine_pids(struct kp_engine *e, pid_t *pids, size_t max)

@@ -66,6 +66,8 @@ bool kp_engine_notice(struct kp_engine *engine, char *buf, size_t size);
 void kp_engine_signalled(struct kp_engine *engine, int signo);
 
 /* Guest processes alive now (not zombies): fills pids up to max, returns how many there are. */
+/* The ports that the instance has, as of kp_ports_text(). */
+void kp_engine_ports(struct kp_engine *engine, struct kp_buf *out);
 size_t kp_engine_pids(struct kp_engine *engine, pid_t *pids, size_t max);
 
 /*

@@ -23,6 +23,7 @@ struct freeze {
 	void *ctx;
 	struct kp_err *err;
 	int64_t begun_us;
+	pid_t caller; /* its call is what asks for it: it stops when it is answered; 0: none */
 	size_t found, blocked, running; /* new threads; that cannot be attached to; that neither stopped nor are held */
 	pid_t culprit;
 	int r;
@@ -145,6 +146,8 @@ static void on_running(pid_t tid, void *ctx)
 {
 	struct freeze *f = ctx;
 
+	if (tid == f->caller)
+		return;
 	if (kp_task_state(tid) == 'D') {
 		int nr = kp_task_call(tid);
 		const struct kp_row *row = nr < 0 ? NULL : kp_row_of(nr);
@@ -231,15 +234,17 @@ static void *holder(void *arg)
 
 int kp_engine_freeze(struct kp_engine *e, int (*fn)(void *ctx, struct kp_err *err), void *ctx, uint64_t *ret_us, struct kp_err *err)
 {
-	struct freeze f = {.engine = e, .fn = fn, .ctx = ctx, .err = err, .begun_us = now_us()};
+	struct freeze f = {.engine = e, .fn = fn, .ctx = ctx, .err = err, .begun_us = now_us(), .caller = kp_engine_serves};
 	pthread_t thread;
 	int rc;
 
+	pthread_mutex_lock(&e->freeze_lock);
 	kp_hold_begin(e->trap);
 	rc = pthread_create(&thread, NULL, holder, &f);
 	if (!rc)
 		(void)pthread_join(thread, NULL);
 	kp_hold_end(e->trap);
+	pthread_mutex_unlock(&e->freeze_lock);
 	if (rc)
 		return kp_fail_errno(err, rc, "%s: cannot be stopped", e->instance);
 	if (ret_us)

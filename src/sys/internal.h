@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <uthash.h>
 
 #include "kapsel/start.h"
@@ -59,9 +60,15 @@ struct kp_engine {
 	struct kp_peers *peers;
 	struct kp_ports *ports;
 	const struct kp_policy *policy; /* never NULL */
-	atomic_uint waits;              /* calls that other threads wait for (broker.c, lock.c) */
+	struct kp_waits {
+		atomic_uint calls; /* that other threads wait for (broker.c, lock.c) */
+		atomic_size_t bytes;
+		atomic_uint descriptors;
+	} waits;
 	struct kp_limit_state {
 		struct kp_limits limits;
+		struct rlimit files;  /* what guests start with */
+		rlim_t own_files;     /* what the supervisor allows itself */
 		pthread_mutex_t lock; /* of all below */
 		uint64_t tasks;       /* processes and threads: at most so many */
 		int64_t counted;      /* when, in milliseconds */
@@ -75,12 +82,16 @@ struct kp_engine {
 	enum kp_level level;
 	FILE *trace;
 	pthread_mutex_t trace_lock;
+	pthread_mutex_t freeze_lock; /* one at a time: clients ask for it, and calls that change configuration */
 	struct kp_lent lent;
 	struct kp_where where;
 	unsigned fast_often; /* a call site is patched at its so-manieth call */
 	struct kp_sites sites;
 	int filters;         /* that each guest has: Seccomp_filters of /proc/PID/status */
 };
+
+/* engine.c: whose call this thread works on; 0: nobody's. */
+extern _Thread_local pid_t kp_engine_serves;
 
 /* exec.c: the loader's request. */
 int kp_exec_start(struct kp_call *c);
@@ -146,11 +157,15 @@ void kp_peers_free(struct kp_peers *p);
 bool kp_peer_note(struct kp_call *c, int fd, int pin); /* true: it is new */
 void kp_peer_forget(struct kp_call *c, int fd);
 
+/* waits.c: false: there is no room for one more. */
+bool kp_waits_take(struct kp_engine *e, size_t bytes, unsigned descriptors);
+void kp_waits_give(struct kp_engine *e, size_t bytes, unsigned descriptors);
+
 /* limits.c */
 int kp_limits_start(struct kp_engine *e, const struct kp_limits *limits, struct kp_err *err);
 void kp_limits_stop(struct kp_engine *e);
 /* In the child, before its exec: what the kernel keeps for each process. */
-void kp_limits_apply(const struct kp_limits *limits);
+void kp_limits_apply(const struct kp_limit_state *s);
 /* A process that the supervisor itself has started. */
 void kp_limits_count(struct kp_engine *e);
 /* A line for the user, once a run. */

@@ -173,7 +173,7 @@ int kp_landlock_make(const struct kp_vfs *v, const char *loader, enum kp_level l
 	if (abi < needed) {
 		(void)kp_fail(err, EOPNOTSUPP, "level %s: not on this kernel: Landlock ABI %d is needed, it has %d",
 			      level == KP_LEVEL_STRICT ? "strict" : "portable", needed, abi);
-		return kp_hint(err, level == KP_LEVEL_STRICT && abi ? "--level portable asks for less" : "`kapsel doctor` tells what this kernel offers; Linux 5.13 with Landlock is needed");
+		return kp_hint(err, level == KP_LEVEL_STRICT && abi ? "--level portable asks for less" : "'kapsel doctor' tells what this kernel offers; Linux 5.13 with Landlock is needed");
 	}
 	d.fd = (int)syscall(SYS_landlock_create_ruleset, &attr, size, 0);
 	if (d.fd < 0)

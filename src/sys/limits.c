@@ -17,6 +17,7 @@
 #include "vfs/internal.h"
 
 #define COUNT_AGAIN_MS 2 /* after a count that found no room */
+#define OWN_FILES 16384
 
 static const struct {
 	int resource;
@@ -30,8 +31,11 @@ static const struct {
 	[KP_LIMIT_DISK] = {-1, 0},
 };
 
-void kp_limits_apply(const struct kp_limits *limits)
+void kp_limits_apply(const struct kp_limit_state *s)
 {
+	const struct kp_limits *limits = &s->limits;
+
+	(void)setrlimit(RLIMIT_NOFILE, &s->files);
 	for (int i = 0; i < KP_LIMIT_COUNT; i++) {
 		struct rlimit now, next;
 
@@ -240,6 +244,19 @@ static void *watch_disk(void *arg)
 
 /* --- the whole --- */
 
+/* The supervisor holds descriptors for all guests. */
+static void allow_itself_more(struct kp_limit_state *s)
+{
+	struct rlimit own;
+
+	(void)getrlimit(RLIMIT_NOFILE, &s->files);
+	own = s->files;
+	own.rlim_cur = KP_MAX(own.rlim_cur, KP_MIN(own.rlim_max, (rlim_t)OWN_FILES));
+	(void)setrlimit(RLIMIT_NOFILE, &own);
+	(void)getrlimit(RLIMIT_NOFILE, &own);
+	s->own_files = own.rlim_cur;
+}
+
 int kp_limits_start(struct kp_engine *e, const struct kp_limits *limits, struct kp_err *err)
 {
 	struct kp_limit_state *s = &e->limit;
@@ -247,6 +264,7 @@ int kp_limits_start(struct kp_engine *e, const struct kp_limits *limits, struct 
 
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->wake, NULL);
+	allow_itself_more(s);
 	for (int i = 0; i < KP_LIMIT_COUNT; i++)
 		s->limits.max[i] = limits ? limits->max[i] : KP_UNLIMITED;
 	if (s->limits.max[KP_LIMIT_DISK] != KP_UNLIMITED)

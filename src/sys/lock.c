@@ -15,7 +15,6 @@
 #include "sys/handlers.h"
 #include "sys/internal.h"
 
-#define WAITS_MAX 1024
 
 static pthread_mutex_t judging = PTHREAD_MUTEX_INITIALIZER;
 
@@ -96,7 +95,7 @@ static void *waiter(void *arg)
 	}
 	(void)kp_trap_answer(w->engine->trap, w->id, 0, rc);
 	(void)kp_close(w->fd);
-	atomic_fetch_sub(&w->engine->waits, 1);
+	kp_waits_give(w->engine, 0, 1);
 	free(w);
 	return NULL;
 }
@@ -107,17 +106,15 @@ static int wait_for(struct kp_call *c, int fd, int kind)
 	pthread_t thread;
 	int rc;
 
-	if (atomic_fetch_add(&c->engine->waits, 1) >= WAITS_MAX) {
-		atomic_fetch_sub(&c->engine->waits, 1);
+	if (!kp_waits_take(c->engine, 0, 1))
 		return -ENOLCK;
-	}
 	w = kp_calloc(1, sizeof(*w));
 	*w = (struct wait){c->engine, c->n.id, c->tid, fcntl(fd, F_DUPFD_CLOEXEC, 3), kind};
 	rc = w->fd < 0 ? errno : pthread_create(&thread, NULL, waiter, w);
 	if (rc) {
 		(void)kp_close(w->fd);
 		free(w);
-		atomic_fetch_sub(&c->engine->waits, 1);
+		kp_waits_give(c->engine, 0, 1);
 		return -ENOLCK;
 	}
 	(void)pthread_detach(thread);

@@ -13,6 +13,7 @@
 #include "vfs/internal.h"
 #include "vfs/proc.h"
 #include "vfs/pts.h"
+#include "vfs/regtree.h"
 
 struct open_args {
 	int flags;
@@ -202,11 +203,30 @@ static void declare(struct kp_call *c, const struct kp_node *n, const struct ope
 		kp_fast_unchanged(c->vfs);
 }
 
+/* The caller's descriptor of that number holds what it asks of the registry. */
+static int open_request(struct kp_call *c, const struct kp_node *n, int number)
+{
+	char path[48];
+	kp_autoclose int fd = -1;
+	int rc;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", c->tid, number);
+	fd = open(path, O_PATH | O_CLOEXEC);
+	if (fd < 0)
+		return -EBADF;
+	if (!kp_trap_valid(c->trap, c->n.id))
+		return -ESRCH;
+	rc = kp_regtree_ask(c->vfs, n, fd, &c->fd);
+	if (!rc)
+		c->reply = KP_REPLY_FD;
+	return rc;
+}
+
 static int do_open(struct kp_call *c, struct open_args *a)
 {
 	struct kp_walk w = {.resolve = a->resolve};
 	struct kp_node *n;
-	int rc;
+	int rc, request = -1;
 
 	if (c->path_null[0])
 		return -EFAULT;
@@ -231,13 +251,19 @@ static int do_open(struct kp_call *c, struct open_args *a)
 			declare(c, n, a);
 		else if (changes(a))
 			kp_fast_unchanged(c->vfs);
-		if (!rc) {
+		if (!rc && n->origin == KP_REG && !changes(a) && !(a->flags & O_PATH))
+			request = kp_regtree_request(n->guest.s);
+		if (!rc && request >= 0) {
+			rc = kp_node_permit(c->vfs, n, kp_call_cred(c), R_OK | W_OK);
+		} else if (!rc) {
 			rc = open_node(c, n, a);
 			if (!changes(a) && !a->resolve && (n->origin == KP_ABSENT || (!rc && S_ISREG(n->mode) && c->reply == KP_REPLY_FD)))
 				kp_fast_note(c, w.follow, n);
 		}
 		kp_vfs_unlock(c->vfs);
 	} while (kp_vfs_again(c->vfs, rc));
+	if (!rc && request >= 0)
+		rc = open_request(c, n, request);
 	free(n);
 	return rc;
 }

@@ -8,6 +8,7 @@
 #include "sys/net.h"
 #include "sys/ports.h"
 
+#define PORTS_TEXT 4000 /* bytes of a list of them */
 #define TRIES 16 /* for a port that nobody takes between asking and binding */
 
 struct kp_ports {
@@ -16,6 +17,7 @@ struct kp_ports {
 	uint16_t host[2][65536], guest[2][65536];
 	bool published[2][65536];
 	char notice[160]; /* not told yet; the last one */
+	bool told_untranslated;
 	char *dir; /* udp-PORT there is a link: which instance has that port of the host */
 	char self[48];
 };
@@ -333,6 +335,41 @@ void kp_ports_tell(struct kp_engine *e, int fd, bool own, struct sockaddr *sa, s
 		if (guest != port && (own || is_here(sa, len)))
 			set_port(sa, guest);
 	}
+}
+
+void kp_ports_untranslated(struct kp_engine *e, const struct sockaddr *sa)
+{
+	struct kp_ports *p = e->ports;
+	uint16_t port = sa->sa_family == AF_INET || sa->sa_family == AF_INET6 ? kp_ports_of(sa) : 0;
+
+	pthread_mutex_lock(&p->lock);
+	if (port && !p->told_untranslated) {
+		(void)snprintf(p->notice, sizeof(p->notice), "port %u is the host's own, which no other program may have: pidfd_getfd is refused here (kapsel doctor)", port);
+		p->told_untranslated = true;
+	}
+	pthread_mutex_unlock(&p->lock);
+}
+
+void kp_ports_text(struct kp_ports *p, struct kp_buf *out)
+{
+	pthread_mutex_lock(&p->lock);
+	for (int udp = 0; udp < 2; udp++)
+		for (unsigned port = 1; port < 65536; port++) {
+			unsigned host = p->host[udp][port];
+
+			if (!host)
+				continue;
+			kp_buf_puts(out, out->len ? "," : "");
+			if (out->len > PORTS_TEXT) {
+				kp_buf_puts(out, "...");
+				pthread_mutex_unlock(&p->lock);
+				return;
+			}
+			if (host != port)
+				kp_buf_printf(out, "%u->", host);
+			kp_buf_printf(out, "%u%s", port, udp ? "/udp" : "");
+		}
+	pthread_mutex_unlock(&p->lock);
 }
 
 bool kp_ports_notice(struct kp_ports *p, char *buf, size_t size)

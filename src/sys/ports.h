@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+struct kp_buf;
 struct kp_engine;
 struct kp_ports;
 
@@ -21,6 +22,10 @@ void kp_ports_share(struct kp_ports *p, const char *dir);
 /* Guests that bind `guest` are at `host`, or fail. */
 void kp_ports_publish(struct kp_ports *p, bool udp, uint16_t host, uint16_t guest);
 
+/* A guest binds itself: the user is told, once, that ports are not its own here. */
+void kp_ports_untranslated(struct kp_engine *e, const struct sockaddr *sa);
+/* Those that the instance has bound or published: "5432,35211->80,53/udp", the host's first where it is another. */
+void kp_ports_text(struct kp_ports *p, struct kp_buf *out);
 /* Something that the user should be told: a port that became another one. */
 bool kp_ports_notice(struct kp_ports *p, char *buf, size_t size);
 

@@ -296,6 +296,8 @@ static int by_guest(struct kp_call *c, int arg, struct address *a, bool binds)
 		return -EACCES;
 	if (!a->path) {
 		rc = binds ? 0 : kp_net_may_reach(c, &a->any, a->len);
+		if (binds)
+			kp_ports_untranslated(c->engine, &a->any);
 		return rc ? rc : go_on(c);
 	}
 	rc = binds ? new_address(c, &a->un) : peer_address(c, &a->un);
@@ -499,6 +501,8 @@ int kp_sys_sendmmsg(struct kp_call *c)
 
 	if (kp_broker_refused(fd))
 		return messages_by_guest(c, count);
+	if (fd < 0)
+		return fd;
 	for (i = 0; i < count; i++) {
 		uint64_t at = c->raw[1] + i * sizeof(m);
 		int rc = kp_call_get(c, at, &m, sizeof(m));

@@ -42,7 +42,7 @@ struct kp_spawner {
 	bool stop;
 	bool gate; /* here, too: the child's first execve needs no tracer */
 	struct sock_fprog filter;
-	const struct kp_limits *limits;
+	const struct kp_limit_state *limits;
 	const struct kp_spawn *request;
 	int status_fd; /* write end of the exec report pipe */
 	int cwd_fd;    /* the working directory's stand-in, or -1: the child goes there by its name */
@@ -282,7 +282,7 @@ int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 	int rc;
 
 	e->spawner = sp;
-	sp->limits = &e->limit.limits;
+	sp->limits = &e->limit;
 	sp->landlock_fd = -1;
 	/* A guest's scratch area comes with its loader; the child between fork and exec needs one too. */
 	rc = kp_trap_scratch_make(e->trap, e->loader_path);
@@ -309,7 +309,7 @@ int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 	}
 	if (sp->error) {
 		(void)kp_fail_errno(err, -sp->error, "seccomp: the filter cannot be installed");
-		return kp_hint(err, "`kapsel doctor` tells what this kernel offers; Linux 5.13 or newer is needed");
+		return kp_hint(err, "'kapsel doctor' tells what this kernel offers; Linux 5.13 or newer is needed");
 	}
 	*ret_listener = sp->listener;
 	return 0;

@@ -10,11 +10,11 @@
 #include "kapsel/start.h"
 #include "trap/trap.h"
 
-/* A call that was rewritten and has not been seen again. */
+/* A slot of the scratch, and the call that was rewritten to have its strings there. */
 struct kp_pending {
-	bool used;
-	pid_t tid;
-	int64_t let_go;              /* when, if it is not used: milliseconds */
+	pid_t tid;                   /* who makes it, or made it last; 0: the slot is nobody's */
+	bool used;                   /* it has not been seen again */
+	uint64_t going;              /* it has, by this notification, and is about to go on */
 	struct seccomp_data wanted;  /* what the restarted call must look like */
 	struct seccomp_data asked;   /* what the guest had asked for */
 	uint8_t *blob;
@@ -40,7 +40,7 @@ struct kp_trap {
 	uint8_t *scratch; /* the one mapping that can be written */
 	pthread_mutex_t lock; /* of the table */
 	struct kp_pending pending[KP_SCRATCH_SLOTS];
-	unsigned next_slot; /* round robin: a slot that was just let go is the last to be taken again */
+	unsigned next_slot; /* round robin: a restarted call is told from newer ones by its slot */
 	atomic_uint pending_count;
 	struct kp_passed *passed; /* oldest first */
 	struct {

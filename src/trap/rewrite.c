@@ -12,7 +12,6 @@
 #include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -20,40 +19,61 @@
 
 #define ERESTARTNOINTR 513
 
-/* The kernel reads a slot that was let go a moment later; who makes the call may have to wait for a core. Slots are let go in turn. */
-#define REST_MS 20
-
-static int64_t now_ms(void)
+static bool is_gone(pid_t tid)
 {
-	struct timespec ts;
+	return kill(tid, 0) < 0 && errno == ESRCH;
+}
 
-	(void)clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+/*
+ * Has a call that went on read its strings? It reads them first, but who makes it may have to wait for a core, for as long as others have
+ * work. Asleep in another call, it is over; asleep in that one, it is past its beginning. Of who runs nothing is known.
+ */
+static bool has_read(const struct kp_pending *p)
+{
+	int nr = kp_task_call(p->tid);
+
+	if (nr == -ESRCH)
+		return is_gone(p->tid);
+	if (nr == p->wanted.nr)
+		return kp_task_state(p->tid) == 'S';
+	return nr != -EAGAIN;
 }
 
 /* With the lock held. */
 static void slot_clear(struct kp_trap *t, size_t slot)
 {
 	free(t->pending[slot].blob);
-	t->pending[slot] = (struct kp_pending){.let_go = now_ms()};
+	t->pending[slot].blob = NULL;
+	t->pending[slot].used = false;
 	atomic_fetch_sub(&t->pending_count, 1);
+}
+
+/* Nobody will read it. With the lock held. */
+static void slot_free(struct kp_trap *t, size_t slot)
+{
+	slot_clear(t, slot);
+	t->pending[slot].tid = 0;
+}
+
+/* Who makes a call is through with its last one. With the lock held. */
+static bool slot_is_free(struct kp_trap *t, size_t slot, pid_t tid)
+{
+	struct kp_pending *p = &t->pending[slot];
+
+	if (p->used && is_gone(p->tid)) /* it will not come back for its slot */
+		slot_free(t, slot);
+	return !p->used && !p->going && (!p->tid || p->tid == tid || has_read(p));
 }
 
 static int slot_take(struct kp_trap *t, const struct seccomp_notif *n, const struct kp_rewrite *rw)
 {
-	int64_t now = now_ms();
 	int slot = -1;
 
 	pthread_mutex_lock(&t->lock);
 	for (unsigned i = 0; i < KP_SCRATCH_SLOTS && slot < 0; i++) {
 		unsigned at = (t->next_slot + i) % KP_SCRATCH_SLOTS;
 
-		/* A thread that is gone will not come back for its slot. */
-		if (t->pending[at].used && kill(t->pending[at].tid, 0) < 0 && errno == ESRCH) {
-			slot_clear(t, at);
-			t->pending[at].let_go = 0;
-		}
-		if (!t->pending[at].used && now - t->pending[at].let_go > REST_MS)
+		if (slot_is_free(t, at, (pid_t)n->pid))
 			slot = (int)at;
 	}
 	if (slot >= 0) {
@@ -77,7 +97,7 @@ static int slot_take(struct kp_trap *t, const struct seccomp_notif *n, const str
 static void slot_drop(struct kp_trap *t, int slot)
 {
 	pthread_mutex_lock(&t->lock);
-	slot_clear(t, (size_t)slot);
+	slot_free(t, (size_t)slot);
 	pthread_mutex_unlock(&t->lock);
 }
 
@@ -154,14 +174,9 @@ static int stop_caller(struct kp_trap *t, const struct seccomp_notif *n, int err
 	return answered;
 }
 
-static uint64_t slot_address(int nr, size_t slot)
-{
-	return (nr == SYS_sendmmsg ? KP_OWN_BASE : KP_SCRATCH_BASE) + slot * KP_SCRATCH_SLOT;
-}
-
 static int put_blob(struct kp_trap *t, pid_t tid, struct kp_rewrite *rw, int slot)
 {
-	uint64_t base = slot_address(rw->nr, (size_t)slot);
+	uint64_t base = KP_SCRATCH_BASE + (uint64_t)slot * KP_SCRATCH_SLOT;
 	uint8_t seen[KP_BLOB_MAX];
 	int rc;
 
@@ -173,8 +188,6 @@ static int put_blob(struct kp_trap *t, pid_t tid, struct kp_rewrite *rw, int slo
 	for (int i = 0; i < 6; i++)
 		if (rw->points & 1U << i)
 			rw->args[i] += base;
-	if (rw->nr == SYS_sendmmsg)
-		return kp_mem_write(tid, base, rw->blob, rw->blob_len);
 	memcpy(t->scratch + (size_t)slot * KP_SCRATCH_SLOT, rw->blob, rw->blob_len);
 	/* Before Linux 6.10 a program can have put something else in its place. */
 	rc = kp_mem_read(tid, base, seen, rw->blob_len);
@@ -318,7 +331,7 @@ void kp_passed_free(struct kp_trap *t)
 static bool points_to_scratch(const struct seccomp_data *d)
 {
 	for (int i = 0; i < 6; i++)
-		if (d->args[i] - KP_SCRATCH_BASE < KP_SCRATCH_SIZE || d->args[i] - KP_OWN_BASE < KP_SCRATCH_SIZE)
+		if (d->args[i] - KP_SCRATCH_BASE < KP_SCRATCH_SIZE)
 			return true;
 	return false;
 }
@@ -337,17 +350,19 @@ static enum kp_expected pending_call(struct kp_trap *t, struct seccomp_notif *n)
 		if (!p->used || p->tid != (pid_t)n->pid || p->wanted.nr != n->data.nr ||
 		    memcmp(p->wanted.args, n->data.args, sizeof(n->data.args)) != 0)
 			continue;
-		if (kp_mem_read((pid_t)n->pid, slot_address(p->wanted.nr, i), now, p->blob_len) == 0 &&
+		if (kp_mem_read((pid_t)n->pid, KP_SCRATCH_BASE + (uint64_t)i * KP_SCRATCH_SLOT, now, p->blob_len) == 0 &&
 		    memcmp(now, p->blob, p->blob_len) == 0) {
 			found = KP_EXPECT_GO;
+			p->going = n->id;
 			if (p->blob_len)
 				remember_passed(t, (pid_t)n->pid, p);
+			slot_clear(t, i);
 		} else {
 			n->data.nr = p->asked.nr;
 			memcpy(n->data.args, p->asked.args, sizeof(n->data.args));
 			found = KP_EXPECT_AGAIN;
+			slot_free(t, i);
 		}
-		slot_clear(t, i);
 	}
 	pthread_mutex_unlock(&t->lock);
 	return found;
@@ -358,6 +373,18 @@ enum kp_expected kp_trap_expected(struct kp_trap *t, struct seccomp_notif *n)
 	enum kp_expected found = pending_call(t, n);
 
 	return found == KP_EXPECT_NONE && points_to_scratch(&n->data) ? restarted(t, n) : found;
+}
+
+int kp_trap_go(struct kp_trap *t, const struct seccomp_notif *n)
+{
+	int rc = kp_trap_continue(t, n->id);
+
+	pthread_mutex_lock(&t->lock);
+	for (size_t i = 0; i < KP_SCRATCH_SLOTS; i++)
+		if (t->pending[i].going == n->id)
+			t->pending[i].going = 0;
+	pthread_mutex_unlock(&t->lock);
+	return rc;
 }
 
 /* Steps the stopped thread to the next syscall stop. */

@@ -95,10 +95,11 @@ int kp_trap_interrupt(struct kp_trap *t, const struct seccomp_notif *n, int erro
 
 enum kp_expected {
 	KP_EXPECT_NONE, /* a call of the guest's own */
-	KP_EXPECT_GO,   /* the rewritten call, intact: let it go on */
+	KP_EXPECT_GO,   /* the rewritten call, intact: kp_trap_go */
 	KP_EXPECT_AGAIN /* it was damaged on the way: *n is back to what the guest asked for; handle it anew */
 };
 enum kp_expected kp_trap_expected(struct kp_trap *t, struct seccomp_notif *n);
+int kp_trap_go(struct kp_trap *t, const struct seccomp_notif *n);
 
 /* Has the stopped caller make an untrapped call (no pointers), whose result nobody sees; then the caller's own call
  * returns value. For what only the guest itself can do where copying descriptors is not allowed. */

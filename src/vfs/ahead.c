@@ -117,6 +117,11 @@ static int bring(struct kp_vfs *v, struct ahead *a)
 	return rc;
 }
 
+bool kp_ahead_may(void)
+{
+	return ahead && ahead->may;
+}
+
 void kp_vfs_may_defer(void)
 {
 	if (!ahead)
@@ -136,6 +141,8 @@ bool kp_vfs_again(struct kp_vfs *v, int rc)
 		a->ready = a->may = false;
 		return false;
 	}
+	if (kp_config_settle(v))
+		return true;
 	kp_going_slow();
 	a->tries++;
 	a->ready = !bring(v, a);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 #include <uthash.h>
 
+#include "registry/request.h"
 #include "vfs/internal.h"
 
 /*
@@ -16,7 +17,7 @@
 struct file {
 	char *path; /* absolute */
 	mode_t mode;
-	char *text; /* or where a symlink leads to */
+	char *text; /* or where a symlink leads to; NULL for our own program, which is copied when it is wanted */
 	size_t len;
 	ino_t number;
 	bool placed;
@@ -74,6 +75,18 @@ static void put_text(struct kp_vfs *v, const char *path, const char *fmt, ...)
 	n = vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	put(v, path, S_IFREG | 0644, kp_strdup(text), n < 0 ? 0 : KP_MIN((size_t)n, sizeof(text) - 1));
+}
+
+/* This program, for guests to run. Unlike what it was started as, it is there as long as it runs. */
+static void put_self(struct kp_vfs *v, const char *path)
+{
+	kp_autoclose int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	uint64_t len = fd < 0 ? 0 : kp_image_launcher_len(fd);
+
+	if (!len)
+		return;
+	put_dir(v, "/.kapsel", 0755);
+	put(v, path, S_IFREG | 0755, NULL, len);
 }
 
 /* A copy of the host's file, where it has one. */
@@ -192,6 +205,8 @@ void kp_base_make(struct kp_vfs *v, const struct kp_vfs_options *o)
 	else
 		put_copy(v, "/etc/resolv.conf", "/etc/resolv.conf", "");
 	put_copy(v, "/etc/localtime", "/etc/localtime", NULL);
+	if (o->registry)
+		put_self(v, KP_REG_PROGRAM);
 }
 
 struct kp_base *kp_base_free(struct kp_base *b)
@@ -242,6 +257,13 @@ void kp_base_each(const struct kp_vfs *v, const char *guest_dir, void (*fn)(cons
 	}
 }
 
+static int copy_self(int to, size_t len)
+{
+	kp_autoclose int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+
+	return fd < 0 ? -errno : kp_copy_data(fd, to, len);
+}
+
 static int place(const struct file *f, const char *host)
 {
 	kp_autofree char *parent = kp_strndup(host, (size_t)(strrchr(host, '/') - host));
@@ -257,7 +279,7 @@ static int place(const struct file *f, const char *host)
 		return -errno;
 	if (fchmod(fd, f->mode & 07777) < 0)
 		return -errno;
-	return kp_write_full(fd, f->text ? f->text : "", f->len);
+	return f->text || !f->len ? kp_write_full(fd, f->text, f->len) : copy_self(fd, f->len);
 }
 
 int kp_base_place(struct kp_vfs *v, const char *guest, struct kp_hpath *ret)

@@ -44,6 +44,10 @@ static int may_remove(struct kp_vfs *v, const struct kp_node *n, const struct kp
 /* Absent names on the host have their path from the look-up. */
 static int prepare(struct kp_vfs *v, const struct kp_node *n)
 {
+	int rc = kp_config_touch(v, n, false);
+
+	if (rc)
+		return rc;
 	if (kp_node_on_host(n))
 		return kp_shown_parents(v, n);
 	return atomic_load(&v->full) ? -ENOSPC : kp_upper_parents(v, &n->guest);
@@ -272,7 +276,8 @@ int kp_unlink(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 		return kp_regtree_remove(v, n);
 	if (kp_node_on_host(n))
 		return unlink(n->host.s) < 0 ? -errno : 0;
-	return kp_upper_remove(v, n);
+	rc = kp_config_touch(v, n, true);
+	return rc ? rc : kp_upper_remove(v, n);
 }
 
 int kp_rmdir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
@@ -300,6 +305,8 @@ int kp_rmdir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 	}
 	if (!kp_node_on_host(n) || n->self.upper)
 		rc = kp_list_is_empty(v, n);
+	if (!rc)
+		rc = kp_config_touch(v, n, true);
 	if (!rc && kp_node_on_host(n) && rmdir(n->host.s) < 0)
 		rc = -errno;
 	if (rc)
@@ -341,7 +348,9 @@ int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const st
 		return rc ? rc : linkat(AT_FDCWD, from->host.s, AT_FDCWD, to->host.s, 0) < 0 ? -errno : 0;
 	}
 	to->through = false; /* a new name of an instance's file is the instance's */
-	rc = kp_copy_up(v, from, KP_COPY_DATA);
+	rc = kp_config_touch(v, to, false);
+	if (!rc)
+		rc = kp_copy_up(v, from, KP_COPY_DATA);
 	if (!rc)
 		rc = kp_upper_parents(v, &to->guest);
 	if (rc)

@@ -18,6 +18,14 @@ struct kp_regtree;
 struct kp_live;
 struct kp_moves;
 
+struct kp_config { /* config.c */
+	atomic_bool armed; /* none of them has been changed in this run */
+	pthread_mutex_t lock;
+	const struct kp_strings *tags;
+	kp_config_fn *first;
+	void *ctx;
+};
+
 struct kp_vfs {
 	pthread_rwlock_t lock; /* readers resolve and read; writers change names. See kp_vfs_lock */
 	atomic_uint generation; /* counts changes of directories: cached look-ups of another are void */
@@ -63,6 +71,7 @@ struct kp_vfs {
 	struct kp_live *live; /* projected files; NULL: none */
 	struct kp_moves *moves;
 	struct kp_regtree *registry; /* NULL: none is shown */
+	struct kp_config config;
 };
 
 /* What memfds are called that are copies of a file of the upper; its guest path follows. */

@@ -35,6 +35,7 @@ struct kp_regtree *kp_regtree_new(struct kp_vfs *v, struct kp_reg *reg, const ch
 	t->reg = reg;
 	t->vfs = v;
 	t->dirs_fd = v->dirs_fd;
+	t->fds_fd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	t->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	t->instance_dir = kp_strdup(instance_dir);
 	kp_reg_on_change(reg, notice, t);
@@ -163,62 +164,28 @@ int kp_regtree_real(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *
 	return rc ? rc : kp_path_join(ret->s, sizeof(ret->s), v->dirs.s, n->guest.s);
 }
 
-/* It says where it is from. */
-static int make_snapshot(const struct kp_node *n, const struct kp_buf *text)
+int kp_regtree_snapshot(const struct kp_regtree *t, const struct kp_node *n, const struct kp_buf *text)
 {
-	char name[64 + PATH_MAX];
+	char name[64 + PATH_MAX], number[16];
 	kp_autoclose int fd = -1;
-	int rc;
+	int ret;
 
 	(void)snprintf(name, sizeof(name), "%s%s", KP_MEMFD_UPPER, n->guest.s);
 	name[KP_MIN(strlen(name), (size_t)240)] = '\0';
-	fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0)
-		return -errno;
-	rc = text->len ? kp_write_full(fd, text->data, text->len) : 0;
-	if (!rc && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
-		rc = -errno;
-	return rc ? rc : kp_take_fd(&fd);
-}
-
-/* Making one costs more than all else of an open, so those of small values are kept for the next reader. */
-static int kept_snapshot(struct kp_regtree *t, const struct kp_node *n, const struct kp_buf *text)
-{
-	uint64_t hash = kp_hash_string(n->guest.s);
-	struct kp_regshot *s = &t->shots[(hash ^ hash >> 32) % KP_REGSHOTS];
-
-	if (s->text.data && s->hash == hash && s->text.len == text->len && !memcmp(s->text.data, text->data, text->len))
-		return s->fd;
-	if (s->text.data)
-		kp_close(s->fd);
-	s->text.len = 0;
-	s->hash = hash;
-	s->fd = make_snapshot(n, text);
-	if (s->fd < 0)
-		kp_buf_free(&s->text);
-	else
-		kp_buf_add(&s->text, text->data, text->len);
-	return s->fd;
+	fd = memfd_create(name, MFD_CLOEXEC);
+	if (fd < 0 || (text->len && pwrite(fd, text->data, text->len, 0) != (ssize_t)text->len))
+		return fd < 0 ? -errno : -ENOSPC;
+	(void)snprintf(number, sizeof(number), "%d", fd);
+	ret = openat(t->fds_fd, number, O_RDONLY | O_CLOEXEC);
+	return ret < 0 ? -errno : ret;
 }
 
 static int snapshot(struct kp_vfs *v, const struct kp_node *n, int *ret_fd)
 {
-	struct kp_regtree *t = v->registry;
 	struct kp_buf kp_autobuf text = {0};
-	kp_autoclose int own = -1;
-	char path[32];
-	int rc = kp_regtree_take_seen(n->guest.s, &text) ? 0 : render(t, n, &text), fd;
+	int rc = kp_regtree_take_seen(n->guest.s, &text) ? 0 : render(v->registry, n, &text);
+	int fd = rc ? rc : kp_regtree_snapshot(v->registry, n, &text);
 
-	if (rc)
-		return rc;
-	pthread_mutex_lock(&t->lock);
-	fd = text.len <= KP_REGSHOT_MAX ? kept_snapshot(t, n, &text) : (own = make_snapshot(n, &text));
-	if (fd >= 0) { /* another description, read-only and at the start */
-		(void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		fd = fd < 0 ? -errno : fd;
-	}
-	pthread_mutex_unlock(&t->lock);
 	if (fd >= 0)
 		*ret_fd = fd;
 	return KP_MIN(fd, 0);
@@ -490,13 +457,9 @@ struct kp_regtree *kp_regtree_free(struct kp_regtree *t)
 	for (size_t i = 0; i < t->watch_count; i++)
 		free(t->watches[i].guest);
 	free(t->watches);
-	for (size_t i = 0; i < KP_REGSHOTS; i++)
-		if (t->shots[i].text.data) {
-			kp_close(t->shots[i].fd);
-			kp_buf_free(&t->shots[i].text);
-		}
 	free(t->instance_dir);
 	kp_close(t->inotify_fd);
+	kp_close(t->fds_fd);
 	(void)pthread_mutex_destroy(&t->lock);
 	free(t);
 	return NULL;

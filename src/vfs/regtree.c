@@ -198,6 +198,10 @@ int kp_regtree_lookup(struct kp_vfs *v, const char *name, size_t len, struct kp_
 		fill(v, child, S_IFDIR | 0755, 0, 0);
 		return 0;
 	}
+	if (kp_regtree_request(child->guest.s) >= 0) {
+		fill(v, child, S_IFREG | 0600, 0, 0);
+		return 0;
+	}
 	if (len > NAME_MAX || kp_regtree_decode(name, len, decoded, &value))
 		return 0;
 	if (last - child->guest.s == sizeof(KP_REGTREE) - 1)
@@ -320,6 +324,8 @@ int kp_regtree_create(struct kp_vfs *v, struct kp_node *n, int flags, int *ret_f
 	if (rc == -ENOENT && n->parent.reg) /* beside the hives, or a name that is none */
 		return -EPERM;
 	if (!rc)
+		rc = kp_config_touch(v, n, false);
+	if (!rc)
 		rc = kp_regtree_set(v->registry, key, name, &(struct kp_reg_data){KP_REG_SZ, 0, ""});
 	if (!rc)
 		rc = kp_refresh(v, n);
@@ -335,7 +341,9 @@ int kp_regtree_mkdir(struct kp_vfs *v, struct kp_node *n)
 		return -EINVAL;
 	if (!strchr(key, '\\'))
 		return -EPERM; /* there are no more hives */
-	rc = change(v->registry, &(struct change){key, NULL, NULL, true}, 1);
+	rc = kp_config_touch(v, n, false);
+	if (!rc)
+		rc = change(v->registry, &(struct change){key, NULL, NULL, true}, 1);
 	if (!rc)
 		(void)kp_mkdir_all(v->dirs_fd, n->guest.s + 1, 0700);
 	return rc;
@@ -357,8 +365,10 @@ int kp_regtree_remove(struct kp_vfs *v, struct kp_node *n)
 {
 	kp_autofree char *key = NULL;
 	char name[NAME_MAX + 1];
-	int rc;
+	int rc = kp_config_touch(v, n, true);
 
+	if (rc)
+		return rc;
 	if (!S_ISDIR(n->mode)) {
 		rc = kp_regtree_value(n, &key, name);
 		if (!rc)
@@ -438,6 +448,8 @@ int kp_regtree_set_type(struct kp_vfs *v, const struct kp_node *n, const char *t
 
 	if (!rc)
 		rc = kp_regtree_value(n, &key, name);
+	if (!rc)
+		rc = kp_config_touch(v, n, false);
 	if (!rc)
 		rc = kp_reg_get(v->registry->reg, key, name, &value);
 	if (rc)

@@ -44,6 +44,12 @@ int kp_regtree_watch(struct kp_vfs *v, const struct kp_node *n);
 int kp_regtree_type(struct kp_vfs *v, const struct kp_node *n, char buf[KP_REG_TYPE_NAME]);
 int kp_regtree_set_type(struct kp_vfs *v, const struct kp_node *n, const char *type);
 
+/* --- requests (regask.c; registry/request.h) --- */
+/* The number of the caller's descriptor that holds it; -1: that is no request's name. */
+int kp_regtree_request(const char *guest);
+/* Without the lock. path_fd: that descriptor's file, opened as a path. 0 or -errno; the file with the answer. */
+int kp_regtree_ask(struct kp_vfs *v, const struct kp_node *n, int path_fd, int *ret_fd);
+
 /* --- names: one for each key and value, and back --- */
 /* out: NAME_MAX + 1. clash: a key has that name, too. 0 or -ENAMETOOLONG. */
 int kp_regtree_encode(const char *name, bool value, bool clash, char *out);

@@ -13,22 +13,11 @@ struct kp_regwatch {
 	bool all;    /* a guest watches it: every value has its file */
 };
 
-/* A snapshot given out: sealed, so that the next reader of the same can have it. */
-struct kp_regshot {
-	uint64_t hash; /* of the guest path */
-	struct kp_buf text;
-	int fd; /* text.data NULL: none */
-};
-
-#define KP_REGSHOTS 256
-#define KP_REGSHOT_MAX 4096 /* bytes of one */
-
 struct kp_regtree {
-	struct kp_regshot shots[KP_REGSHOTS];
 	pthread_mutex_t lock; /* recursive; of all below */
 	struct kp_vfs *vfs;
 	struct kp_reg *reg;
-	int dirs_fd, inotify_fd;
+	int dirs_fd, inotify_fd, fds_fd; /* fds: /proc/self/fd */
 	char *instance_dir;
 	int file_wd; /* of the directory that holds the registry's file */
 	struct kp_regwatch *watches;
@@ -47,6 +36,8 @@ bool kp_regtree_take_seen(const char *guest, struct kp_buf *ret);
 int kp_regtree_set(struct kp_regtree *t, const char *key, const char *name, const struct kp_reg_data *data);
 
 /* --- regstage.c --- */
+/* A file of its own with that text, opened for reading, that says where it is from. Descriptor or -errno. */
+int kp_regtree_snapshot(const struct kp_regtree *t, const struct kp_node *n, const struct kp_buf *text);
 /* Is there a file that was written and has not become a value yet? */
 bool kp_regtree_is_staged(struct kp_regtree *t, const char *guest, struct stat *ret_st);
 void kp_regtree_unstage(struct kp_regtree *t, const char *guest);

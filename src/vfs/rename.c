@@ -399,6 +399,10 @@ int kp_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const 
 	if (same_file(from, to))
 		return 0;
 	rc = check_permissions(v, from, to, cred, flags);
+	if (!rc)
+		rc = kp_config_touch(v, from, true);
+	if (!rc)
+		rc = kp_config_touch(v, to, true);
 	if (rc)
 		return rc;
 	if (from->parent.reg || to->parent.reg)

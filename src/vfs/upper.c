@@ -419,6 +419,9 @@ int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how)
 
 	if (n->nameless)
 		return -EROFS;
+	rc = kp_config_touch(v, n, false);
+	if (rc)
+		return rc;
 	if (n->self.bind)
 		return n->self.bind->read_only ? -EROFS : 0;
 	if (n->through || n->origin == KP_PROC || n->origin == KP_REG || n->origin == KP_MAGIC || n->origin == KP_UPPER)

@@ -38,6 +38,13 @@ bool kp_is_mount_point(const struct kp_node *n);
 bool kp_crosses_zones(const struct kp_node *from, const struct kp_node *to);
 /* ahead.c: the content of a big file is needed now. 1: it is in work/, and the caller's to publish; 0: get it in place; -KP_EDEFER. */
 int kp_ahead_take(struct kp_vfs *v, const struct kp_node *n, bool copy, struct kp_temp *ret);
+/* Will this thread's call be tried again when it ends with -KP_EDEFER? */
+bool kp_ahead_may(void);
+/* --- config.c --- */
+/* Before a change of n, or, whole, of all that is in it: 0; -KP_EDEFER: the instance is to be copied first. */
+int kp_config_touch(struct kp_vfs *v, const struct kp_node *n, bool whole);
+/* Without the lock, after a call: was it put off for that? Then the copy has been made. */
+bool kp_config_settle(struct kp_vfs *v);
 /* --- halves.c: in mode merged, one half here and one on the host --- */
 /* A directory of which the host has a part, to a name that is free on the host or an empty directory of the host's alone. */
 int kp_rename_halves(struct kp_vfs *v, struct kp_node *from, struct kp_node *to);

@@ -150,6 +150,7 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 	v->dev = makedev(0, 0x6b70);
 	pthread_rwlock_init(&v->lock, NULL);
 	pthread_mutex_init(&v->terminal_lock, NULL);
+	pthread_mutex_init(&v->config.lock, NULL);
 	v->lists = kp_dirlists_new();
 	v->moves = kp_moves_new();
 	v->layer_count = o->layer_count;

@@ -54,6 +54,9 @@ struct kp_vfs_options {
 	const char *user;     /* login name for the generated passwd and group */
 };
 
+/* Is called once, without any lock, by the thread whose call is about to change the first of them in this run: tag says which. */
+typedef void kp_config_fn(void *ctx, const char *tag);
+
 int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct kp_err *err);
 /* Registry values that guests have written: readable where there are some, and taking them. -1: no registry is shown. */
 int kp_vfs_registry_fd(const struct kp_vfs *vfs);
@@ -64,5 +67,9 @@ struct kp_vfs *kp_vfs_free(struct kp_vfs *vfs);
 /* Makes the texts of /proc/PID/net, of the host's file: 0; -ENOSYS: as the host has it; -errno. Set before guests run. */
 typedef int kp_net_text_fn(void *ctx, const char *host_path, struct kp_buf *out);
 void kp_vfs_set_net_text(struct kp_vfs *vfs, kp_net_text_fn *make, void *ctx);
+
+/* tags: absolute guest paths and keys that the image calls configuration; what is in them counts, and what a mode leaves to the host does
+ * not. They outlive the vfs. Set before guests run. */
+void kp_vfs_watch_config(struct kp_vfs *vfs, const struct kp_strings *tags, kp_config_fn *first, void *ctx);
 
 #endif

@@ -249,6 +249,33 @@ static void with_control(void)
 	close(client);
 }
 
+/* As many as fit into one message, in one part or several, and one more. */
+static void many_descriptors(void)
+{
+	static const int parts[][2] = {{253, 0}, {254, 0}, {200, 53}, {200, 54}, {0, 1}, {16000, 0}};
+	int client = socket(AF_UNIX, SOCK_DGRAM, 0), file = open("file", O_RDONLY);
+	struct sockaddr_un to;
+	socklen_t len = address(&to, "descriptors");
+	struct iovec part = {.iov_base = (void *)(uintptr_t) "with", .iov_len = 5};
+	char *room = tail_alloc(65536);
+
+	(void)bound("descriptors", SOCK_DGRAM);
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		struct msghdr m = {.msg_name = &to, .msg_namelen = len, .msg_iov = &part, .msg_iovlen = 1, .msg_control = room};
+
+		for (int k = 0; k < 2; k++) {
+			struct cmsghdr *h = (struct cmsghdr *)(void *)(room + m.msg_controllen);
+
+			*h = (struct cmsghdr){CMSG_LEN((size_t)parts[i][k] * sizeof(int)), SOL_SOCKET, SCM_RIGHTS};
+			for (int j = 0; j < parts[i][k]; j++)
+				memcpy(CMSG_DATA(h) + (size_t)j * sizeof(int), &file, sizeof(file));
+			m.msg_controllen += CMSG_SPACE((size_t)parts[i][k] * sizeof(int));
+		}
+		showf((int)sendmsg(client, &m, MSG_DONTWAIT), "sendmsg with %d and %d descriptors", parts[i][0], parts[i][1]);
+	}
+	CALL(unlink("descriptors"));
+}
+
 static void on_alarm(int sig)
 {
 	(void)sig;
@@ -323,6 +350,9 @@ static void many_messages(void)
 		CALL(recv(server, buf, sizeof(buf), MSG_DONTWAIT));
 	CALL(recv(server, buf, sizeof(buf), MSG_DONTWAIT));
 	CALL(sendmmsg(client, m, 0, 0));
+	CALL(sendmmsg(99, m, 0, 0));
+	CALL(sendmmsg(99, NULL, 1, 0));
+	CALL(sendmmsg(open("file", O_RDONLY), m, 0, 0));
 	CALL(sendmmsg(client, NULL, 1, 0));
 	m[0].msg_hdr.msg_iovlen = 2000;
 	CALL(sendmmsg(client, m, 1, 0));
@@ -398,6 +428,7 @@ int main(void)
 	told_names();
 	modes();
 	with_control();
+	many_descriptors();
 	waits();
 	many_messages();
 	refusals();

@@ -164,4 +164,15 @@ for verb in discard commit; do
 done
 "$KAPSEL" stop --time 0 k
 wait "$runs"
+
+# --- undo of a commit: the instance has its changes again, the host what it got ---
+try "$KAPSEL" run --instance z --mode "$host=writecopy" "$img" -- /bin/sh -c "echo z >$host/z"
+try "$KAPSEL" commit z "$host/z"
+try "$KAPSEL" undo z
+if [ "$status" = 0 ] && grep -q '^kapsel: z: what commit wrote to the host stays there$' "$T/err" && [ "$(cat "$host/z")" = z ]; then
+  ok "undo of a commit says that the host keeps it"
+else not_ok "undo of a commit says that the host keeps it" "$T/out" "$T/err"; fi
+try "$KAPSEL" snapshot restore z "$("$KAPSEL" snapshot list z | awk '/before undo/ { print $1; exit }')"
+try "$KAPSEL" undo z
+if [ "$status" = 0 ] && ! [ -s "$T/err" ]; then ok "undo of another step does not"; else not_ok "undo of another step does not" "$T/out" "$T/err"; fi
 finish

@@ -6,7 +6,7 @@
 SCRATCH="0x7ea000100000 4194304" # include/kapsel/start.h
 # Not below what the default profile shows; T is below /var/tmp.
 echo canary >"$T/canary"
-cp "$STAGE/e2e/swap" "$STAGE/e2e/swap-socket" "$T"
+cp "$STAGE/e2e/swap" "$STAGE/e2e/swap-socket" "$STAGE/e2e/late" "$STAGE/e2e/waits" "$T"
 cat >swap.yaml <<'M'
 kapsel: 1
 name: swap
@@ -15,6 +15,8 @@ entry: {command: [/swap], cwd: /}
 contents:
   - copy: {from: swap, to: /swap}
   - copy: {from: swap-socket, to: /swap-socket}
+  - copy: {from: late, to: /late}
+  - copy: {from: waits, to: /waits}
   - elf: [/bin/sh, /usr/bin/mkfifo, /bin/cat]
   - file: {path: /file, text: "of the image\n"}
 M
@@ -42,6 +44,34 @@ for level in portable strict; do
 through
 of the image" "files, FIFOs and descriptors as ever, $level"
 done
+
+try "$KAPSEL" run --rm "$img" -- /late 4
+expect_status 0 "who waits for a core keeps the path of its call: $(cat "$T/out")"
+
+# What guests that wait make the supervisor hold.
+held() { # WHAT THREADS ALL-MAY-WAIT: $peak, the supervisor's memory in KiB at its most
+  mkfifo "$T/end-$1"
+  "$KAPSEL" run --rm --quiet --level strict "$img" -- /waits "$1" "$2" <"$T/end-$1" >"$T/out" 2>"$T/err" &
+  runner=$!
+  exec 9>"$T/end-$1"
+  for i in $(seq 600); do [ ! -s "$T/out" ] && kill -0 $runner 2>/dev/null || break; sleep 0.1; done
+  supervisor=$(sed -n 's/.*supervisor //p' "$T/out")
+  peak=$(awk '/^VmHWM/ { print $2 }' "/proc/${supervisor:-0}/status")
+  exec 9>&-
+  wait $runner
+}
+held bytes 100
+if grep -q '^opened; [1-9]' "$T/out" && [ "${peak:-999999}" -lt 131072 ]; then
+  ok "long messages that wait: $(cat "$T/out"), the supervisor had $peak KiB at most"
+else
+  not_ok "long messages that wait: the supervisor had $peak KiB" "$T/out" "$T/err"
+fi
+held descriptors 100
+if grep -q '^opened; [1-9]' "$T/out"; then
+  ok "descriptors that wait to be received: $(cat "$T/out")"
+else
+  not_ok "descriptors that wait to be received" "$T/out" "$T/err"
+fi
 
 # What the user hands over was opened for that.
 printf 'given\n' >"$T/given"

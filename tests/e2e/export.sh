@@ -39,6 +39,67 @@ small_image other
 try $there import --image "$T/other.kapsel" "$T/k.kpi" k3
 expect_err_line "not the image that the instance was made from" "another image is refused"
 
+# --- changes only, with what they were made against ---
+version() { # VERSION GREETING OTHER THEME
+  cat >"$T/v$1.yaml" <<END
+kapsel: 1
+name: v
+version: "$1"
+entry: {command: [/bin/sh], cwd: /}
+contents:
+  - elf: [/bin/sh, /bin/cat, /bin/ls, /bin/rm, /bin/mv, /bin/mkdir, /usr/bin/stat]
+  - file: {path: /etc/greeting, text: "$2\\n"}
+  - file: {path: /etc/other, text: "$3\\n"}
+  - file: {path: /d/one, text: "$2\\n"}
+  - file: {path: /e/one, text: "same\\n"}
+registry:
+  values:
+    - {key: 'HKCU\\App', name: Theme, type: REG_SZ, data: "$4"}
+    - {key: 'HKCU\\App', name: Other, type: REG_SZ, data: "$3"}
+  projections: [{file: /etc/shown.ini, format: ini, key: 'HKCU\\App'}]
+END
+  try "$KAPSEL" pack --quiet "$T/v$1.yaml" -o "$T/v$1.kapsel"
+  [ "$status" = 0 ] || not_ok "packing version $1" "$T/err"
+}
+version 1 hello one dark
+version 2 hello two dark
+version 3 goodbye one light
+try "$KAPSEL" run --instance c "$T/v1.kapsel" -- /bin/sh -c 'echo mine >/etc/greeting; echo new >/etc/new; rm -r /d; mv /e /f; printf blue >/proc/registry/HKEY_CURRENT_USER/App/Theme; cat /etc/shown.ini >/dev/null; rm /bin/ls'
+try "$KAPSEL" export c -o "$T/c.kpi"
+try $there import "$T/c.kpi" whole
+expect_status 0 "an instance with projections is carried whole"
+try "$KAPSEL" export --changes c -o "$T/ch.kpi"
+expect_status 0 "export --changes"
+try $there import "$T/ch.kpi" c1
+expect_err_line "^kapsel: $T/ch.kpi: it holds changes only" "without an image they cannot be taken in"
+try $there import --image "$T/v2.kapsel" "$T/c.kpi" c1
+expect_err_line "not the image that the instance was made from" "a whole instance goes onto no other image"
+try $there import --image "$T/v2.kapsel" "$T/ch.kpi" c2
+expect_status 0 "changes go onto an image that has the same where they are"
+look='cat /etc/greeting /etc/new /etc/other /f/one /proc/registry/HKEY_CURRENT_USER/App/Theme; echo; cat /proc/registry/HKEY_CURRENT_USER/App/Other; echo; [ -e /d ] || [ -e /bin/ls ] || [ -e /e ] || echo gone'
+try $there run --instance c2 "$T/v2.kapsel" -- /bin/sh -c "$look"
+expect_out "mine
+new
+two
+same
+blue
+two
+gone" "and are there, on the new version"
+try $there run --instance c2 "$T/v2.kapsel" -- /bin/sh -c 'stat -c %i /etc/greeting /etc/other /etc/new /f/one /bin/cat /bin/sh'
+if [ "$(sort -u "$T/out" | wc -l)" = 6 ]; then ok "no two files have one number"; else not_ok "no two files have one number" "$T/out"; fi
+try $there verify c2
+expect_status 0 "its files verify"
+try $there import --image "$T/v3.kapsel" "$T/ch.kpi" c3
+sort "$T/out" >"$T/seen"
+printf 'C /d\nC /etc/greeting\nC HKCU\\App\\Theme\n' | sort >"$T/wanted"
+if cmp -s "$T/seen" "$T/wanted"; then ok "onto another one they are told that it has otherwise"; else not_ok "what differs" "$T/out" "$T/err"; fi
+expect_err_line "^kapsel: $T/ch.kpi: 3 of its changes were made on what .*/v3.kapsel has otherwise, the first: " "and refused"
+if [ "$(find "$other/.local/share/kapsel/instances" -maxdepth 1 -name '.*' ! -name instances | wc -l)" = 0 ]; then ok "nothing is left of it"; else not_ok "nothing is left of it"; fi
+mkdir "$T/x"
+(cd "$T/x" && zstd -qdc "$T/ch.kpi" | tar xf - kapsel-instance config.yaml against 2>/dev/null && printf 'f zz' >against && tar cf - kapsel-instance against config.yaml | zstd -q >"$T/bad-against")
+try $there import --image "$T/v2.kapsel" "$T/bad-against" c4
+expect_err_line "^kapsel: $T/bad-against: refused: what its changes were made against" "a list that is none is refused"
+
 # --- killed at any instant ---
 "$KAPSEL" run --instance big "$img" -- /bin/sh -c 'mkdir /w; i=0; while [ $i -lt 400 ]; do i=$((i + 1)); echo $i >/w/f$i; done'
 rounds=${KAPSEL_KILLS:-8} round=0 bad='' whole=0
@@ -64,6 +125,7 @@ while [ "$round" -lt "$rounds" ] && [ -z "$bad" ]; do
   wait "$export" 2>/dev/null
   if [ -e "$T/cut.kpi" ] && ! zstd -qt "$T/cut.kpi"; then bad="round $round: export"; fi
 done
+mkdir "$other/.local/share/kapsel/instances/.gone-half" # a sweep was killed in the middle
 sleep 0.5 # what was killed has left its packager, which ends by itself
 try $there run --rm "$img" -- /bin/true
 left=$(find "$other/.local/share/kapsel/instances" -maxdepth 1 -name '.*')
@@ -83,13 +145,13 @@ refused() { # WHAT REGEX: $T/bad
   fi
 }
 : >"$T/bad"
-refused "an empty file" "^kapsel: archive: "
+refused "an empty file" "^kapsel: $T/bad.zst: "
 echo hello >"$T/bad"
-refused "a text" "^kapsel: archive: "
+refused "a text" "^kapsel: $T/bad.zst: "
 cp "$T/k.kpi" "$T/cut"
 truncate -s 2000 "$T/cut"
 try $there import "$T/cut" x
-expect_err_line "^kapsel: archive: " "one cut short is refused"
+expect_err_line "^kapsel: $T/cut: " "one cut short is refused, by its name"
 mkdir "$T/bld"
 cd "$T/bld" || exit 1
 zstd -qdc "$T/k.kpi" | tar xf - kapsel-instance config.yaml 2>/dev/null

@@ -1,13 +1,14 @@
 # shellcheck shell=sh
 # SPDX-License-Identifier: Apache-2.0
 # Snapshots and clones of an instance that runs: nobody in it notices, nothing is torn, and what they hold is of one instant.
-# KAPSEL_FREEZES: how often (1,000 by hand).
+# KAPSEL_FREEZES: how often (1,000 by hand); KAPSEL_SNAPSHOTS: of a data base at work (50 by hand).
 . "$STAGE/e2e/lib.sh"
 
 small_image small /bin/mkdir /bin/cp /bin/mv /bin/rm /bin/sleep /bin/dd /usr/bin/od /usr/bin/tr
 img=$T/small.kapsel
 base=$HOME/.local/share/kapsel/instances
 freezes=${KAPSEL_FREEZES:-12}
+snapshots=${KAPSEL_SNAPSHOTS:-5}
 mkdir "$T/b"
 cp "$STAGE/e2e/freeze" "$STAGE/e2e/held" "$T/b/"
 
@@ -91,6 +92,15 @@ stop j
 
 # --- traced by a guest; the child of a vfork ---
 start t /b/held traced
+"$KAPSEL" snapshot create t early >/dev/null 2>&1 & # it tries for three seconds
+asks=$!
+sleep 0.5
+try "$KAPSEL" ps
+if grep -q '^t  *0:00:0' "$T/out" && kill -0 "$asks"; then ok "ps is answered while a snapshot is being made"; else not_ok "ps while a snapshot is being made" "$T/out" "$T/err"; fi
+try "$KAPSEL" exec t -- /bin/sh -c 'echo in'
+expect_out in "what joins waits for its end"
+if kill -0 "$asks" 2>/dev/null; then not_ok "but no shorter"; else ok "but no shorter"; fi
+wait "$asks"
 try "$KAPSEL" snapshot create t s
 expect_err_line '^kapsel: t: process [0-9]+ \(held\) cannot be stopped: process [0-9]+ traces it' "a process that a guest traces is named"
 stop t
@@ -105,6 +115,17 @@ try "$KAPSEL" exec v -- /bin/true
 expect_status 0 "and the instance goes on"
 stop v
 
+# --- stopped in the middle of it ---
+start e /b/held traced
+"$KAPSEL" snapshot create e s >"$T/asked" 2>&1 &
+asks=$!
+sleep 0.3
+try "$KAPSEL" stop --time 1 e
+expect_status 0 "an instance is stopped while it is copied"
+wait "$asks" "$runs"
+try "$KAPSEL" run --instance e "$img" -- /bin/true
+expect_status 0 "and starts again"
+
 # --- going back: what runs is stopped, and started again if asked ---
 start r /bin/sh -c 'mkdir -p /w; echo one >/w/a; echo ready; sleep 60'
 try "$KAPSEL" snapshot create r one
@@ -115,6 +136,7 @@ try "$KAPSEL" exec r -- /bin/cat /w/a
 expect_out two "stops nothing"
 try "$KAPSEL" snapshot restore r one
 expect_status 0 "restore of an instance that runs"
+expect_err_line '^kapsel: r: it ran and was stopped; --restart starts it again$' "says that it was stopped"
 wait "$runs"
 try "$KAPSEL" exec r -- /bin/true
 expect_err_line '^kapsel: r: does not run' "it is stopped"
@@ -147,7 +169,7 @@ if command -v sqlite3 >/dev/null; then
     done
     n=0 bad=''
     : >"$T/held"
-    while [ "$n" -lt 5 ] && [ -z "$bad" ]; do
+    while [ "$n" -lt "$snapshots" ] && [ -z "$bad" ]; do
       n=$((n + 1))
       acked=$(tail -n 2 "$T/acked" | head -1)
       try "$KAPSEL" snapshot create "d$mode" "s$n"
@@ -158,7 +180,7 @@ if command -v sqlite3 >/dev/null; then
     done
     stop "d$mode"
     n=0
-    while [ "$n" -lt 5 ] && [ -z "$bad" ]; do
+    while [ "$n" -lt "$snapshots" ] && [ -z "$bad" ]; do
       n=$((n + 1))
       try "$KAPSEL" snapshot restore "d$mode" "s$n"
       [ "$status" = 0 ] || bad="restore $n"
@@ -167,8 +189,8 @@ if command -v sqlite3 >/dev/null; then
       [ "$(head -1 "$T/out")" = ok ] && [ "${has:-0}" -ge "$(cat "$T/acked.$n")" ] || bad="snapshot $n: acknowledged $(cat "$T/acked.$n"), has '$has'"
     done
     if [ -z "$bad" ]; then
-      ok "SQLite at work, journal $mode: 5 snapshots, each recovers with all that was acknowledged"
-      echo "# held still for $(sort -n "$T/held" | tr '\n' ' ')ms"
+      ok "SQLite at work, journal $mode: $snapshots snapshots, each recovers with all that was acknowledged"
+      sort -n "$T/held" | awk '{ a[NR] = $1 } END { print "# held still for " a[1] " to " a[NR] " ms, half of them at most " a[int((NR + 1) / 2)] }'
     else not_ok "SQLite at work, journal $mode: $bad" "$T/out" "$T/err" "$T/acked.err"; fi
   done
 else

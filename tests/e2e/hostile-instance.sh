@@ -134,6 +134,24 @@ if [ -z "$bad" ]; then
 else not_ok "kills of restore: $bad ($olds old, $news new)" "$T/out" "$T/err" "$T/verify"
 fi
 
+measure "$KAPSEL" snapshot create v k0
+bad='' round=0 made=0
+while [ "$round" -lt "$rounds" ] && [ -z "$bad" ]; do
+  round=$((round + 1))
+  "$KAPSEL" run --instance v "$img" -- /bin/sh -c "echo $round >/w/f1"
+  die_soon "$KAPSEL" snapshot create v "k$round"
+  if [ -d "$base/v/snapshots/k$round" ]; then
+    made=$((made + 1))
+    [ "$(ls "$base/v/snapshots/k$round/files/upper/w" | grep -c '^f')" = 300 ] && [ "$(cat "$base/v/snapshots/k$round/files/upper/w/f1")" = "$round" ] ||
+      bad="round $round"
+    "$KAPSEL" snapshot rm v "k$round" || bad="round $round: cannot be removed"
+  fi
+done
+try "$KAPSEL" run --instance v "$img" -- /bin/true
+left=$(find "$base/v/snapshots" -maxdepth 1 -name '.*' ! -path "$base/v/snapshots")
+if [ -z "$bad" ] && [ -z "$left" ]; then ok "$round kills of snapshot create: whole or not there, and nothing left ($made whole)"; else not_ok "kills of snapshot create: $bad $left" "$T/out" "$T/err"; fi
+"$KAPSEL" snapshot restore v old
+
 measure "$KAPSEL" clone v v0
 bad='' round=0
 while [ "$round" -lt "$rounds" ] && [ -z "$bad" ]; do

@@ -52,6 +52,8 @@ if [ "$(cat "$T/one")" = "ready $port" ] && [ "$(grep -v ^kapsel: "$T/two")" = "
 ready $port" ]; then ok "both serve at $port, and neither twice"; else not_ok 'both start' "$T/one" "$T/two"; fi
 for i in $(seq 100); do ! grep -q ^kapsel: "$T/two" || break; sleep 0.02; done
 if grep -qE "^kapsel: two: port $port(/udp)? is not to be had: it is port [0-9]+ of this host" "$T/two"; then ok 'the user is told where it is'; else not_ok 'a notice' "$T/two"; fi
+try "$KAPSEL" ps
+if grep -qE "^one .* $port,$port/udp " "$T/out" && grep -qE "^two .* [0-9]+->$port,[0-9]+->$port/udp " "$T/out"; then ok 'ps lists them'; else not_ok 'ps lists them' "$T/out"; fi
 for name in one two; do
   answers $name 127.0.0.1 $port "$(own $name $port)"
   answers $name 0.0.0.0 $port "$(own $name $port)"

@@ -72,7 +72,7 @@ expect_err_line 'an image is not changed' "an image is not changed"
 inside one 'echo "$GREETING $WHERE"'
 expect_out "hello $HOME/%NO%" "HKCU\\Environment is in the environment, expanded"
 reg add one 'HKCU\Software\App' /v Theme /d dark
-expect_err_line 'Theme: exists' "a value is not replaced unasked"
+expect_err_line 'Theme: exists already$' "a value is not replaced unasked"
 reg add one 'HKCU\Software\App' --value Theme --data dark --force
 expect_status 0 "but with --force"
 value one 'HKCU\Software\App' theme dark "and it is there, whatever the case"
@@ -192,4 +192,58 @@ done
 reg query two HKCU /s
 if [ "$(grep -c '^    v[0-9]' "$T/out")" = 100 ]; then ok "two writers and the command lose nothing"; else not_ok "two writers and the command lose nothing" "$T/out"; fi
 
+
+# --- diff, discard and a new image ---
+cat >"$T/d.yaml" <<'END'
+kapsel: 1
+name: d
+entry: {command: [/bin/sh], cwd: /}
+contents:
+  - elf: [/bin/sh, /bin/cat, /bin/rm, /bin/mkdir]
+registry:
+  values:
+    - {key: 'HKCU\App', name: Theme, type: REG_SZ, data: dark}
+    - {key: 'HKCU\App', name: Gone, type: REG_SZ, data: old}
+    - {key: 'HKCU\App', name: Same, type: REG_SZ, data: same}
+    - {key: 'HKCU\Tree\Sub', name: x, type: REG_SZ, data: y}
+END
+try "$KAPSEL" pack --quiet "$T/d.yaml" -o "$T/d.kapsel"
+in_d() { try "$KAPSEL" run --instance d "$T/d.kapsel" -- /bin/sh -c "cd /proc/registry/HKEY_CURRENT_USER; $1"; }
+in_d 'printf light >App/Theme; rm App/Gone; printf same >App/Same; printf new >App/New; rm Tree/Sub/x; echo f >/f'
+try "$KAPSEL" reg delete d 'HKCU\Tree' --force
+try "$KAPSEL" diff d
+cat >"$T/wanted" <<'END'
+A file 2 /f
+A value 3 HKCU\App\New
+D key - HKCU\Tree
+D value 3 HKCU\App\Gone
+M value 5 HKCU\App\Theme was 4
+END
+sed -E 's/ +/ /g' "$T/out" | LC_ALL=C sort >"$T/seen"
+if [ "$status" = 0 ] && cmp -s "$T/wanted" "$T/seen"; then ok "diff lists what changed in the registry"; else not_ok "diff lists what changed in the registry" "$T/seen" "$T/err"; fi
+try "$KAPSEL" diff --unified d
+if grep -A4 '^--- below HKCU.App.Theme$' "$T/out" | tail -2 | tr '\n' ' ' | grep -q '^-dark +light'; then ok "diff --unified shows values"; else not_ok "diff --unified shows values" "$T/out" "$T/err"; fi
+try "$KAPSEL" diff --json d
+if python3 -c 'import json, sys; d = json.load(open(sys.argv[1])); sys.exit(sum("key" in e for e in d) != 4)' "$T/out" 2>"$T/err"; then ok "diff --json has them"; else not_ok "diff --json has them" "$T/out" "$T/err"; fi
+try "$KAPSEL" diff d /f
+expect_out "A file             2 /f" "with a path only that is told"
+try "$KAPSEL" commit d --to-image "$T/d2.kapsel"
+try "$T/d2.kapsel" -c 'cd /proc/registry/HKEY_CURRENT_USER; cat App/Theme App/New App/Same; [ -e App/Gone ] || [ -e Tree ] || echo; cat /f'
+expect_out "lightnewsame
+f" "a new image has the registry with the changes"
+try "$KAPSEL" commit d --to-image "$T/d3.kapsel" /f
+try "$KAPSEL" run --rm "$T/d3.kapsel" -- /bin/sh -c 'cd /proc/registry/HKEY_CURRENT_USER; cat App/Theme; echo; cat App/Gone; echo; cat /f'
+expect_out "dark
+old
+f" "where paths are named, the layers' registry alone"
+try "$KAPSEL" discard d
+expect_out "d: 5 changes discarded" "discard drops them"
+in_d 'cat App/Theme; echo; cat Tree/Sub/x; echo; [ -e App/New ] || echo none'
+expect_out "dark
+y
+none" "and what lies below shows again"
+try "$KAPSEL" undo d
+in_d 'cat App/Theme; echo; [ -e Tree ] || echo none'
+expect_out "light
+none" "undo brings them back"
 finish

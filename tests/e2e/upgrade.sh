@@ -154,6 +154,108 @@ try "$KAPSEL" upgrade --dry-run --from "$T/elsewhere.kapsel" i "$T/app-2.kapsel"
 expect_status 0 "--from says where it is"
 mv "$T/elsewhere.kapsel" "$T/app-1.kapsel"
 
+# --- the registry: three-way for each value ---
+reg_image() { # VERSION; values on standard input: KEY NAME DATA
+  {
+    printf 'kapsel: 1\nname: reg\nversion: "%s"\nentry: {command: [/bin/sh], cwd: /}\ncontents:\n  - elf: [/bin/sh, /bin/cat, /bin/rm, /bin/mkdir, /bin/rmdir]\nregistry:\n  values:\n' "$1"
+    while read -r key name text; do printf '    - {key: '"'HKCU\\\\Software\\\\%s'"', name: "%s", type: REG_SZ, data: "%s"}\n' "$key" "$name" "$text"; done
+  } >"$T/reg-$1.yaml"
+  try "$KAPSEL" pack --quiet "$T/reg-$1.yaml" -o "$T/reg-$1.kapsel"
+  [ "$status" = 0 ] || not_ok "packing registry $1" "$T/err"
+}
+reg_image 1 <<'END'
+App kept same
+App left old
+App both old
+App gone old
+App gone-changed old
+App dropped same
+App dropped-changed old
+App dropped-gone old
+App likewise old
+App same old
+Tree a old
+Tree2 a same
+END
+reg_image 2 <<'END'
+App kept same
+App left new
+App both new
+App dropped same
+App dropped-changed new
+App likewise mine
+App made new
+App same new
+Tree a new
+Tree2 a same
+END
+in_reg() { # INSTANCE VERSION SHELL-TEXT
+  try "$KAPSEL" run --instance "$1" "$T/reg-$2.kapsel" -- /bin/sh -c "cd /proc/registry/HKEY_CURRENT_USER/Software; $3"
+}
+in_reg r 1 'cd App; for v in kept both gone-changed likewise made own; do printf mine >$v; done; printf old >same; rm dropped dropped-changed dropped-gone; mkdir Sub; printf mine >Sub/v
+  rm ../Tree/a ../Tree2/a; rmdir ../Tree ../Tree2'
+expect_status 0 "an instance changes values"
+try "$KAPSEL" upgrade --dry-run r "$T/reg-2.kapsel"
+cat >"$T/wanted" <<'END'
+- HKCU\Software\App\dropped-gone: the new image has none either
+- HKCU\Software\App\likewise: the new image has it so
+C HKCU\Software\App\both: changed here and in the new image
+C HKCU\Software\App\dropped-changed: deleted here, changed in the new image
+C HKCU\Software\App\gone-changed: changed here, the new image has none
+C HKCU\Software\App\made: the new image has another one
+C HKCU\Software\Tree: deleted here, changed in the new image
+r: 5 changes would be kept, 5 conflicts
+END
+LC_ALL=C sort "$T/out" >"$T/seen"
+if [ "$status" = 0 ] && cmp -s "$T/wanted" "$T/seen"; then ok "--dry-run tells of each value"; else
+  diff "$T/wanted" "$T/seen" >"$T/d"
+  not_ok "--dry-run tells of each value" "$T/d" "$T/err"
+fi
+try "$KAPSEL" upgrade --quiet r "$T/reg-2.kapsel"
+expect_err_line '^kapsel: r: 5 conflicts, the first: HKCU' "with conflicts nothing is done"
+try "$KAPSEL" clone r rn
+# shellcheck disable=SC2016 # for the guest's shell
+look_reg='for v in App/kept App/left App/both App/gone App/gone-changed App/dropped App/dropped-changed App/likewise App/made App/own App/same App/Sub/v Tree/a Tree2/a; do
+  [ -e $v ] && echo $v $(cat $v) || echo $v -; done'
+try "$KAPSEL" upgrade --conflicts keep --quiet r "$T/reg-2.kapsel"
+expect_status 0 "upgrade, keeping values"
+in_reg r 2 "$look_reg"
+expect_out "App/kept mine
+App/left new
+App/both mine
+App/gone -
+App/gone-changed mine
+App/dropped -
+App/dropped-changed -
+App/likewise mine
+App/made mine
+App/own mine
+App/same new
+App/Sub/v mine
+Tree/a -
+Tree2/a -" "each value comes from where it should"
+try "$KAPSEL" undo r
+in_reg r 1 'cat App/same App/both'
+expect_out_text() { if [ "$status" = 0 ] && [ "$(cat "$T/out")" = "$1" ]; then ok "$2"; else not_ok "$2" "$T/out" "$T/err"; fi; }
+expect_out_text oldmine "undo goes back to the old values"
+try "$KAPSEL" upgrade --conflicts new --quiet rn "$T/reg-2.kapsel"
+expect_status 0 "upgrade, taking the new image's values"
+in_reg rn 2 "$look_reg"
+expect_out "App/kept mine
+App/left new
+App/both new
+App/gone -
+App/gone-changed -
+App/dropped -
+App/dropped-changed new
+App/likewise mine
+App/made new
+App/own mine
+App/same new
+App/Sub/v mine
+Tree/a new
+Tree2/a -" "what conflicted is the new image's"
+
 # --- killed ---
 try "$KAPSEL" snapshot create i old
 from=$(date +%s%N)

@@ -44,6 +44,22 @@ START_TEST(names)
 }
 END_TEST
 
+START_TEST(within)
+{
+	static const struct {
+		const char *key, *above;
+		bool want;
+	} rows[] = {
+		{"HKCU\\a", "HKCU\\a", true}, {"HKCU\\a\\b", "HKCU\\A", true}, {"hkey_current_user\\A\\b", "HKCU\\a", true},
+		{"HKCU\\ab", "HKCU\\a", false}, {"HKCU\\a", "HKCU\\a\\b", false}, {"HKLM\\a", "HKCU\\a", false},
+		{"HKCU\\\xc3\x84\\b", "HKCU\\\xc3\xa4", true}, {"HKCU\\a", "nothing", false}, {"", "HKCU", false},
+	};
+
+	for (size_t i = 0; i < KP_ARRAY_LEN(rows); i++)
+		ck_assert_msg(kp_reg_key_within(rows[i].key, rows[i].above) == rows[i].want, "%s in %s", rows[i].key, rows[i].above);
+}
+END_TEST
+
 START_TEST(folding)
 {
 	static const char *const same[][2] = {
@@ -488,6 +504,7 @@ Suite *test_registry(void)
 	tcase_set_timeout(tc, kills ? 600 : 60);
 	tcase_add_checked_fixture(tc, regdir_make, regdir_remove);
 	tcase_add_test(tc, names);
+	tcase_add_test(tc, within);
 	tcase_add_test(tc, folding);
 	tcase_add_test(tc, limits);
 	tcase_add_test(tc, layers);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kapsel reg query: as reg.exe prints it, or as JSON. */
-#include <ctype.h>
+/* What a registry holds: as reg.exe prints it, or as JSON. */
 #include <inttypes.h>
 
-#include "cmd/reg.h"
+#include "registry/request.h"
 
 struct query {
-	struct kp_regcmd *c;
+	struct kp_reg *reg;
+	struct kp_buf *out;
 	const char *value, *find; /* NULL: not asked for */
 	bool recursive, in_keys, in_data, json;
 	uint32_t type;
@@ -16,7 +16,6 @@ struct query {
 	size_t found, objects;
 	struct kp_buf values; /* JSON */
 	struct kp_strings subkeys;
-	struct kp_err *err;
 };
 
 /* --- text --- */
@@ -134,7 +133,7 @@ static void head(struct query *q)
 	kp_autofree char *name = q->headed ? NULL : long_name(q->key), *shown = name ? kp_shown(name) : NULL;
 
 	if (shown && !q->json)
-		printf("\n%s\n", shown);
+		kp_buf_printf(q->out, "\n%s\n", shown);
 	q->headed = true;
 }
 
@@ -162,7 +161,7 @@ static int show_value(const struct kp_reg_value *v, void *ctx)
 	{
 		kp_autofree char *name = kp_shown(*v->name ? v->name : "(Default)");
 
-		printf("    %s    %s    %s\n", name, kp_reg_type_name(v->d.type, type), text.data);
+		kp_buf_printf(q->out, "    %s    %s    %s\n", name, kp_reg_type_name(v->d.type, type), text.data);
 	}
 	return 0;
 }
@@ -175,20 +174,19 @@ static int take_subkey(const char *name, void *ctx)
 
 static void json_key(struct query *q, const struct kp_strings *subkeys)
 {
-	struct kp_buf kp_autobuf b = {0};
+	struct kp_buf *b = q->out;
 	kp_autofree char *name = long_name(q->key);
 
 	if (!q->headed && (q->value || q->find || q->typed))
 		return;
-	kp_buf_puts(&b, q->objects++ ? ",\n {\"key\":" : "[\n {\"key\":");
-	json_text(&b, name, strlen(name));
-	kp_buf_printf(&b, ",\"values\":[%s],\"subkeys\":[", q->values.len ? q->values.data : "");
+	kp_buf_puts(b, q->objects++ ? ",\n {\"key\":" : "[\n {\"key\":");
+	json_text(b, name, strlen(name));
+	kp_buf_printf(b, ",\"values\":[%s],\"subkeys\":[", q->values.len ? q->values.data : "");
 	for (size_t i = 0; i < subkeys->count; i++) {
-		kp_buf_puts(&b, i ? "," : "");
-		json_text(&b, subkeys->items[i], strlen(subkeys->items[i]));
+		kp_buf_puts(b, i ? "," : "");
+		json_text(b, subkeys->items[i], strlen(subkeys->items[i]));
 	}
-	kp_buf_puts(&b, "]}");
-	(void)fputs(b.data, stdout);
+	kp_buf_puts(b, "]}");
 	q->values.len = 0;
 }
 
@@ -198,11 +196,11 @@ static void list_subkeys(const struct query *q, const struct kp_strings *subkeys
 	kp_autofree char *name = long_name(q->key);
 
 	if (subkeys->count)
-		puts("");
+		kp_buf_puts(q->out, "\n");
 	for (size_t i = 0; i < subkeys->count; i++) {
 		kp_autofree char *whole = kp_asprintf("%s\\%s", name, subkeys->items[i]), *shown = kp_shown(whole);
 
-		puts(shown);
+		kp_buf_printf(q->out, "%s\n", shown);
 	}
 }
 
@@ -221,9 +219,9 @@ static int query_key(struct query *q, const char *key)
 		q->found++;
 		head(q);
 	}
-	r = kp_reg_each_value(q->c->reg, key, show_value, q);
+	r = kp_reg_each_value(q->reg, key, show_value, q);
 	if (!r && (q->recursive || all))
-		r = kp_reg_each_subkey(q->c->reg, key, take_subkey, &subkeys);
+		r = kp_reg_each_subkey(q->reg, key, take_subkey, &subkeys);
 	if (r)
 		return r;
 	if (q->json)
@@ -238,32 +236,30 @@ static int query_key(struct query *q, const char *key)
 	return r;
 }
 
-int kp_regcmd_query(struct kp_regcmd *c, struct kp_err *err)
+int kp_reg_query(struct kp_reg *r, const struct kp_reg_request *request, struct kp_buf *out, struct kp_err *err)
 {
-	const struct kp_args *args = c->args;
-	const char *type = kp_args_get(args, "type");
-	struct query q = {.c = c, .value = kp_args_has(args, "default") ? "" : kp_args_get(args, "value"), .find = kp_args_get(args, "find"),
-			  .recursive = kp_args_has(args, "recursive"), .in_keys = kp_args_has(args, "in-keys"),
-			  .in_data = kp_args_has(args, "in-data"), .json = kp_args_has(args, "json"), .err = err};
+	unsigned flags = request->flags;
+	struct query q = {.reg = r, .out = out, .value = request->name, .find = request->find, .recursive = flags & KP_REG_RECURSIVE,
+			  .in_keys = flags & KP_REG_IN_KEYS, .in_data = flags & KP_REG_IN_DATA, .json = flags & KP_REG_JSON,
+			  .typed = request->type != NULL};
 	kp_autofree char *key = NULL;
-	int r;
+	int rc;
 
-	if (type && kp_reg_type_by_name(type, &q.type) < 0)
-		return kp_fail(err, EINVAL, "--type: '%s': no type of value", type);
-	q.typed = type != NULL;
-	r = kp_reg_key(c->reg, args->operands[2], &key);
-	if (!r)
-		r = query_key(&q, key);
-	if (!r && q.value && !q.find && !q.found && !q.recursive)
-		r = -ENODATA;
+	if (q.typed && kp_reg_type_by_name(request->type, &q.type) < 0)
+		return kp_fail(err, EINVAL, "--type: '%s': no type of value", request->type);
+	rc = kp_reg_key(r, request->key, &key);
+	if (!rc)
+		rc = query_key(&q, key);
+	if (!rc && q.value && !q.find && !q.found && !q.recursive)
+		rc = -ENODATA;
 	kp_buf_free(&q.values);
-	if (r)
-		return kp_regcmd_fail(r, args->operands[2], r == -ENODATA ? q.value : NULL, err);
+	if (rc)
+		return kp_reg_fail(rc, request->key, rc == -ENODATA ? q.value : NULL, err);
 	if (q.json)
-		puts(q.objects ? "\n]" : "[]");
+		kp_buf_puts(out, q.objects ? "\n]\n" : "[]\n");
 	else if (q.find)
-		printf("\nEnd of search: %zu match(es) found.\n", q.found);
+		kp_buf_printf(out, "\nEnd of search: %zu match(es) found.\n", q.found);
 	else
-		puts("");
-	return kp_flush(err);
+		kp_buf_puts(out, "\n");
+	return 0;
 }
