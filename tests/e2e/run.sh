@@ -55,7 +55,8 @@ expect_out done "in a pipe"
 
 # nohup, and a shell's &, have a program ignore signals; an execve keeps that.
 show='while read -r key value; do case $key in SigIgn: | SigBlk:) echo "$key $value" ;; esac; done </proc/self/status'
-sh -c 'trap "" HUP INT; exec /bin/sh -c "$1"' sh "$show" >"$T/native"
+try sh -c 'trap "" HUP INT; exec /bin/sh -c "$1"' sh "$show"
+cp "$T/out" "$T/native"
 try sh -c 'trap "" HUP INT; exec "$0" run --rm "$1" -- /bin/sh -c "$2"' "$KAPSEL" "$img" "$show"
 expect_out "$(cat "$T/native")" "signals that were ignored stay so"
 # To the process, then to its group: for the program that is one signal.
