@@ -109,8 +109,10 @@ static bool git_value(const char *s, size_t at, size_t rest, struct kp_line *l, 
 			if (at < rest && s[at] == '\r' && at + 1 < rest && s[at + 1] == '\n')
 				at++;
 			if (at < rest && s[at] == '\n') {
-				if (at + 1 >= rest)
+				if (at + 1 >= rest) {
+					l->value_end = rest; /* what came behind would be joined to it */
 					return false;
+				}
 				l->value_end = at + 1;
 				continue;
 			}
@@ -247,7 +249,7 @@ static int scan(struct kp_doc *doc, const char *s, size_t rest, struct kp_line *
 	kp_buf_add(&value, "", 0);
 	if (doc->dialect == GIT) {
 		ret->ignore |= !git_value(s, l->value_at, rest, l, &value);
-		doc->unended |= s[rest - 1] == '\\';
+		doc->unended |= s[rest - 1] == '\\' || (ret->ignore && l->value_end == rest);
 		if (ret->ignore)
 			l->len = kp_line_span(s, rest, NULL);
 	} else {
