@@ -356,6 +356,12 @@ int kp_lines_put(struct kp_doc *doc, const struct kp_setting *e, struct kp_item 
 	return rc;
 }
 
+/* Right behind a header an entry that a tab indents would make the file another dialect's (ini.c). */
+static bool tells_dialect(const struct kp_doc *doc, const struct kp_line *l)
+{
+	return !doc->dialect && l->prev && l->prev->kind == KP_LINE_SECTION && l->next->raw[0] == '\t';
+}
+
 static bool is_colon_entry(const struct kp_line *l)
 {
 	return l->kind == KP_LINE_ENTRY && !memchr(l->raw + l->name_end, '=', l->value_at - l->name_end);
@@ -367,7 +373,8 @@ void kp_lines_drop(struct kp_doc *doc, struct kp_item *item)
 	struct kp_section *s = l->section;
 
 	if (l->kind != KP_LINE_SECTION) {
-		bool held = l->next && l->next->belongs && (l->next->kind == KP_LINE_OTHER || is_colon_entry(l->next));
+		bool held = l->next && ((l->next->belongs && (l->next->kind == KP_LINE_OTHER || is_colon_entry(l->next))) ||
+					tells_dialect(doc, l));
 
 		unlink_line(doc, l);
 		if (held) /* what stood behind it is not to become part of what stands before */

@@ -243,6 +243,8 @@ static int put_over(struct kp_doc *doc, const struct kp_buf *plain, struct kp_it
 	char quote = p->attribute ? p->attribute->value.s[0] : 0;
 	int rc;
 
+	if (!quote && !p->leaf && strspn(plain->data, " \t\r\n") == plain->len)
+		return -EINVAL; /* a key's own text is a value where there is any */
 	if (quote)
 		kp_buf_add(&text, &quote, 1);
 	rc = encode(plain->data, plain->len, quote, &text);
