@@ -473,10 +473,13 @@ static int send_one_of(struct kp_call *c, uint64_t at, const struct mmsghdr *m, 
 /* Where descriptors are out of reach: the messages before the first that leads to a path, or (there was none) that one is an error. */
 static int messages_by_guest(struct kp_call *c, uint64_t count)
 {
+	char what[64];
 	struct mmsghdr m;
 	struct address a;
 	uint64_t i;
 
+	if (kp_task_fd(c->tid, (int)c->raw[0], what, sizeof(what)) == -EBADF)
+		return -EBADF;
 	for (i = 0; i < count; i++) {
 		int rc = kp_call_get(c, c->raw[1] + i * sizeof(m), &m, sizeof(m));
 
