@@ -39,18 +39,21 @@ static bool git_section(const char *s, size_t end, size_t *ret_name, size_t *ret
 
 static void prepare(struct kp_doc *doc)
 {
-	bool behind_header = false;
+	bool behind_header = false, joined = false; /* joined: by a backslash, if this is git's; then it is no header */
 	size_t body, len, name, quote;
 
 	for (size_t at = 0; at < doc->len; at += len) {
 		const char *s = doc->text + at;
 
 		len = kp_line_span(s, doc->len - at, &body);
-		if (body && s[0] == '[' && git_section(s, body, &name, &quote))
+		if (body && s[0] == '[' && !joined && git_section(s, body, &name, &quote))
 			doc->dialect = GIT;
 		if (behind_header && body && s[0] == '\t' && memchr(s, '=', body))
 			doc->dialect = GIT;
-		behind_header = body && s[0] == '[';
+		behind_header = body && s[0] == '[' && !joined;
+		joined = false;
+		for (size_t i = body; i && s[i - 1] == '\\'; i--)
+			joined = !joined;
 	}
 }
 

@@ -16,9 +16,9 @@ static int forge(uint32_t id, size_t offset, size_t size, uint64_t value)
 {
 	kp_autoclose int from = -1;
 	struct kp_tree *tree = fixture_tree();
-	struct kp_disk_trailer *t;
+	struct kp_disk_trailer t;
 	struct stat st;
-	uint8_t *bytes;
+	uint8_t *bytes, *end;
 	int fd;
 
 	from = fixture_write(tree, 1);
@@ -26,16 +26,18 @@ static int forge(uint32_t id, size_t offset, size_t size, uint64_t value)
 	ck_assert_int_eq(fstat(from, &st), 0);
 	bytes = kp_calloc(1, (size_t)st.st_size);
 	ck_assert_int_eq(kp_pread_full(from, bytes, (size_t)st.st_size, 0), 0);
-	t = (struct kp_disk_trailer *)(void *)(bytes + st.st_size - sizeof(*t));
-	memcpy(bytes + t->index_off + id * sizeof(struct kp_disk_record) + offset, &value, size);
-	for (uint32_t i = 0; i < t->chunk_count; i++) {
-		uint64_t at = (uint64_t)i * t->chunk_size;
+	end = bytes + st.st_size - sizeof(t);
+	memcpy(&t, end, sizeof(t));
+	memcpy(bytes + t.index_off + id * sizeof(struct kp_disk_record) + offset, &value, size);
+	for (uint32_t i = 0; i < t.chunk_count; i++) {
+		uint64_t at = (uint64_t)i * t.chunk_size;
 
-		crypto_generichash(bytes + t->chunks_off + i * KP_FORMAT_DIGEST, KP_FORMAT_DIGEST, bytes + t->index_off + at,
-				   KP_MIN(t->index_len - at, t->chunk_size), NULL, 0);
+		crypto_generichash(bytes + t.chunks_off + i * KP_FORMAT_DIGEST, KP_FORMAT_DIGEST, bytes + t.index_off + at,
+				   KP_MIN(t.index_len - at, t.chunk_size), NULL, 0);
 	}
-	crypto_generichash(t->index_digest, sizeof(t->index_digest), bytes + t->chunks_off, (size_t)t->chunk_count * KP_FORMAT_DIGEST, NULL, 0);
-	crypto_generichash(t->self_digest, sizeof(t->self_digest), (const uint8_t *)t, offsetof(struct kp_disk_trailer, self_digest), NULL, 0);
+	crypto_generichash(t.index_digest, sizeof(t.index_digest), bytes + t.chunks_off, (size_t)t.chunk_count * KP_FORMAT_DIGEST, NULL, 0);
+	crypto_generichash(t.self_digest, sizeof(t.self_digest), (const uint8_t *)&t, offsetof(struct kp_disk_trailer, self_digest), NULL, 0);
+	memcpy(end, &t, sizeof(t));
 	fd = memfd_create("forged", MFD_CLOEXEC);
 	ck_assert_int_eq(kp_write_full(fd, bytes, (size_t)st.st_size), 0);
 	free(bytes);
