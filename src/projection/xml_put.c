@@ -326,7 +326,7 @@ static bool has_room(struct kp_doc *doc, const struct kp_xml_node *at, const cha
 
 	if (!*e->name)
 		return !*rest && at->attributes && !kp_xml_has_elements(at) && strspn(plain->data, " \t\r\n") != plain->len;
-	if (!kp_xml_has_elements(at) && has_text(at) && (*rest || !at->attributes))
+	if (!kp_xml_has_elements(at) && has_text(at) && (*rest || !at->attributes || !*at->path))
 		return false;
 	if (again)
 		return true;
