@@ -56,6 +56,17 @@ trap 'exit 1' INT TERM
 tree=$work/t
 mkdir "$tree"
 
+# For cases: 100,000 values in 100 keys, as a .reg file.
+many_values() {
+  awk 'BEGIN {
+    print "REGEDIT4\n"
+    for (k = 0; k < 100; k++) {
+      printf "[HKEY_CURRENT_USER\\Big\\k%03d]\n", k
+      for (v = 0; v < 1000; v++) printf "\"v%05d\"=\"value %d of %d\"\n", v, v, k
+    }
+  }'
+}
+
 # A case: `title`; `programs` that it needs, `copies` of more of the host's files; `prepare`, once, in its directory; `command`, timed
 # there by each engine, or one that prints `NAME NUMBER` lines itself (prints=1); or `outside`, a command of the host in which $start
 # starts a program anew, with `before` in front, which is not timed. `unit` of the numbers; `engines`, where not all make sense.

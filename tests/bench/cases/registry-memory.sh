@@ -4,13 +4,7 @@ title='KiB that a supervisor grows by (Rss) while a guest looks up and opens 100
 engines='portable strict'
 unit=KiB prints=1
 prepare() {
-  awk 'BEGIN {
-    print "REGEDIT4\n"
-    for (k = 0; k < 100; k++) {
-      printf "[HKEY_CURRENT_USER\\Big\\k%03d]\n", k
-      for (v = 0; v < 1000; v++) printf "\"v%05d\"=\"value %d of %d\"\n", v, v, k
-    }
-  }' >big.reg
+  many_values >big.reg
   {
     printf 'kapsel: 1\nname: big\nversion: "1"\nentry: {command: [/bin/sh]}\ncontents:\n  - elf: [/bin/sh, /bin/sleep, /bin/rm]\n'
     printf '  - copy: {from: %s, to: /names}\nregistry: {import: [big.reg]}\n' "$stage/bin/names-static"

@@ -4,13 +4,7 @@ title='files of the image and 100,000 values of the registry (the image'\''s; th
 engines='portable strict'
 prints=1
 prepare() {
-  awk 'BEGIN {
-    print "REGEDIT4\n"
-    for (k = 0; k < 100; k++) {
-      printf "[HKEY_CURRENT_USER\\Big\\k%03d]\n", k
-      for (v = 0; v < 1000; v++) printf "\"v%05d\"=\"value %d of %d\"\n", v, v, k
-    }
-  }' >big.reg
+  many_values >big.reg
   for k in 000 001 002 003 004 005 006 007 008 009; do
     mkdir -p "files/k$k" && i=0
     while [ $i -lt 200 ]; do printf 'value %d of %s' $i $k >"$(printf 'files/k%s/v%05d' $k $i)" && i=$((i + 1)); done
