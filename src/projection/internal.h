@@ -56,6 +56,7 @@ struct kp_doc {
 	const char *newline;
 	int dialect;                /* the format's own */
 	bool unended;               /* its last line takes in what is put behind it */
+	bool apart;                 /* an empty line takes the place of one that goes */
 	bool indented;              /* the line of the value that is being written begins with blanks or the like */
 	void *tree;                 /* formats that nest */
 };
@@ -85,6 +86,9 @@ extern const struct kp_format kp_format_ini, kp_format_keyfile, kp_format_env, k
 /* Notes a place. NULL: the registry has no room for such names or such a text, or another name like it came before; the place stays text. */
 struct kp_item *kp_doc_add(struct kp_doc *doc, const struct kp_setting *e, enum kp_spelling spelling);
 struct kp_item *kp_doc_find(struct kp_doc *doc, const char *path, const char *name);
+/* What kp_doc_set and kp_doc_remove do, without a look at how the text reads then. */
+int kp_doc_put(struct kp_doc *doc, const struct kp_setting *e);
+void kp_doc_drop(struct kp_doc *doc, const char *path, const char *name);
 bool kp_path_fits(const char *path); /* names between backslashes, each of which a key may have; "" too */
 bool kp_name_fits(const char *name);
 bool kp_key_fits(const char *name, size_t len); /* one name */

@@ -299,25 +299,6 @@ static void put_over(struct kp_doc *doc, struct kp_line *l, const char *value, s
 	l->len = raw.len;
 }
 
-/* After a change the item is what a parser would say of it, as far as another change needs to know. */
-static void note_value(struct kp_doc *doc, struct kp_item *item, const struct kp_reg_data *d)
-{
-	struct kp_line *l = item->ref;
-	struct kp_scan found = {0};
-	struct kp_line again = {.raw = l->raw, .len = l->len};
-	const char *copy = kp_arena_text(&doc->arena, l->raw, l->len);
-
-	item->e.d = (struct kp_reg_data){d->type, d->len, kp_arena_text(&doc->arena, d->len ? d->data : "", d->len)};
-	item->literal = NULL;
-	again.len = kp_line_span(copy, l->len, NULL);
-	if (doc->format->lines->scan(doc, copy, l->len, &again, &found, NULL) || again.kind != KP_LINE_ENTRY || found.ignore)
-		return;
-	item->e.d = found.d;
-	item->spelling = found.spelling;
-	item->literal = found.literal;
-	item->literal_len = found.literal_len;
-}
-
 int kp_lines_put(struct kp_doc *doc, const struct kp_setting *e, struct kp_item *old, struct kp_item *after)
 {
 	const struct kp_line_format *f = doc->format->lines;
@@ -341,30 +322,12 @@ int kp_lines_put(struct kp_doc *doc, const struct kp_setting *e, struct kp_item 
 		return rc;
 	if (old) {
 		put_over(doc, old->ref, value.data, value.len);
-		note_value(doc, old, &e->d);
 		return 0;
 	}
 	copy.path = kp_arena_text(&doc->arena, e->path, strlen(e->path));
 	copy.name = kp_arena_text(&doc->arena, e->name, strlen(e->name));
 	copy.d.data = kp_arena_text(&doc->arena, e->d.len ? e->d.data : "", e->d.len);
-	rc = put_new(doc, &copy, name.data ? name.data : "", value.data, value.len, after ? after->ref : NULL);
-	if (!rc) {
-		struct kp_item *item = kp_doc_find(doc, e->path, e->name);
-
-		note_value(doc, item->last, &e->d);
-	}
-	return rc;
-}
-
-/* Right behind a header an entry that a tab indents would make the file another dialect's (ini.c). */
-static bool tells_dialect(const struct kp_doc *doc, const struct kp_line *l)
-{
-	return !doc->dialect && l->prev && l->prev->kind == KP_LINE_SECTION && l->next->raw[0] == '\t';
-}
-
-static bool is_colon_entry(const struct kp_line *l)
-{
-	return l->kind == KP_LINE_ENTRY && !memchr(l->raw + l->name_end, '=', l->value_at - l->name_end);
+	return put_new(doc, &copy, name.data ? name.data : "", value.data, value.len, after ? after->ref : NULL);
 }
 
 void kp_lines_drop(struct kp_doc *doc, struct kp_item *item)
@@ -373,11 +336,8 @@ void kp_lines_drop(struct kp_doc *doc, struct kp_item *item)
 	struct kp_section *s = l->section;
 
 	if (l->kind != KP_LINE_SECTION) {
-		bool held = l->next && ((l->next->belongs && (l->next->kind == KP_LINE_OTHER || is_colon_entry(l->next))) ||
-					tells_dialect(doc, l));
-
 		unlink_line(doc, l);
-		if (held) /* what stood behind it is not to become part of what stands before */
+		if (doc->apart)
 			add_line(doc, l->prev, doc->newline, strlen(doc->newline));
 		return;
 	}
@@ -385,7 +345,7 @@ void kp_lines_drop(struct kp_doc *doc, struct kp_item *item)
 	for (struct kp_line *i = l->next; i && i->kind != KP_LINE_SECTION; i = next) {
 		next = i->next;
 		if (i->item)
-			kp_doc_remove(doc, i->item->e.path, i->item->e.name);
+			kp_doc_drop(doc, i->item->e.path, i->item->e.name);
 		else
 			unlink_line(doc, i);
 	}

@@ -3,18 +3,6 @@
 #include "projection/internal.h"
 #include "projection/merge.h"
 
-void kp_projection_render(struct kp_doc *doc, const struct kp_settings *before, const struct kp_settings *list, struct kp_settings *untold)
-{
-	for (size_t i = 0; before && i < before->count; i++)
-		if (!kp_settings_find(list, before->items[i].path, before->items[i].name))
-			kp_doc_remove(doc, before->items[i].path, before->items[i].name);
-	if (doc->format->expect)
-		doc->format->expect(doc, list);
-	for (size_t i = 0; i < list->count; i++)
-		if (kp_doc_set(doc, &list->items[i]) && untold)
-			kp_settings_add(untold, &list->items[i]);
-}
-
 struct comparison {
 	struct kp_doc *base, *mine;
 	const struct kp_settings *base_values, *theirs;

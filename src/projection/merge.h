@@ -7,7 +7,7 @@
 
 /*
  * Puts values into a text: those of list are set; those of before (what was rendered last time) that list no longer has are removed; all
- * else stays as it is. untold (may be NULL) gets what the format cannot tell.
+ * else stays as it is. untold (may be NULL) gets what the format cannot tell, or cannot take away.
  */
 void kp_projection_render(struct kp_doc *doc, const struct kp_settings *before, const struct kp_settings *list, struct kp_settings *untold);
 

@@ -277,7 +277,7 @@ static void drop_from(struct kp_doc *doc, struct kp_item *first, struct kp_item 
 		doc->format->drop(doc, item);
 }
 
-void kp_doc_remove(struct kp_doc *doc, const char *path, const char *name)
+void kp_doc_drop(struct kp_doc *doc, const char *path, const char *name)
 {
 	struct kp_item *item = kp_doc_find(doc, path, name);
 
@@ -327,7 +327,7 @@ static int try_list(const struct kp_doc *doc, const struct kp_setting *e)
 	return rc;
 }
 
-int kp_doc_set(struct kp_doc *doc, const struct kp_setting *e)
+int kp_doc_put(struct kp_doc *doc, const struct kp_setting *e)
 {
 	struct kp_item *item = kp_doc_find(doc, e->path, e->name);
 	struct kp_setting there;

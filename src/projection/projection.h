@@ -42,10 +42,11 @@ void kp_doc_print(const struct kp_doc *doc, struct kp_buf *out);
 bool kp_doc_get(struct kp_doc *doc, const char *path, const char *name, uint32_t hint, struct kp_setting *ret);
 /* Calls fn for each, in the order of the text, with the type that the text shows; until it returns other than 0, which is returned. */
 int kp_doc_each(struct kp_doc *doc, int (*fn)(const struct kp_setting *e, void *ctx), void *ctx);
-/* 0, or -EINVAL: this format cannot tell that value; then nothing has changed. A value that the text tells already changes nothing. */
+/* 0, or -EINVAL: this format cannot tell that value, or not in this text without telling another one otherwise; then nothing has changed.
+ * A value that the text tells already changes nothing. A change ends the life of data that was got before. */
 int kp_doc_set(struct kp_doc *doc, const struct kp_setting *e);
-/* Nothing, if there is none; a key (name NULL) goes with its values. */
-void kp_doc_remove(struct kp_doc *doc, const char *path, const char *name);
+/* Nothing, if there is none; a key (name NULL) goes with its values. -EINVAL as above. */
+int kp_doc_remove(struct kp_doc *doc, const char *path, const char *name);
 
 /* Lists of entries that own what they hold; zero-initialise. */
 struct kp_settings {

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Changes of a document. Each is made on a copy, whose text is read again, and is kept only if that tells what was meant and all else as
+ * before: values that go on in the next line, dialects, texts of an element that meet let two lines touch each other in more ways than
+ * the writers of the formats can foresee.
+ */
+#include "projection/internal.h"
+#include "projection/merge.h"
+
+/* What is to change: names that go, values that are set. */
+struct wanted {
+	const struct kp_settings *gone, *set; /* either may be NULL */
+};
+
+static const struct kp_setting *find(const struct kp_settings *list, const char *path, const char *name)
+{
+	return list ? kp_settings_find(list, path, name) : NULL;
+}
+
+static bool goes(const struct wanted *w, const struct kp_setting *e)
+{
+	return find(w->gone, e->path, e->name) || (e->name && find(w->gone, e->path, NULL));
+}
+
+/* Written alike, as far as that tells what it is under another type. */
+static bool same_literal(const struct kp_item *a, const struct kp_item *b)
+{
+	if (a->spelling != b->spelling || !a->literal || !b->literal)
+		return a->spelling == b->spelling && !a->literal == !b->literal;
+	return a->literal_len == b->literal_len && !memcmp(a->literal, b->literal, a->literal_len);
+}
+
+static bool same_places(const struct kp_format *f, const struct kp_item *a, const struct kp_item *b)
+{
+	if (!f->repeats)
+		a = a->last, b = b->last;
+	for (; a && b; a = a->same, b = b->same) {
+		if (strcmp(a->e.path, b->e.path) != 0 || (a->e.name && strcmp(a->e.name, b->e.name) != 0))
+			return false;
+		if (a->e.name && (!kp_reg_data_same(&a->e.d, &b->e.d) || !same_literal(a, b)))
+			return false;
+	}
+	return !a && !b;
+}
+
+/* Is it a key that stands over (or is) one of a value that was set? */
+static bool leads_to(const struct kp_settings *set, const char *path)
+{
+	size_t len = strlen(path);
+
+	for (size_t i = 0; set && i < set->count; i++)
+		if (!strncasecmp(set->items[i].path, path, len) && (!len || strchr("\\", set->items[i].path[len])))
+			return true;
+	return false;
+}
+
+static bool tells(struct kp_doc *before, struct kp_doc *after, const struct wanted *w)
+{
+	struct kp_item *item, *next;
+	struct kp_setting got;
+
+	HASH_ITER(hh, before->items, item, next) {
+		struct kp_item *other = kp_doc_find(after, item->e.path, item->e.name);
+
+		if (find(w->set, item->e.path, item->e.name))
+			continue;
+		if (goes(w, &item->e) ? other != NULL : !other || !same_places(before->format, item, other))
+			return false;
+	}
+	HASH_ITER(hh, after->items, item, next)
+		if (!kp_doc_find(before, item->e.path, item->e.name) && !find(w->set, item->e.path, item->e.name) &&
+		    (item->e.name || !leads_to(w->set, item->e.path)))
+			return false;
+	for (size_t i = 0; w->set && i < w->set->count; i++) {
+		const struct kp_setting *e = &w->set->items[i];
+
+		if (!e->name && !before->format->keys)
+			continue;
+		if (!kp_doc_get(after, e->path, e->name, e->d.type, &got) || (e->name && !kp_reg_data_same(&got.d, &e->d)))
+			return false;
+	}
+	return true;
+}
+
+static struct kp_doc *read_again(const struct kp_doc *doc)
+{
+	kp_autobuf struct kp_buf text = {0};
+	struct kp_doc *again;
+
+	kp_buf_add(&text, "", 0);
+	kp_doc_print(doc, &text);
+	return kp_doc_parse(doc->format, text.data, text.len, &again, NULL) ? NULL : again;
+}
+
+static void adopt(struct kp_doc *doc, struct kp_doc *other)
+{
+	const struct kp_doc old = *doc;
+
+	*doc = *other;
+	*other = old;
+	kp_doc_free(other);
+}
+
+/* All at once; apart: with an empty line where one goes. What the format refuses is left out, and added to untold. False: the text would
+ * tell something else, and the document is what it was. */
+static bool change(struct kp_doc *doc, const struct wanted *w, bool apart, struct kp_settings *untold)
+{
+	kp_autosettings struct kp_settings told = {0};
+	struct kp_doc *copy = read_again(doc), *after;
+	bool good;
+
+	if (!copy)
+		return false;
+	if (!doc->len)
+		copy->dialect = doc->dialect;
+	for (size_t i = 0; w->gone && i < w->gone->count; i++) {
+		copy->apart = apart;
+		kp_doc_drop(copy, w->gone->items[i].path, w->gone->items[i].name);
+	}
+	if (w->set && copy->format->expect)
+		copy->format->expect(copy, w->set);
+	for (size_t i = 0; w->set && i < w->set->count; i++)
+		kp_settings_add(kp_doc_put(copy, &w->set->items[i]) ? untold : &told, &w->set->items[i]);
+	after = read_again(copy);
+	good = after && after->dialect == copy->dialect && tells(doc, after, &(const struct wanted){w->gone, &told});
+	if (good)
+		adopt(doc, after);
+	else
+		kp_doc_free(after);
+	kp_doc_free(copy);
+	return good;
+}
+
+static int change_one(struct kp_doc *doc, const struct wanted *w)
+{
+	for (int apart = 0; apart < 2; apart++) {
+		kp_autosettings struct kp_settings untold = {0};
+
+		if (change(doc, w, apart, &untold))
+			return untold.count ? -EINVAL : 0;
+	}
+	return -EINVAL;
+}
+
+int kp_doc_set(struct kp_doc *doc, const struct kp_setting *e)
+{
+	kp_autosettings struct kp_settings set = {0};
+	struct kp_setting there;
+
+	if (!kp_path_fits(e->path) || (e->name && !kp_name_fits(e->name)))
+		return -EINVAL;
+	if (!e->name && !doc->format->keys)
+		return 0;
+	if (kp_doc_get(doc, e->path, e->name, e->d.type, &there) && (!e->name || kp_reg_data_same(&there.d, &e->d)))
+		return 0;
+	kp_settings_add(&set, e);
+	return change_one(doc, &(const struct wanted){NULL, &set});
+}
+
+int kp_doc_remove(struct kp_doc *doc, const char *path, const char *name)
+{
+	kp_autosettings struct kp_settings gone = {0};
+	const struct kp_setting e = {path, name, {0}};
+
+	if (!kp_doc_find(doc, path, name))
+		return 0;
+	kp_settings_add(&gone, &e);
+	return change_one(doc, &(const struct wanted){&gone, NULL});
+}
+
+void kp_projection_render(struct kp_doc *doc, const struct kp_settings *before, const struct kp_settings *list, struct kp_settings *untold)
+{
+	kp_autosettings struct kp_settings gone = {0}, refused = {0};
+
+	for (size_t i = 0; before && i < before->count; i++)
+		if (!kp_settings_find(list, before->items[i].path, before->items[i].name))
+			kp_settings_add(&gone, &before->items[i]);
+	if (!change(doc, &(const struct wanted){&gone, list}, false, &refused)) {
+		kp_settings_free(&refused);
+		for (size_t i = 0; i < gone.count; i++)
+			if (kp_doc_remove(doc, gone.items[i].path, gone.items[i].name))
+				kp_settings_add(&refused, &gone.items[i]);
+		for (size_t i = 0; i < list->count; i++)
+			if (kp_doc_set(doc, &list->items[i]))
+				kp_settings_add(&refused, &list->items[i]);
+	}
+	for (size_t i = 0; untold && i < refused.count; i++)
+		kp_settings_add(untold, &refused.items[i]);
+}
