@@ -48,10 +48,11 @@ each() { # LABEL AS... --: every script; its TAP is renumbered by name
   label=$1
   shift
   for script in $scripts; do
-    name=$(basename "$script" .sh)
+    name=$(basename "$script" .sh) began=$(date +%s)
     "$@" sh "$stage/one" "$stage/e2e/$name.sh" >"$stage/tap" 2>"$stage/stderr"
     rc=$?
     sed -E "s/^((not )?ok) [0-9]+ - /\1 - $label $name: /; /^1\.\./d" "$stage/tap"
+    echo "# $label $name: $(($(date +%s) - began)) s"
     if [ "$rc" != 0 ] || ! grep -q '^1\.\.' "$stage/tap"; then
       status=1
       grep -q '^not ok' "$stage/tap" || echo "not ok - $label $name: ended with $rc before its plan"

@@ -26,8 +26,8 @@ for mode in full writecopy merged; do
   inside /usr/bin/gdb -batch -ex run --args /bin/sh -c 'exec ls /etc/greeting'
   grep -q '^/etc/greeting' out && grep -q 'exited normally' out && ok "$mode: gdb runs a program" || not_ok "$mode: gdb run" out err
 done
-inside /bin/sh -c 'sleep 100 & sleep 0.3; gdb -batch -p $! -ex "info inferiors" -ex detach 2>&1 | grep "process $!"
-strace -e none -p $! 2>&1 & s=$!; sleep 0.5; kill $s; wait $s; kill %1'
+inside /bin/sh -c 'sleep 100 & p=$!; sleep 0.3; gdb -batch -p $p -ex "info inferiors" -ex detach 2>&1 | grep "process $p"
+strace -e none -p $p 2>&1 & s=$!; sleep 0.5; kill $s; wait $s; kill $p'
 grep -q '^\[Inferior 1 .* detached' out && grep -q '^strace: Process .* detached' out && ok "gdb and strace attach to a guest" || not_ok "gdb -p" out err
 [ -z "$(find /tmp -maxdepth 1 -type l -name '[!a-zA-Z]' 2>/dev/null)" ] && ok "no link stays in /tmp" || { ls -la /tmp >seen && not_ok "links in /tmp" seen; }
 finish

@@ -91,7 +91,7 @@ static void terminal(void)
 		(void)printf("/dev/tty %d, isatty %d, leader %d, foreground %d\n", tty >= 0, isatty(0), getsid(0) == getpid(),
 			     tcgetpgrp(0) == getpgrp());
 		(void)printf("ttyname %.9s\n", ttyname(0) ? ttyname(0) : ename(errno));
-		execl("/bin/sh", "sh", "-c", "set -m; sleep 0.05 & wait %1; echo waited $?; sleep 30 & kill %2; wait %2; echo ended $?; (cd dir; echo *)", NULL);
+		execl("/bin/sh", "sh", "-c", "set -m; exec 2>/dev/null; sleep 0.05 & wait %1; echo waited $?; sleep 30 & kill %2; wait %2; echo ended $?; (cd dir; echo *)", NULL);
 		_exit(1);
 	}
 	while (used < sizeof(buf) - 1 && (n = read(master, buf + used, sizeof(buf) - 1 - used)) > 0)
