@@ -74,6 +74,7 @@ bool kp_live_stale(const struct kp_vfs *v, const struct kp_node *n)
 			return true;
 	if (!f || f->held_back)
 		return false;
+	kp_regtree_drain(v->registry); /* what was just written in the tree is in the registry, whoever hears of it first */
 	if (!f->known || kp_reg_generation(v->live->reg) != f->generation || others_written(v, f))
 		return true;
 	if (n->origin != KP_UPPER)

@@ -88,6 +88,9 @@ run one 'sed -i s/=13/=14/ /etc/app.ini; cat /proc/registry/HKEY_CURRENT_USER/So
 expect_out "green
 theme=pink   ; note
 green" "the tree and the files show each other's changes at once"
+run one 'i=0; while [ $i -lt 300 ]; do i=$((i + 1)); echo -n $i >/proc/registry/HKEY_CURRENT_USER/Software/App/ui/theme; { read -r a; read -r a; read -r a; } </etc/app.ini; [ "${a%% *}" = "theme=$i" ] || echo "$i: $a"; done
+echo -n green >/proc/registry/HKEY_CURRENT_USER/Software/App/ui/theme; sed -n 3p /etc/app.ini'
+expect_out 'theme=green   ; note' "and so they do 300 times"
 query one 'HKCU\Software\App\ui' theme
 expect_out green "and it is in the registry"
 
