@@ -127,7 +127,7 @@ check-unit: $(O)/unit ## unit tests
 # --- what a build needs, by its Debian 12 names ---
 DEPS := gcc make libc6-dev libseccomp-dev libsquashfs-dev liblz4-dev zlib1g-dev liblzma-dev libzstd-dev \
 	libyaml-dev libsodium-dev libsqlite3-dev libarchive-dev libelf-dev uthash-dev check libsubunit-dev \
-	squashfs-tools musl-tools util-linux busybox-static strace
+	squashfs-tools musl-tools util-linux busybox-static strace python3
 # For fuzz, lint, format and bench only.
 DEPS_SAMPLES := golang-go musl-tools rsync sqlite3 git postgresql-15 redis-server nginx-light curl strace gdb
 DEPS_DEVELOP := clang clang-format cppcheck gcovr bubblewrap proot git python3 sqlite3 redis-server redis-tools nginx-light wrk

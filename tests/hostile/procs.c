@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/user.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -340,10 +341,13 @@ static int any_capability(const struct hostile *h)
 	return EPERM;
 }
 
-static int bind_low_port(const struct hostile *h)
+/* The name that it has: natively this is allowed. */
+static int set_host_name(const struct hostile *h)
 {
+	struct utsname u;
+
 	(void)h;
-	return getuid() ? NOT_HERE : answer(syscall(SYS_sethostname, "x", 0));
+	return getuid() || uname(&u) ? NOT_HERE : answer(syscall(SYS_sethostname, u.nodename, strlen(u.nodename)));
 }
 
 const struct attempt proc_attempts[] = {
@@ -382,6 +386,6 @@ const struct attempt proc_attempts[] = {
 	{"setuid", "26", "", become_other},
 	{"chroot", "10", "", change_root},
 	{"capabilities", "26", "", any_capability},
-	{"sethostname", "26", "", bind_low_port},
+	{"sethostname", "26", "", set_host_name},
 	{NULL, NULL, NULL, NULL},
 };
