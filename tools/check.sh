@@ -7,6 +7,7 @@ set -u
 results=$O/results
 rm -rf "$results"
 mkdir -p "$results"
+limit=${STEP_LIMIT:-1800} # seconds of a step: several times what it takes
 passed=0 failed=0 skipped=0 broken=
 
 tree_state() {
@@ -22,10 +23,11 @@ count() { # what a log says: "passed failed skipped", from Check's closing lines
     END { print good + 0, lost + 0, skip + 0 }' "$1"
 }
 
-step() { # TARGET: its log is shown whole when it is over
+step() { # TARGET: its log is shown whole when it is over; one that hangs is ended, so that its log is seen
   began=$(date +%s)
-  $MAKE --no-print-directory "$1" >"$results/$1.raw" 2>&1
+  timeout -k 30 "$limit" "$MAKE" --no-print-directory "$1" >"$results/$1.raw" 2>&1
   echo $? >"$results/$1.status"
+  [ "$(cat "$results/$1.status")" != 124 ] || echo "not ok - $1: not over after $limit s" >>"$results/$1.raw"
   sed 's/^[0-9]* passed, [0-9]* failed$/# &/' "$results/$1.raw" >"$results/$1.log"
   rm -f "$results/$1.raw"
   {
