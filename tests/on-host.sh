@@ -28,9 +28,9 @@ docker) as_user "$stage/docker-shim" "$stage/kapsel" "$@" ;;
 foreign)
   # shellcheck disable=SC2016 # for the inner shell
   exec unshare -m sh -euc '
-    stage=$1 uid=$2 none=$(mktemp -d /var/tmp/kapsel-none.XXXXXX)
+    stage=$1 uid=$2 none=$1/none
+    mkdir -p "$none" "$stage/home"
     chmod 0755 "$none"
-    mkdir -p "$stage/home"
     mount -t tmpfs -o noexec,mode=0755,uid="$uid" none "$stage/home"
     mount --bind "$stage/home" /home
     mount --bind "$stage/images" "$stage/images"

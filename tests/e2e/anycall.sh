@@ -41,7 +41,7 @@ for level in portable strict; do
   # By way of a FIFO: the program changes its own output's mode, too.
   rm -f "$T/fifo" && mkfifo "$T/fifo"
   cat "$T/fifo" >"$T/said" &
-  timeout -k 5 $((seconds * 2 + 90)) "$KAPSEL" run --rm --quiet --level $level --net none anycall.kapsel -- /anycall "$seconds" "$seed" >"$T/fifo" 2>"$T/err" &
+  timeout -k 5 $((seconds * 2 + 90)) "$KAPSEL" run --rm --quiet --level $level --net none --mode /tmp=full anycall.kapsel -- /anycall "$seconds" "$seed" >"$T/fifo" 2>"$T/err" &
   runner=$!
   wait_for first
   supervisor=$(sed -n 's/^supervisor //p' "$T/said")
