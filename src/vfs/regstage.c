@@ -456,7 +456,7 @@ void kp_regtree_drain(struct kp_regtree *t)
 	char buf[16384] __attribute__((aligned(8)));
 	ssize_t n;
 
-	if (!atomic_load(&t->watching)) /* no file is written or watched */
+	if (!t || !atomic_load(&t->watching)) /* no file is written or watched */
 		return;
 	pthread_mutex_lock(&t->lock);
 	while ((n = read(t->inotify_fd, buf, sizeof(buf))) > 0)

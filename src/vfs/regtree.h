@@ -18,7 +18,7 @@ struct kp_regtree;
 struct kp_regtree *kp_regtree_new(struct kp_vfs *v, struct kp_reg *reg, const char *instance_dir);
 /* No guest is left: what is staged still becomes values. NULL is fine. */
 struct kp_regtree *kp_regtree_free(struct kp_regtree *t);
-/* Readable when there is something to do; and doing it. */
+/* Readable when there is something to do; and doing it (NULL is fine). */
 int kp_regtree_fd(const struct kp_regtree *t);
 void kp_regtree_drain(struct kp_regtree *t);
 /* What a run that was killed had staged becomes values. dirs: its directory of stand-ins; failed: lines about what could not. */
