@@ -39,7 +39,7 @@ devices >"$T/devices"
 seconds=${ANYCALL:-4} seed=${SEED:-$(date +%s)}
 for level in portable strict; do
   # By way of a FIFO: the program changes its own output's mode, too.
-  rm -f "$T/fifo" && mkfifo "$T/fifo"
+  rm -f "$T/fifo" "$T/said" && mkfifo "$T/fifo" && : >"$T/said"
   cat "$T/fifo" >"$T/said" &
   timeout -k 5 $((seconds * 2 + 90)) "$KAPSEL" run --rm --quiet --level $level --net none --mode /tmp=full anycall.kapsel -- /anycall "$seconds" "$seed" >"$T/fifo" 2>"$T/err" &
   runner=$!
