@@ -62,7 +62,7 @@ for name; do
   rm -rf "$stage/sample"
   cp -R "samples/$name" "$stage/sample" || exit 1
   chmod -R a+rX "$stage/sample"
-  if [ -f "$stage/sample/build.sh" ] && ! sh "$stage/sample/build.sh" >"$log/$name.build" 2>&1; then
+  if [ -f "$stage/sample/build.sh" ] && ! timeout -k 5 300 sh "$stage/sample/build.sh" >"$log/$name.build" 2>&1; then
     needs=$(sed -n 's/^# Needs \(.*\)\.$/\1/p' "$stage/sample/build.sh")
     echo "ok $number - $name # SKIP build.sh failed; it needs ${needs:-what it says}"
     if [ "${KAPSEL_MUST_RUN-}" = 1 ]; then fail "$name" build "$log/$name.build"; fi
@@ -70,7 +70,7 @@ for name; do
   fi
   image="$images/$name.kapsel"
   started=$(date +%s)
-  if ! "$stage/kapsel" pack --quiet --compression 3 "$stage/sample/manifest.yaml" -o "$image" >"$log/$name.pack" 2>&1; then
+  if ! timeout -k 5 600 "$stage/kapsel" pack --quiet --compression 3 "$stage/sample/manifest.yaml" -o "$image" >"$log/$name.pack" 2>&1; then
     fail "$name" pack "$log/$name.pack"
     continue
   fi

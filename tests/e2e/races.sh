@@ -4,7 +4,7 @@
 # is got, the supervisor stays.
 . "$STAGE/e2e/lib.sh"
 count=${COUNT:-5000}
-TIMEOUT=7200
+TIMEOUT=$((120 + count / 50))
 
 cp "$STAGE/e2e/races" "$T/races"
 printf '#!/races run\n' >"$T/script"
@@ -77,13 +77,14 @@ echo 500 >/proc/sys/kernel/pid_max && [ "$(cat /proc/sys/kernel/pid_max)" = 500 
 "$STAGE/e2e/races" victim "$T/signalled" &
 victims=$!
 for level in portable strict; do
-  timeout 7200 "$KAPSEL" run --rm --quiet --level $level "$T/races.kapsel" -- /races pids "$1" /none/F || echo "exit $?"
+  timeout -k 5 "$2" "$KAPSEL" run --rm --quiet --level $level "$T/races.kapsel" -- /races pids "$1" /none/F || echo "exit $?"
 done
 kill $victims
 END
 before=$(cat /proc/sys/kernel/pid_max)
 export STAGE T KAPSEL
-TIMEOUT=14400 try unshare -fp --kill-child --mount-proc sh "$T/few" "$count"
+# shellcheck disable=SC2097,SC2098 # twice that, for both
+TIMEOUT=$((TIMEOUT * 2)) try unshare -fp --kill-child --mount-proc sh "$T/few" "$count" "$TIMEOUT"
 if [ "$(cat /proc/sys/kernel/pid_max)" != "$before" ]; then echo "$before" >/proc/sys/kernel/pid_max; fi
 [ "$status" != 77 ] || skip_rest "the number of processes is not a namespace's own (Linux 6.14)"
 expect_status 0 "numbers of processes are scarce"
