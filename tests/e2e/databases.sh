@@ -66,7 +66,7 @@ while [ "$n" -lt "$snapshots" ] && [ -z "$bad" ]; do
   tail -n 2 acked | head -1 >"acked.$n"
   try "$KAPSEL" snapshot create p "s$n"
   [ "$status" = 0 ] || bad="snapshot $n"
-  sed -n 's/.*held still for \(.*\) ms/\1/p' err >>held
+  sed -n 's/.*held still for \([0-9.]*\) ms.*/\1/p' err >>held
   sleep 0.1
 done
 [ -n "$bad" ] || [ "$(tail -n 2 acked | head -1)" -gt "$(cat "acked.$n")" ] || bad="nothing is committed any more"

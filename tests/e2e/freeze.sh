@@ -41,7 +41,7 @@ while [ "$n" -lt "$freezes" ] && [ -z "$bad" ]; do
   n=$((n + 1))
   try "$KAPSEL" snapshot create f "s$n"
   [ "$status" = 0 ] || bad="snapshot $n"
-  sed -n 's/.*held still for \(.*\) ms/\1/p' "$T/err" >>"$T/held"
+  sed -n 's/.*held still for \([0-9.]*\) ms.*/\1/p' "$T/err" >>"$T/held"
   [ "$n" = 1 ] || "$KAPSEL" snapshot rm f "s$n" >/dev/null 2>&1 || bad="removing $n"
 done
 if [ -z "$bad" ]; then ok "$n snapshots while it runs"; else not_ok "snapshots while it runs: $bad" "$T/out" "$T/err"; fi
@@ -175,7 +175,7 @@ if command -v sqlite3 >/dev/null; then
       try "$KAPSEL" snapshot create "d$mode" "s$n"
       [ "$status" = 0 ] || bad="snapshot $n"
       echo "$acked" >"$T/acked.$n"
-      sed -n 's/.*held still for \(.*\) ms/\1/p' "$T/err" >>"$T/held"
+      sed -n 's/.*held still for \([0-9.]*\) ms.*/\1/p' "$T/err" >>"$T/held"
       sleep 0.1
     done
     stop "d$mode"
