@@ -13,6 +13,13 @@
 #include "snapshot/internal.h"
 #include "vfs/record.h"
 
+struct kp_first { /* the first name of a source file that has more */
+	ino_t ino;
+	struct timespec changed;
+	char *path;
+	UT_hash_handle hh;
+};
+
 static char *below(const char *dir, const char *name)
 {
 	return *dir ? kp_asprintf("%s/%s", dir, name) : kp_strdup(name);
@@ -130,7 +137,8 @@ static int share(const struct kp_place *p, const char *name, const struct stat *
 	return linkat(p->before, name, p->to, name, 0) == 0; /* too many links: a copy it is */
 }
 
-const struct kp_first *kp_copy_first(struct kp_copy *c, const struct kp_place *p, const char *name, const struct stat *st)
+/* Of a file with several names: the one that was met first, or NULL: it is this one. */
+static const struct kp_first *first_of(struct kp_copy *c, const struct kp_place *p, const char *name, const struct stat *st)
 {
 	struct kp_first *first = NULL;
 
@@ -171,7 +179,7 @@ static int copy_whole(struct kp_copy *c, const struct kp_place *p, const char *n
 
 static int copy_file(struct kp_copy *c, const struct kp_place *p, const char *name, const struct stat *st)
 {
-	const struct kp_first *first = kp_copy_first(c, p, name, st);
+	const struct kp_first *first = first_of(c, p, name, st);
 	kp_autoclose int in = -1;
 	bool from_live = c->how->kind == KP_TREE_FREEZE || c->how->kind == KP_TREE_PREPARE, noted;
 	struct stat now;

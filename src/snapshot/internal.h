@@ -16,13 +16,6 @@ struct kp_inode {
 };
 
 /* --- copy.c: a copy on its way --- */
-struct kp_first { /* the first name of a source file that has more */
-	ino_t ino;
-	struct timespec changed;
-	char *path;
-	UT_hash_handle hh;
-};
-
 struct kp_copy {
 	const struct kp_carry *how; /* and the roots */
 	char **dirs; /* below the roots; those to come, then all again from the end: their times are set last */
@@ -45,8 +38,6 @@ int kp_copy_dirs(struct kp_copy *c);
 void kp_copy_end(struct kp_copy *c);
 /* Everything of an inode but its content, times last. */
 int kp_copy_inode(struct kp_copy *c, int from, int to);
-/* Of a file with several names: the one that was met first, or NULL: it is this one. */
-const struct kp_first *kp_copy_first(struct kp_copy *c, const struct kp_place *p, const char *name, const struct stat *st);
 
 /* A change made now would give a file of this time another one. */
 bool kp_old_enough(const struct timespec *changed);

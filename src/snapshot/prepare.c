@@ -157,16 +157,6 @@ static int open_to(const struct finish *f, struct kp_place *p)
 	return p->to < 0 ? -errno : 0;
 }
 
-/* Of a file with several names: do the copy's names belong to one file, too? */
-static bool is_linked(struct finish *f, struct kp_place *p, const char *name, const struct stat *live)
-{
-	const struct kp_first *first = kp_copy_first(&f->copy, p, name, live);
-	struct stat a, b;
-
-	return !first || (!open_to(f, p) && fstatat(p->to, name, &a, AT_SYMLINK_NOFOLLOW) == 0 &&
-			  fstatat(f->copy.how->to_fd, first->path, &b, AT_SYMLINK_NOFOLLOW) == 0 && a.st_ino == b.st_ino);
-}
-
 /* 1: it is as it was; 0: it is copied anew. */
 static int finish_entry(struct finish *f, struct kp_place *p, const char *name, struct made *m)
 {
@@ -184,8 +174,8 @@ static int finish_entry(struct finish *f, struct kp_place *p, const char *name, 
 		return 1;
 	}
 	if (m && m->kind == MADE_SURE && m->ino == st.st_ino && kp_same_time(&m->changed, &st.st_ctim) &&
-	    !(S_ISREG(st.st_mode) && kp_inodes_have(f->copy.how->mapped, st.st_ino)) && (!S_ISREG(st.st_mode) || is_linked(f, p, name, &st)))
-		return 1;
+	    !(S_ISREG(st.st_mode) && kp_inodes_have(f->copy.how->mapped, st.st_ino)))
+		return 1; /* with all its names: one more, or less, is a change of each */
 	r = open_to(f, p);
 	if (!r && m && m->kind != MADE_LATER)
 		r = put_away(f, p, name);
