@@ -74,6 +74,32 @@ try "$KAPSEL" run --instance mc-2 "$img" -- /bin/sh -c 'od -An -N8 -tu8 /w/map |
 if [ "$status" = 0 ] && [ "$(cat "$T/out")" -ge "$(count_in three)" ]; then ok "a clone has what the program had"; else not_ok "a clone has what the program had" "$T/out" "$T/err"; fi
 if [ -z "$(ls -A "$base/m/snapshots" | grep '^\.')" ]; then ok "nothing is left beside the snapshots"; else not_ok "something is left beside the snapshots"; fi
 
+# --- what is done while they stand still: names are looked at, only what may have changed since is copied ---
+copied() { # what `create --json` says
+  sed -n "s/.*\"copied_$1\":\([0-9]*\).*/\1/p" "$T/out"
+}
+files=${KAPSEL_FILES:-2000}
+# shellcheck disable=SC2016 # for the guest's shell
+start q /bin/sh -c 'mkdir -p /w; i=0; while [ $i -lt '"$files"' ]; do i=$((i + 1)); [ $((i % 100)) != 1 ] || mkdir /w/d$i && d=/w/d$i; echo $i >$d/f$i; done
+  exec 3>/w/log; echo ready; while :; do echo more >&3; sleep 0.02; done'
+sleep 0.1
+for s in one two; do
+  try "$KAPSEL" snapshot create --json q $s
+  echo "# $files files: $(sed 's/.*"held_ms"/held_ms/; s/[}"]//g' "$T/out")"
+  if [ "$(copied files)" = 1 ] && [ "$(copied bytes)" -gt 0 ] && [ "$(copied bytes)" -lt 65536 ]; then ok "of $files files one is copied while they stand still: $s"; else
+    not_ok "what is copied while they stand still: $s" "$T/out" "$T/err"
+  fi
+  "$KAPSEL" exec q -- /bin/sh -c 'echo new >/w/d1/new; echo changed >/w/d1/f2; rm /w/d1/f3; mv /w/d1/f4 /w/d1/f5'
+  sleep 0.1
+done
+(cd "$base/q/snapshots/two/files/upper/w" && find . -type f | sort | sed '/log/d' && cat d1/new d1/f2 d1/f5 && stat -c %h d1/f6 d1/f2) >"$T/has"
+(cd "$base/q/upper/w" && find . -type f | sort | sed '/log/d' && cat d1/new d1/f2 d1/f5 && printf '2\n1\n') >"$T/wanted"
+if cmp -s "$T/has" "$T/wanted"; then ok "and the second has what is changed, and shares what is not"; else not_ok "what the second has" "$T/has" "$T/wanted"; fi
+"$KAPSEL" exec q -- /bin/sh -c 'rm -r /w/d1; mkdir /w/d1; echo else >/w/d1/f2'
+try "$KAPSEL" snapshot diff q two
+if grep -q '^D .*/w/d1/new$' "$T/out" && grep -q '^M .*/w/d1/f2$' "$T/out"; then ok "what comes later is not in it"; else not_ok "what comes later is not in it" "$T/out" "$T/err"; fi
+stop q
+
 # --- stopped by job control: it stays so ---
 start j /bin/sh -c 'mkdir -p /w; /bin/sh -c "kill -STOP \$\$; echo on >/w/on" & echo $! >/w/pid; sleep 0.3; echo ready; wait; cat /w/on; sleep 60'
 pid=$(cat "$base/j/upper/w/pid")
