@@ -164,15 +164,20 @@ static int wait_for(struct kp_call *c, int fd, int kind)
 }
 
 /* A copy of the caller's descriptor if it is of an image's file; or -errno: the kernel's own locks have to do. */
-static int image_file(struct kp_call *c, int fd)
+static bool is_of_image(struct kp_call *c, int fd)
 {
 	char host[PATH_MAX];
 	struct kp_mapped m;
 
 	if (kp_task_fd(c->tid, fd, host, sizeof(host)))
-		return -EBADF;
+		return false;
 	kp_map_host(c->vfs, host, &m);
-	return m.kind == KP_MAP_IMAGE ? kp_task_dup_fd(c->tid, fd) : -ENOENT;
+	return m.kind == KP_MAP_IMAGE;
+}
+
+static int image_file(struct kp_call *c, int fd)
+{
+	return is_of_image(c, fd) ? kp_task_dup_fd(c->tid, fd) : -ENOENT;
 }
 
 int kp_sys_flock(struct kp_call *c)
@@ -281,9 +286,7 @@ static int get_range(struct kp_call *c, int fd, int cmd, struct flock *l)
 /* A lease on what others have open, for all that its holder can tell: a write lease would make other instances wait for it to be broken. */
 static int set_lease(struct kp_call *c)
 {
-	kp_autoclose int fd = (int)c->raw[2] == F_WRLCK ? image_file(c, (int)c->raw[0]) : -1;
-
-	return fd < 0 ? 0 : -EAGAIN;
+	return (int)c->raw[2] == F_WRLCK && is_of_image(c, (int)c->raw[0]) ? -EAGAIN : 0;
 }
 
 /* F_GETLK, the same and F_SETLK of descriptions, F_SETLEASE: others do not come here. */

@@ -394,7 +394,7 @@ static void tell_untold(struct job *j, const struct kp_settings *untold)
 	if (untold->count > 1)
 		(void)snprintf(more, sizeof(more), ", and %zu more", untold->count - 1);
 	if (untold->count && untold->count != j->f->untold)
-		kp_vfs_tell(j->v, "%s: %s: %s: not in the file: %s cannot tell it%s", j->f->guest, key,
+		kp_vfs_tell(j->v, "%s: %s: %s: the file does not say what the registry does: %s cannot tell it%s", j->f->guest, key,
 			     untold->items[0].name && *untold->items[0].name ? untold->items[0].name : "@", kp_format_name(j->f->format), more);
 	j->f->untold = untold->count;
 }

@@ -28,9 +28,10 @@ try "$KAPSEL" run --rm --level nonsense "$img"
 expect_status 125 "no such level"
 expect_err_line "^kapsel: --level: 'nonsense': neither portable nor strict" "is said"
 
+# Without mseal what the call is made from can be taken away, and then there is no such call any more.
 swapped() { # LEVEL WHAT SCRIPT: the canary is not got, and paths were swapped, or could not be in any way
   try "$KAPSEL" run --rm --level "$1" "$img" -- /bin/sh -c "$3"
-  if [ "$status" = 0 ] && grep -q ', got 0$' "$T/out" && { grep -q '^no way in' "$T/out" || ! grep -q 'swapped 0,' "$T/out"; }; then
+  if [ "$status" = 0 ] && grep -q ', got 0$' "$T/out" && { grep -Eq '^no way in|tries ([0-9]+), swapped 0, refused \1,' "$T/out" || ! grep -q 'swapped 0,' "$T/out"; }; then
     ok "$2, $1: $(tail -1 "$T/out")"
   else
     not_ok "$2, $1: exit $status" "$T/out" "$T/err"

@@ -339,13 +339,14 @@ static void loader_alone(void)
 	void *at = (void *)(KP_SCRATCH_LOADER & ~4095ULL);
 	char *argv[] = {(char *)"loader", NULL};
 	int status = 0;
-	pid_t pid = fork();
+	pid_t pid;
 
 	if (!*loader) /* a kernel without mseal: the gate is not open for it */
 		return;
 	/* Another path in its place would be executed. */
 	CHECK(mmap(at, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED && errno == EPERM);
 	CHECK(munmap(at, 4096) == -1 && mprotect(at, 4096, PROT_READ | PROT_WRITE) == -1);
+	pid = fork();
 	if (!pid) {
 		(void)gate(SYS_execve, (long)loader, (long)argv, (long)(argv + 1), 0);
 		_exit(0);

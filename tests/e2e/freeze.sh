@@ -189,7 +189,7 @@ if command -v sqlite3 >/dev/null; then
     "$KAPSEL" run --instance "d$mode" "$db" -- /bin/sh -c "$writer" writer $mode >"$T/acked" 2>"$T/acked.err" &
     runs=$!
     i=0
-    until [ "$(wc -l <"$T/acked")" -gt 10 ] || [ "$i" -gt 200 ]; do
+    until [ "$(wc -l <"$T/acked")" -gt 10 ] || [ "$i" -gt 1200 ]; do
       i=$((i + 1))
       sleep 0.05
     done
