@@ -267,25 +267,34 @@ try "$KAPSEL" run --instance a "$img" -- /bin/true
 [ -z "$(ls -A "$base/a/snapshots" | grep '^\.')" ] || bad="something is left: $(ls -A "$base/a/snapshots")"
 if [ -z "$bad" ]; then ok "$n kills of who asks: each snapshot is whole or not there"; else not_ok "kills of who asks: $bad" "$T/out" "$T/err"; fi
 
-# --- killed in the middle ---
-start k /bin/sh -c 'mkdir -p /w; dd if=/dev/urandom of=/w/big bs=1M count=60 2>/dev/null; echo ready; exec 3>>/w/big; while :; do echo >&3; done'
-bad='' round=0
-while [ "$round" -lt 3 ] && [ -z "$bad" ]; do
+# --- killed in the middle, while it is prepared and while all stand still; KAPSEL_KILLS: how often ---
+works='exec 3>>/w/big; i=0; while :; do i=$((i + 1)); echo >&3; echo $i >/w/n; [ $((i % 50)) != 1 ] || echo ready; done'
+start k /bin/sh -c 'mkdir -p /w/d; dd if=/dev/urandom of=/w/big bs=1M count=40 2>/dev/null; while [ "${i:-0}" -lt 300 ]; do i=$((${i:-0} + 1)); echo whole >/w/d/f$i; done; '"$works"
+bad='' round=0 rounds=${KAPSEL_KILLS:-4} made=0
+while [ "$round" -lt "$rounds" ] && [ -z "$bad" ]; do
   round=$((round + 1))
-  [ "$round" = 1 ] || start k /bin/sh -c 'echo ready; exec 3>>/w/big; while :; do echo >&3; done'
+  [ "$round" = 1 ] || start k /bin/sh -c "$works"
   "$KAPSEL" snapshot create k "s$round" >/dev/null 2>&1 &
   asks=$!
-  sleep "0.0$((round * 2))"
+  sleep "0.$(printf %03d $((round * 37 % 90)))"
   super=$(cut -d ' ' -f 1 "/proc/$runs/task/$runs/children") # the front's child
   guests=$(for p in /proc/[0-9]*; do case $(readlink "$p/exe" 2>/dev/null) in "$XDG_RUNTIME_DIR"/*) echo "${p#/proc/}" ;; esac done)
   kill -9 "$super" 2>/dev/null || bad="no supervisor"
+  [ $((round % 2)) = 0 ] || kill -9 "$asks" 2>/dev/null # else it makes the snapshot itself
   wait "$runs" "$asks" 2>/dev/null
   sleep 0.3
   for p in $guests; do
     case $(state "$p" 2>/dev/null) in '' | Z) ;; *) bad="$p is in state $(state "$p")" ;; esac
   done
+  if [ -d "$base/k/snapshots/s$round" ]; then
+    made=$((made + 1)) here=$base/k/snapshots/s$round/files/upper/w
+    [ "$(cat "$here"/d/* | grep -c '^whole$')" = 300 ] && [ "$(stat -c %s "$here/big")" -gt 41943040 ] || bad="s$round is not whole"
+    "$KAPSEL" snapshot rm k "s$round" >/dev/null 2>&1 || bad="s$round cannot be removed"
+  fi
 done
-if [ -z "$bad" ]; then ok "with the supervisor killed in the middle nobody stays behind"; else not_ok "killed in the middle: $bad"; fi
+if [ -z "$bad" ]; then ok "with the supervisor killed in the middle nobody stays behind, and a snapshot ($made of $round) is whole"; else not_ok "killed in the middle: $bad"; fi
+try "$KAPSEL" run --instance k "$img" -- /bin/true
+if [ "$status" = 0 ] && [ -z "$(ls -A "$base/k/snapshots")" ]; then ok "the next start takes the rest away"; else not_ok "the next start: $status, left: $(ls -A "$base/k/snapshots")" "$T/err"; fi
 try "$KAPSEL" verify k
 expect_status 0 "its files verify"
 finish
