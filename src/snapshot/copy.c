@@ -280,8 +280,13 @@ static int copy_dir(struct kp_copy *c, const char *path)
 	if (c->how->kind == KP_TREE_PREPARE && from >= 0)
 		p.made = kp_made_dir(c->how->prepared, path, from);
 	count = from < 0 || to < 0 ? -1 : scandirat(from, ".", &names, NULL, NULL);
-	if (count < 0)
-		return left_for_later(c, -errno) ? 0 : kp_fail_errno(c->err, errno, "%s: cannot be copied", path);
+	if (count < 0) {
+		r = -errno;
+		if (!left_for_later(c, r))
+			return kp_fail_errno(c->err, -r, "%s: cannot be copied", path);
+		kp_made_unsure(c->how->prepared, path);
+		return 0;
+	}
 	for (int i = 0; i < count; i++) {
 		const char *name = names[i]->d_name;
 

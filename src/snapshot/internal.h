@@ -49,7 +49,7 @@ static inline bool kp_same_time(const struct timespec *a, const struct timespec 
 /* --- prepare.c: what was copied before the freeze, and what is left to do in it --- */
 /* Notes a directory before its names are read; it may be noted already. */
 struct kp_made_dir *kp_made_dir(struct kp_prepared *p, const char *path, int from);
-/* Its attributes could not be copied. */
+/* Its names could not be read, or its attributes not be copied. */
 void kp_made_unsure(struct kp_prepared *p, const char *path);
 /* st: the live one when it was copied; NULL: it was not. */
 void kp_made_add(struct kp_made_dir *d, const char *name, const struct stat *st);
