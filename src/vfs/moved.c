@@ -248,6 +248,8 @@ int kp_moved_set(struct kp_vfs *v, const struct kp_node *n)
 
 	if (rc || rec.flags & KP_REC_MOVED)
 		return rc;
+	/* Nobody need look at it between its rename and the question where what was below it is. */
+	(void)note(v, lower, n->guest.s);
 	(void)snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", v->upper_fd, n->guest.s + 1);
 	/* Either is without meaning before the other is there, and both say what is so already. */
 	if (lsetxattr(path, KP_MOVED_XATTR, lower, strlen(lower), 0) < 0)

@@ -15,7 +15,10 @@ head -c 300000 /dev/zero | tr '\0' x >big
 printf 'two names\n' >hard1
 ln hard1 hard2
 
-mkdir -p dir/sub/deep dir/many dir/empty locked
+mkdir -p dir/sub/deep dir/many dir/empty locked kept held
+printf 'two directories\n' >kept/hard3
+ln kept/hard3 hard4
+printf 'held\n' >held/leaf
 printf 'a\n' >dir/a
 printf 'b\n' >dir/b
 printf 'deep\n' >dir/sub/deep/leaf

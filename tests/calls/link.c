@@ -79,6 +79,22 @@ static void hard_links(void)
 	CALL(linkat(AT_FDCWD, "file", AT_FDCWD, "h22", 0x8000));
 }
 
+/* Nobody looks at a directory between its rename and the question where what was in it is. */
+static void renamed_unseen(void)
+{
+	int fd = open("held", O_RDONLY | O_DIRECTORY);
+
+	CALL(rename("kept", "kept away"));
+	put_file("hard4", "through the other\n");
+	show_lstat("hard4");
+	show_content("kept away/hard3");
+	CALL(rename("held", "held away"));
+	CALL(faccessat(fd, "leaf", F_OK, 0));
+	CALL(mkdirat(fd, "made", 0755));
+	CALL(access("held away/made", F_OK));
+	close(fd);
+}
+
 static void unlinking(void)
 {
 	static const char *const names[] = {"s1", "s1", "dir", "dir/", "link/", "dirlink/", "dirlink", "file/x", "nothing", "",
@@ -200,6 +216,7 @@ int main(void)
 	clear_scene();
 	making_links();
 	hard_links();
+	renamed_unseen();
 	unlinking();
 	put_file("file", "hello\n");
 	renaming_the_tree();
