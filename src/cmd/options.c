@@ -129,7 +129,7 @@ static const struct kp_option clone_options[] = {
 static const struct kp_option snapshot_options[] = {
 	{"note",      0,  "TEXT",              0,              "create: what it is for"},
 	{"restart",   0,  NULL,                0,              "restore: what ran is started again, as it was started, in the place of this command"},
-	{"json",      0,  NULL,                0,              "list, diff: print JSON"},
+	{"json",      0,  NULL,                0,              "create, list, diff: print JSON"},
 	{0}
 };
 

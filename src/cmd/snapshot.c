@@ -71,14 +71,15 @@ static int clone_all(struct kp_instance *i, const char *snapshot, const char *na
 static int clone_running(struct kp_instance *i, const char *name, bool numbered, long n, struct kp_err *err)
 {
 	kp_autofree char *hidden = kp_asprintf(KP_SNAPSHOT_CLONE "%d", (int)getpid());
-	struct kp_snapshot_make make = {.name = hidden, .kind = KP_SNAPSHOT_HIDDEN};
+	struct kp_tally tally = {0};
+	struct kp_snapshot_make make = {.name = hidden, .kind = KP_SNAPSHOT_HIDDEN, .tally = &tally};
 	uint64_t us;
 	int r = create(i, &make, NULL, &us, err);
 
 	if (r < 0)
 		return r;
 	r = clone_all(i, hidden, name, numbered, n, err);
-	kp_snapshot_unprepare(i, hidden);
+	kp_snapshot_drop(i, hidden);
 	return r;
 }
 
@@ -272,18 +273,37 @@ static const struct {
 	size_t min, max; /* words after the instance */
 } actions[] = {{"create", 0, 1}, {"list", 0, 0}, {"restore", 1, 1}, {"rm", 1, 1}, {"diff", 1, 2}};
 
-static int create_asked(struct kp_instance *i, const char *name, const char *note, struct kp_err *err)
+/* How long the programs stood still, and for what. */
+static void print_made(const struct kp_instance *i, const char *name, uint64_t us, const struct kp_tally *t, bool json)
 {
-	struct kp_snapshot_make make = {.name = name, .note = note, .kind = KP_SNAPSHOT_ASKED};
+	struct kp_buf kp_autobuf b = {0};
+	char size[16];
+
+	if (json) {
+		kp_buf_puts(&b, "{\"name\":");
+		kp_buf_quoted(&b, name);
+		printf("%s,\"held_ms\":%" PRIu64 ".%03" PRIu64 ",\"copied_files\":%" PRIu64 ",\"copied_bytes\":%" PRIu64 "}\n", b.data, us / 1000,
+		       us % 1000, t->files, t->bytes);
+		return;
+	}
+	puts(name);
+	kp_size_text(t->bytes, size, sizeof(size));
+	if (us)
+		(void)fprintf(stderr, "kapsel: %s: held still for %" PRIu64 ".%01" PRIu64 " ms; copied meanwhile: %" PRIu64 " file%s, %s\n", i->name,
+			      us / 1000, us % 1000 / 100, t->files, t->files == 1 ? "" : "s", size);
+}
+
+static int create_asked(struct kp_instance *i, const char *name, const char *note, bool json, struct kp_err *err)
+{
+	struct kp_tally tally = {0};
+	struct kp_snapshot_make make = {.name = name, .note = note, .kind = KP_SNAPSHOT_ASKED, .tally = &tally};
 	kp_autofree char *made = NULL;
 	uint64_t us = 0;
 	int r = create(i, &make, &made, &us, err);
 
 	if (r < 0)
 		return r;
-	puts(made);
-	if (us)
-		(void)fprintf(stderr, "kapsel: %s: held still for %" PRIu64 ".%01" PRIu64 " ms\n", i->name, us / 1000, us % 1000 / 100);
+	print_made(i, made, us, &tally, json);
 	return 0;
 }
 
@@ -314,7 +334,7 @@ int kp_cmd_snapshot(const struct kp_args *args, struct kp_err *err)
 	if (!strcmp(action, "list"))
 		r = list(i, json, err);
 	else if (!strcmp(action, "create"))
-		r = create_asked(i, n ? words[0] : NULL, kp_args_get(args, "note"), err);
+		r = create_asked(i, n ? words[0] : NULL, kp_args_get(args, "note"), json, err);
 	else if (!strcmp(action, "restore"))
 		r = restore(i, words[0], kp_args_has(args, "restart"), err);
 	else if (!strcmp(action, "rm"))

@@ -54,6 +54,7 @@ void kp_client_drop(struct kp_supervisor *s, struct kp_client *c)
 	if (c->guest && c->front && !s->joined && s->engine) {
 		kp_guests_signal_all(s, SIGKILL);
 		s->stopping = true;
+		kp_copies_cancel(s);
 		s->kill_at = 0;
 	}
 	if (c->guest)
@@ -213,7 +214,6 @@ static int on_message(struct kp_supervisor *s, struct kp_client *c, unsigned typ
 	case KP_CTL_STOP:
 		return on_stop(s, c, &in);
 	case KP_CTL_SNAPSHOT:
-		kp_settle_written(s);
 		return kp_client_snapshot(s, c, &in);
 	case KP_CTL_SETTLE:
 		kp_settle_written(s);
@@ -223,9 +223,9 @@ static int on_message(struct kp_supervisor *s, struct kp_client *c, unsigned typ
 	}
 }
 
-static bool changes_something(unsigned type)
+static bool must_wait(const struct kp_supervisor *s, unsigned type)
 {
-	return type == KP_CTL_RUN || type == KP_CTL_SNAPSHOT || type == KP_CTL_SETTLE;
+	return type == KP_CTL_SNAPSHOT ? s->copying != NULL : kp_copies_hold(s) && (type == KP_CTL_RUN || type == KP_CTL_SETTLE);
 }
 
 /* What has come from it. */
@@ -240,7 +240,7 @@ static void take_messages(struct kp_supervisor *s, struct kp_client *c, int r)
 		r = kp_ctl_next(&c->conn, &type, &payload, &len);
 		if (!r)
 			return;
-		if (r > 0 && s->copying && changes_something(type)) {
+		if (r > 0 && must_wait(s, type)) {
 			kp_ctl_put_back(&c->conn);
 			c->waits_copy = true;
 			return;
@@ -264,7 +264,7 @@ void kp_clients_go_on(struct kp_supervisor *s)
 {
 	struct kp_client *next;
 
-	for (struct kp_client *c = s->clients; c && !s->copying; c = next) {
+	for (struct kp_client *c = s->clients; c; c = next) {
 		next = c->next;
 		if (c->waits_copy)
 			take_messages(s, c, 0);

@@ -2,7 +2,6 @@
 /* Snapshots of an instance that runs: asked for over its socket, made by its supervisor while its guests are held still. */
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -42,19 +41,32 @@ static int hold(void *ctx, int (*fn)(void *ctx, struct kp_err *err), void *fn_ct
 }
 
 /*
- * The copy has a thread of its own: who asks about the instance, or ends it, is answered meanwhile. What would change it from here waits: new
- * programs, and the registry's events.
+ * The copy has a thread of its own, one to prepare it and then one that holds the guests still: who asks about the instance, or ends it, is
+ * answered meanwhile. What would change it from here waits for the second: new programs, and the registry's events.
  */
 struct kp_copying {
 	struct kp_supervisor *s;
 	struct kp_client *client; /* NULL: it has gone */
 	pthread_t thread;
+	bool holds;
+	atomic_bool cancel; /* what prepares is to stop */
 	struct holding h;
 	struct kp_snapshot_make make;
-	char *name, *note, *prepared, *made;
+	struct kp_tally tally;
+	char *name, *note, *made;
 	struct kp_err err;
 	int r;
 };
+
+static void *prepare(void *arg)
+{
+	struct kp_copying *c = arg;
+	const uint64_t one = 1;
+
+	c->r = kp_snapshot_prepare(c->s->plan->instance, &c->cancel, &c->make.prepared, &c->err);
+	(void)!write(c->s->copied_fd, &one, sizeof(one));
+	return NULL;
+}
 
 static void *copy(void *arg)
 {
@@ -62,6 +74,8 @@ static void *copy(void *arg)
 	const uint64_t one = 1;
 
 	c->r = kp_snapshot_create(c->s->plan->instance, &c->make, &c->made, &c->err);
+	kp_snapshot_unprepare(c->s->plan->instance, c->make.prepared);
+	c->make.prepared = NULL;
 	(void)!write(c->s->copied_fd, &one, sizeof(one));
 	return NULL;
 }
@@ -75,6 +89,8 @@ static void tell(const struct kp_copying *c)
 		return;
 	}
 	kp_ctl_put_u32(&payload, (uint32_t)KP_MIN(c->h.us, (uint64_t)UINT32_MAX));
+	kp_ctl_put_u64(&payload, c->tally.files);
+	kp_ctl_put_u64(&payload, c->tally.bytes);
 	kp_ctl_put_string(&payload, c->made);
 	(void)kp_ctl_send(c->client->conn.fd, KP_CTL_DONE, &payload, NULL, 0, MSG_DONTWAIT);
 }
@@ -83,11 +99,35 @@ static void free_copying(struct kp_copying *c)
 {
 	kp_inodes_free(&c->h.mapped);
 	kp_inodes_free(&c->h.seen);
+	kp_snapshot_unprepare(c->s->plan->instance, c->make.prepared);
 	free(c->name);
 	free(c->note);
-	free(c->prepared);
 	free(c->made);
 	free(c);
+}
+
+static bool hold_and_copy(struct kp_supervisor *s, struct kp_copying *c)
+{
+	kp_settle_written(s);
+	c->r = -pthread_create(&c->thread, NULL, copy, c);
+	if (c->r) {
+		(void)kp_fail_errno(&c->err, -c->r, "%s: cannot be copied", s->plan->instance->name);
+		return false;
+	}
+	c->holds = true;
+	kp_supervisor_listen(s, false);
+	return true;
+}
+
+bool kp_copies_hold(const struct kp_supervisor *s)
+{
+	return s->copying && s->copying->holds;
+}
+
+void kp_copies_cancel(struct kp_supervisor *s)
+{
+	if (s->copying)
+		atomic_store(&s->copying->cancel, true);
 }
 
 void kp_copies_done(struct kp_supervisor *s)
@@ -98,42 +138,47 @@ void kp_copies_done(struct kp_supervisor *s)
 	if (read(s->copied_fd, &count, sizeof(count)) < 0 || !c)
 		return;
 	(void)pthread_join(c->thread, NULL);
+	if (!c->holds && s->stopping)
+		c->client = NULL; /* no answer: who asks does it himself when we are gone */
+	if (!c->holds && !c->r && c->client && hold_and_copy(s, c))
+		return;
 	s->copying = NULL;
 	if (c->client)
 		tell(c);
+	if (c->holds)
+		kp_supervisor_listen(s, true);
 	free_copying(c);
-	kp_supervisor_listen(s, true);
 	kp_clients_go_on(s);
 }
 
 void kp_copies_forget(struct kp_supervisor *s, const struct kp_client *c)
 {
-	if (s->copying && s->copying->client == c)
-		s->copying->client = NULL;
+	if (!s->copying || s->copying->client != c)
+		return;
+	s->copying->client = NULL;
+	kp_copies_cancel(s);
 }
 
 int kp_client_snapshot(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_reader *in)
 {
 	enum kp_snapshot_kind kind = (enum kp_snapshot_kind)kp_ctl_get_u32(in);
-	const char *name = kp_ctl_get_string(in), *note = kp_ctl_get_string(in), *prepared = kp_ctl_get_string(in);
+	const char *name = kp_ctl_get_string(in), *note = kp_ctl_get_string(in);
 	struct kp_copying *job;
 
-	if (in->bad || in->left || c->guest || strchr(prepared, '/'))
+	if (in->bad || in->left || c->guest)
 		return -EPROTO;
 	if (s->stopping)
 		return -ECONNABORTED; /* no answer: who asks does it himself when we are gone */
 	job = kp_calloc(1, sizeof(*job));
-	*job = (struct kp_copying){.s = s, .client = c, .h = {.engine = s->engine}, .name = kp_strdup(name), .note = kp_strdup(note),
-				   .prepared = kp_strdup(prepared)};
-	job->make = (struct kp_snapshot_make){.kind = kind, .hold = hold, .ctx = &job->h, .mapped = &job->h.mapped, .note = job->note};
+	*job = (struct kp_copying){.s = s, .client = c, .h = {.engine = s->engine}, .name = kp_strdup(name), .note = kp_strdup(note)};
+	job->make = (struct kp_snapshot_make){.kind = kind, .hold = hold, .ctx = &job->h, .mapped = &job->h.mapped, .note = job->note,
+					       .tally = &job->tally};
 	job->make.name = *name ? job->name : NULL;
-	job->make.prepared = *prepared ? job->prepared : NULL;
-	if (pthread_create(&job->thread, NULL, copy, job)) {
+	if (pthread_create(&job->thread, NULL, prepare, job)) {
 		free_copying(job);
 		return -EAGAIN;
 	}
 	s->copying = job;
-	kp_supervisor_listen(s, false);
 	return 0;
 }
 
@@ -142,18 +187,16 @@ static void before_config(void *ctx, const char *tag)
 {
 	struct kp_supervisor *s = ctx;
 	const struct kp_instance *i = s->plan->instance;
-	kp_autofree char *note = kp_asprintf("before the first change of %s", tag), *prepared = NULL;
+	kp_autofree char *note = kp_asprintf("before the first change of %s", tag);
 	struct holding h = {.engine = s->engine};
 	struct kp_snapshot_make make = {.kind = KP_SNAPSHOT_AUTO, .note = note, .hold = hold, .ctx = &h, .mapped = &h.mapped};
 	struct kp_err err = {0};
-	int r = kp_snapshot_prepare(i, &prepared, &err);
+	int r = kp_snapshot_prepare(i, NULL, &make.prepared, &err);
 
-	make.prepared = prepared;
 	kp_settle_written(s);
 	if (!r)
 		r = kp_snapshot_create(i, &make, NULL, &err);
-	if (prepared)
-		kp_snapshot_unprepare(i, prepared);
+	kp_snapshot_unprepare(i, make.prepared);
 	if (!r)
 		kp_snapshot_prune(i);
 	else
@@ -187,7 +230,7 @@ void kp_copies_watch_config(struct kp_supervisor *s)
 	kp_vfs_watch_config(s->vfs, &s->config, before_config, s);
 }
 
-static int answer(struct kp_ctl_conn *conn, char **ret_name, uint64_t *ret_us, struct kp_err *err)
+static int answer(struct kp_ctl_conn *conn, struct kp_tally *tally, char **ret_name, uint64_t *ret_us, struct kp_err *err)
 {
 	struct kp_ctl_reader in = {0};
 	const char *text, *hint;
@@ -204,6 +247,8 @@ static int answer(struct kp_ctl_conn *conn, char **ret_name, uint64_t *ret_us, s
 	}
 	if (r == 1 && type == KP_CTL_DONE) {
 		*ret_us = kp_ctl_get_u32(&in);
+		tally->files = kp_ctl_get_u64(&in);
+		tally->bytes = kp_ctl_get_u64(&in);
 		text = kp_ctl_get_string(&in);
 		if (text && ret_name)
 			*ret_name = kp_strdup(text);
@@ -219,8 +264,7 @@ static int answer(struct kp_ctl_conn *conn, char **ret_name, uint64_t *ret_us, s
 	return hint && *hint ? kp_hint(err, "%s", hint) : -err->code;
 }
 
-/* -ENOTCONN: it does not run (any more). */
-static int request(const struct kp_instance *i, const struct kp_snapshot_make *make, char **ret_name, uint64_t *ret_us, struct kp_err *err)
+int kp_front_snapshot(const struct kp_instance *i, const struct kp_snapshot_make *make, char **ret_name, uint64_t *ret_us, struct kp_err *err)
 {
 	struct kp_buf kp_autobuf payload = {0};
 	struct kp_ctl_conn conn;
@@ -232,28 +276,8 @@ static int request(const struct kp_instance *i, const struct kp_snapshot_make *m
 	kp_ctl_put_u32(&payload, make->kind);
 	kp_ctl_put_string(&payload, make->name ? make->name : "");
 	kp_ctl_put_string(&payload, make->note ? make->note : "");
-	kp_ctl_put_string(&payload, make->prepared ? make->prepared : "");
 	r = kp_ctl_send(fd, KP_CTL_SNAPSHOT, &payload, NULL, 0, 0);
-	r = r < 0 ? -ENOTCONN : answer(&conn, ret_name, ret_us, err);
+	r = r < 0 ? -ENOTCONN : answer(&conn, make->tally, ret_name, ret_us, err);
 	kp_ctl_conn_close(&conn);
-	return r;
-}
-
-int kp_front_snapshot(const struct kp_instance *i, const struct kp_snapshot_make *make, char **ret_name, uint64_t *ret_us, struct kp_err *err)
-{
-	struct kp_snapshot_make with = *make;
-	kp_autofree char *prepared = NULL;
-	int r, fd = kp_front_connect(i);
-
-	if (fd == -ENOTCONN)
-		return fd;
-	(void)kp_close(fd);
-	(void)signal(SIGIO, SIG_IGN);
-	r = kp_snapshot_prepare(i, &prepared, err);
-	if (r < 0)
-		return r;
-	with.prepared = prepared;
-	r = request(i, &with, ret_name, ret_us, err);
-	kp_snapshot_unprepare(i, prepared);
 	return r;
 }

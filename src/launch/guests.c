@@ -129,6 +129,7 @@ void kp_guests_stop(struct kp_supervisor *s, unsigned seconds)
 	if (!s->stopping || at < s->kill_at)
 		s->kill_at = at;
 	s->stopping = true;
+	kp_copies_cancel(s);
 }
 
 void kp_guests_kill_tree(struct kp_supervisor *s, pid_t pid)

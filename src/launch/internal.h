@@ -76,6 +76,8 @@ int kp_client_info(struct kp_supervisor *s, struct kp_client *c);
 /* copies.c */
 void kp_copies_done(struct kp_supervisor *s); /* copied_fd is readable */
 void kp_copies_forget(struct kp_supervisor *s, const struct kp_client *c); /* it goes */
+bool kp_copies_hold(const struct kp_supervisor *s); /* nothing may change now */
+void kp_copies_cancel(struct kp_supervisor *s); /* unless the guests are held already */
 void kp_copies_watch_config(struct kp_supervisor *s);
 int kp_client_snapshot(struct kp_supervisor *s, struct kp_client *c, struct kp_ctl_reader *in);
 

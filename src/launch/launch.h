@@ -122,7 +122,7 @@ struct kp_about {
 };
 int kp_about_running(const struct kp_instance *instance, struct kp_about *ret);
 void kp_about_free(struct kp_about *a);
-/* A snapshot of an instance that runs; *ret_us: how long it was held still. -ENOTCONN (err unset) when it does not run. */
+/* A snapshot of an instance that runs; *ret_us: how long it was held still; make->tally: what was copied meanwhile. -ENOTCONN (err unset) when it does not run. */
 int kp_front_snapshot(const struct kp_instance *instance, const struct kp_snapshot_make *make, char **ret_name, uint64_t *ret_us,
 		      struct kp_err *err);
 

@@ -21,6 +21,16 @@ static bool registry_rests(int dirfd, struct stat *ret)
 	       (fstatat(dirfd, REGISTRY, ret, AT_SYMLINK_NOFOLLOW) == 0 || errno == ENOENT);
 }
 
+static bool is_registry(const char *name)
+{
+	return !strncmp(name, REGISTRY, sizeof(REGISTRY) - 1);
+}
+
+static bool is_carried_at_once(const char *name)
+{
+	return !is_registry(name) && !kp_settle_is_local(name);
+}
+
 static int copy_all(const struct kp_carry *how, bool registry, struct kp_err *err)
 {
 	struct dirent **names = NULL;
@@ -30,11 +40,10 @@ static int copy_all(const struct kp_carry *how, bool registry, struct kp_err *er
 		return kp_fail_errno(err, errno, "instance: its directory cannot be read");
 	for (int i = 0; i < count; i++) {
 		const char *name = names[i]->d_name;
-		bool is_registry = !strncmp(name, REGISTRY, sizeof(REGISTRY) - 1);
 
-		if (!r && registry && is_registry)
+		if (!r && registry && is_registry(name))
 			r = kp_remove_tree(how->to_fd, name); /* of the try before */
-		if (!r && is_registry == registry && !kp_settle_is_local(name))
+		if (!r && is_registry(name) == registry && !kp_settle_is_local(name))
 			r = kp_tree_copy(how, name, err);
 		free(names[i]);
 	}
@@ -46,7 +55,8 @@ int kp_carry(const struct kp_carry *how, struct kp_err *err)
 {
 	const struct timespec pause = {.tv_nsec = 10000000};
 	struct stat before, after;
-	int r = copy_all(how, false, err);
+	bool finish = how->kind == KP_TREE_FREEZE && how->prepared;
+	int r = finish ? kp_prepared_finish(how, is_carried_at_once, err) : copy_all(how, false, err);
 
 	for (int tries = 0; !r && how->kind != KP_TREE_PREPARE; tries++) {
 		bool rested = registry_rests(how->from_fd, &before) || tries >= REGISTRY_TRIES;

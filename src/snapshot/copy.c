@@ -13,24 +13,11 @@
 #include "snapshot/internal.h"
 #include "vfs/record.h"
 
-struct name { /* the first name of a source file that has more */
+struct kp_first { /* the first name of a source file that has more */
 	ino_t ino;
+	struct timespec changed;
 	char *path;
 	UT_hash_handle hh;
-};
-
-struct copy {
-	const struct kp_carry *how; /* and the roots */
-	char **dirs; /* below the roots; those to come, then all again from the end: their times are set last */
-	size_t dir_count, dir_room;
-	struct name *names;
-	char *names_buf, *value_buf;
-	struct kp_err *err;
-};
-
-struct place { /* a directory on each side */
-	int from, to, before;
-	const char *path; /* "" is the root */
 };
 
 static char *below(const char *dir, const char *name)
@@ -38,7 +25,7 @@ static char *below(const char *dir, const char *name)
 	return *dir ? kp_asprintf("%s/%s", dir, name) : kp_strdup(name);
 }
 
-static void add_dir(struct copy *c, char *path)
+static void add_dir(struct kp_copy *c, char *path)
 {
 	if (c->dir_count == c->dir_room) {
 		c->dir_room = c->dir_room ? 2 * c->dir_room : 64;
@@ -47,7 +34,7 @@ static void add_dir(struct copy *c, char *path)
 	c->dirs[c->dir_count++] = path;
 }
 
-static int copy_attributes(struct copy *c, int from, int to)
+static int copy_attributes(struct kp_copy *c, int from, int to)
 {
 	ssize_t len = flistxattr(from, c->names_buf, XATTR_LIST_MAX);
 	bool since = false;
@@ -76,7 +63,7 @@ static int copy_attributes(struct copy *c, int from, int to)
 }
 
 /* Everything but the content, times last. */
-static int copy_inode(struct copy *c, int from, int to)
+int kp_copy_inode(struct kp_copy *c, int from, int to)
 {
 	struct timespec ts[2];
 	struct stat st;
@@ -97,7 +84,7 @@ static int copy_inode(struct copy *c, int from, int to)
 #define TICK_NS 20000000 /* the file system's clock goes in steps of up to 10 ms */
 
 /* A change made now would give a file of this time another one. */
-static bool old_enough(const struct timespec *changed)
+bool kp_old_enough(const struct timespec *changed)
 {
 	struct timespec now;
 
@@ -115,51 +102,92 @@ static bool has_no_writer(int fd)
 }
 
 /* Will a change made from now on be told by the time of change? */
-static bool changes_tell(const struct copy *c, int live, const struct stat *st)
+static bool changes_tell(const struct kp_copy *c, int live, const struct stat *st)
 {
+	bool old = kp_old_enough(&st->st_ctim);
+
 	if (c->how->kind == KP_TREE_PREPARE)
-		return old_enough(&st->st_ctim) && has_no_writer(live);
-	return !kp_inodes_have(c->how->mapped, st->st_ino) && (!c->how->running || old_enough(&st->st_ctim));
+		return old && has_no_writer(live);
+	if (!old && !c->how->running && c->how->young)
+		*c->how->young = true;
+	return !kp_inodes_have(c->how->mapped, st->st_ino) && (!c->how->running || old);
+}
+
+static struct kp_copied copied_of(const struct stat *live)
+{
+	return (struct kp_copied){.ino = live->st_ino, .changed = live->st_ctim.tv_sec * 1000000000LL + live->st_ctim.tv_nsec};
 }
 
 /* In the snapshot's file: which live one it is equal to. The next snapshot may take it again. */
 static void note_source(const struct stat *live, int snapshot)
 {
-	struct kp_copied s = {.ino = live->st_ino, .sec = live->st_ctim.tv_sec, .nsec = (uint32_t)live->st_ctim.tv_nsec};
+	struct kp_copied s = copied_of(live);
 
 	(void)fsetxattr(snapshot, KP_SOURCE_XATTR, &s, sizeof(s), 0);
 }
 
 /* The snapshot before has this very file, as it is now: 1 when the copy is a link to that. */
-static int share(const struct place *p, const char *name, const struct stat *st)
+static int share(const struct kp_place *p, const char *name, const struct stat *st)
 {
 	kp_autoclose int fd = p->before < 0 ? -1 : openat(p->before, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-	struct kp_copied s;
+	struct kp_copied s, is = copied_of(st);
 
-	if (fd < 0 || fgetxattr(fd, KP_SOURCE_XATTR, &s, sizeof(s)) != (ssize_t)sizeof(s) || s.ino != st->st_ino ||
-	    s.sec != st->st_ctim.tv_sec || s.nsec != st->st_ctim.tv_nsec)
+	if (fd < 0 || fgetxattr(fd, KP_SOURCE_XATTR, &s, sizeof(s)) != (ssize_t)sizeof(s) || memcmp(&s, &is, sizeof(s)) != 0)
 		return 0;
 	return linkat(p->before, name, p->to, name, 0) == 0; /* too many links: a copy it is */
 }
 
-static int copy_file(struct copy *c, const struct place *p, const char *name, const struct stat *st)
+/* Of a file with several names: the one that was met first, or NULL: it is this one. */
+static const struct kp_first *first_of(struct kp_copy *c, const struct kp_place *p, const char *name, const struct stat *st)
 {
-	struct name *first = NULL;
-	kp_autoclose int in = -1, out = -1;
+	struct kp_first *first = NULL;
+
+	if (st->st_nlink < 2) /* of a snapshot's files also because other snapshots have them */
+		return NULL;
+	HASH_FIND(hh, c->names, &st->st_ino, sizeof(st->st_ino), first);
+	if (first)
+		return first;
+	first = kp_calloc(1, sizeof(*first));
+	first->ino = st->st_ino;
+	first->changed = st->st_ctim;
+	first->path = below(p->path, name);
+	HASH_ADD(hh, c->names, ino, sizeof(first->ino), first);
+	return NULL;
+}
+
+/* The content and all else, to a file that is not there yet. */
+static int copy_whole(struct kp_copy *c, const struct kp_place *p, const char *name, int in, const struct stat *st, bool noted)
+{
+	kp_autoclose int out = openat(p->to, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+	struct stat now;
+	int r = out < 0 ? -errno : kp_copy_data(in, out, UINT64_MAX);
+
+	if (!r)
+		r = kp_copy_inode(c, in, out);
+	if (!r && noted)
+		note_source(st, out);
+	if (!r && c->how->kind == KP_TREE_RESTORE && fstat(out, &now) == 0)
+		note_source(&now, in);
+	if (r < 0 && out >= 0)
+		(void)unlinkat(p->to, name, 0);
+	if (!r && c->how->tally) {
+		c->how->tally->files++;
+		c->how->tally->bytes += (uint64_t)st->st_size;
+	}
+	return r;
+}
+
+static int copy_file(struct kp_copy *c, const struct kp_place *p, const char *name, const struct stat *st)
+{
+	const struct kp_first *first = first_of(c, p, name, st);
+	kp_autoclose int in = -1;
 	bool from_live = c->how->kind == KP_TREE_FREEZE || c->how->kind == KP_TREE_PREPARE, noted;
 	struct stat now;
-	int r;
 
-	if (st->st_nlink > 1) /* of a snapshot's files also because other snapshots have them */
-		HASH_FIND(hh, c->names, &st->st_ino, sizeof(st->st_ino), first);
+	if (first && c->how->kind == KP_TREE_PREPARE && !kp_same_time(&first->changed, &st->st_ctim))
+		return -EAGAIN;
 	if (first)
 		return linkat(c->how->to_fd, first->path, p->to, name, 0) < 0 ? -errno : 0;
-	if (st->st_nlink > 1) {
-		first = kp_calloc(1, sizeof(*first));
-		first->ino = st->st_ino;
-		first->path = below(p->path, name);
-		HASH_ADD(hh, c->names, ino, sizeof(first->ino), first);
-	}
 	if (from_live && !kp_inodes_have(c->how->mapped, st->st_ino) && share(p, name, st))
 		return 0;
 	in = openat(p->from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -168,20 +196,13 @@ static int copy_file(struct copy *c, const struct place *p, const char *name, co
 	if (!S_ISREG(now.st_mode))
 		return -ESTALE;
 	noted = from_live && changes_tell(c, in, &now); /* before it is read */
-	out = openat(p->to, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (out < 0)
-		return -errno;
-	r = kp_copy_data(in, out, UINT64_MAX);
-	if (!r)
-		r = copy_inode(c, in, out);
-	if (!r && noted)
-		note_source(&now, out);
-	if (!r && c->how->kind == KP_TREE_RESTORE && fstat(out, &now) == 0)
-		note_source(&now, in);
-	return r;
+	/* In KP_TREE_PREPARE also when it is no more what was looked at. */
+	if (c->how->kind == KP_TREE_PREPARE && (!noted || now.st_ino != st->st_ino || !kp_same_time(&now.st_ctim, &st->st_ctim)))
+		return -EAGAIN;
+	return copy_whole(c, p, name, in, &now, noted);
 }
 
-static int copy_link(const struct place *p, const char *name)
+static int copy_link(const struct kp_place *p, const char *name)
 {
 	char target[PATH_MAX];
 	ssize_t len = readlinkat(p->from, name, target, sizeof(target) - 1);
@@ -192,58 +213,89 @@ static int copy_link(const struct place *p, const char *name)
 	return symlinkat(target, p->to, name) < 0 ? -errno : 0;
 }
 
-static int copy_entry(struct copy *c, const struct place *p, const char *name)
+/* Neither a file nor a directory. */
+static int copy_other(const struct kp_place *p, const char *name, const struct stat *st)
 {
-	struct timespec ts[2];
-	struct stat st;
+	const struct timespec ts[2] = {st->st_atim, st->st_mtim};
 	int r = 0;
 
-	if (fstatat(p->from, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return -errno;
-	if (S_ISREG(st.st_mode))
-		return copy_file(c, p, name, &st);
-	if (S_ISDIR(st.st_mode)) {
-		if (mkdirat(p->to, name, 0700) < 0)
-			return -errno;
-		add_dir(c, below(p->path, name));
-		return 0;
-	}
-	if (S_ISLNK(st.st_mode))
+	if (S_ISLNK(st->st_mode))
 		r = copy_link(p, name);
-	else if (kp_is_whiteout(&st) || S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode))
-		r = mknodat(p->to, name, st.st_mode & (S_IFMT | 07777), st.st_rdev) < 0 ? -errno : 0;
+	else if (kp_is_whiteout(st) || S_ISFIFO(st->st_mode) || S_ISSOCK(st->st_mode))
+		r = mknodat(p->to, name, st->st_mode & (S_IFMT | 07777), st->st_rdev) < 0 ? -errno : 0;
 	else
 		return -EPERM; /* a device: nothing that an instance can have */
-	ts[0] = st.st_atim;
-	ts[1] = st.st_mtim;
-	if (!r && !S_ISLNK(st.st_mode) && fchmodat(p->to, name, st.st_mode & 07777, 0) < 0)
+	if (r < 0)
+		return r;
+	if (!S_ISLNK(st->st_mode) && fchmodat(p->to, name, st->st_mode & 07777, 0) < 0)
 		r = -errno;
-	if (!r && geteuid() == 0 && fchownat(p->to, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (!r && geteuid() == 0 && fchownat(p->to, name, st->st_uid, st->st_gid, AT_SYMLINK_NOFOLLOW) < 0)
 		r = -errno;
 	if (!r && utimensat(p->to, name, ts, AT_SYMLINK_NOFOLLOW) < 0)
 		r = -errno;
+	if (r < 0)
+		(void)unlinkat(p->to, name, 0);
 	return r;
 }
 
-static int copy_dir(struct copy *c, const char *path)
+int kp_copy_entry(struct kp_copy *c, const struct kp_place *p, const char *name)
+{
+	struct stat st;
+	int r;
+
+	if (c->how->cancel && atomic_load(c->how->cancel))
+		return -ECANCELED;
+	if (fstatat(p->from, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return -errno;
+	if (S_ISREG(st.st_mode)) {
+		r = copy_file(c, p, name, &st);
+	} else if (!S_ISDIR(st.st_mode)) {
+		r = copy_other(p, name, &st);
+	} else {
+		r = mkdirat(p->to, name, 0700) < 0 ? -errno : 0;
+		if (!r)
+			add_dir(c, below(p->path, name));
+	}
+	if (!r && p->made)
+		kp_made_add(p->made, name, &st);
+	return r;
+}
+
+/* KP_TREE_PREPARE: what is gone, or another by now, is the freeze's. */
+static bool left_for_later(const struct kp_copy *c, int r)
+{
+	return c->how->kind == KP_TREE_PREPARE && r != -ENOSPC && r != -EDQUOT && r != -ECANCELED;
+}
+
+static int copy_dir(struct kp_copy *c, const char *path)
 {
 	const char *rel = *path ? path : ".";
 	kp_autoclose int from = kp_open_beneath(c->how->from_fd, rel, O_RDONLY | O_DIRECTORY, 0);
 	kp_autoclose int to = kp_open_beneath(c->how->to_fd, rel, O_RDONLY | O_DIRECTORY, 0);
 	kp_autoclose int before = c->how->before_fd < 0 ? -1 : kp_open_beneath(c->how->before_fd, rel, O_RDONLY | O_DIRECTORY, 0);
-	struct place p = {from, to, before, path};
+	struct kp_place p = {from, to, before, path, NULL};
 	struct dirent **names = NULL;
-	int count = from < 0 || to < 0 ? -1 : scandirat(from, ".", &names, NULL, NULL), r = 0;
+	int count, r = 0;
 
-	if (count < 0)
-		return c->how->kind == KP_TREE_PREPARE ? 0 : kp_fail_errno(c->err, errno, "%s: cannot be copied", path);
+	if (c->how->kind == KP_TREE_PREPARE && from >= 0)
+		p.made = kp_made_dir(c->how->prepared, path, from);
+	count = from < 0 || to < 0 ? -1 : scandirat(from, ".", &names, NULL, NULL);
+	if (count < 0) {
+		r = -errno;
+		if (!left_for_later(c, r))
+			return kp_fail_errno(c->err, -r, "%s: cannot be copied", path);
+		kp_made_unsure(c->how->prepared, path);
+		return 0;
+	}
 	for (int i = 0; i < count; i++) {
 		const char *name = names[i]->d_name;
 
 		if (!r && strcmp(name, ".") && strcmp(name, "..")) {
-			r = copy_entry(c, &p, name);
-			if (c->how->kind == KP_TREE_PREPARE && r != -ENOSPC && r != -EDQUOT)
-				r = 0; /* gone, or another by now */
+			r = kp_copy_entry(c, &p, name);
+			if (r < 0 && left_for_later(c, r)) {
+				kp_made_add(p.made, name, NULL);
+				r = 0;
+			}
 			if (r < 0)
 				(void)kp_fail_errno(c->err, -r, "%s/%s: cannot be copied", path, name);
 		}
@@ -253,18 +305,38 @@ static int copy_dir(struct copy *c, const char *path)
 	return r;
 }
 
-static int finish_dir(struct copy *c, const char *path)
+static int finish_dir(struct kp_copy *c, const char *path)
 {
 	kp_autoclose int from = kp_open_beneath(c->how->from_fd, path, O_RDONLY | O_DIRECTORY, 0);
 	kp_autoclose int to = kp_open_beneath(c->how->to_fd, path, O_RDONLY | O_DIRECTORY, 0);
-	int r = from < 0 || to < 0 ? -errno : copy_inode(c, from, to);
+	int r = from < 0 || to < 0 ? -errno : kp_copy_inode(c, from, to);
 
+	if (r < 0 && left_for_later(c, r)) {
+		kp_made_unsure(c->how->prepared, path);
+		return 0;
+	}
 	return r < 0 ? kp_fail_errno(c->err, -r, "%s: cannot be copied", path) : 0;
 }
 
-static void free_copy(struct copy *c)
+void kp_copy_begin(struct kp_copy *c, const struct kp_carry *how, struct kp_err *err)
 {
-	struct name *n, *next;
+	*c = (struct kp_copy){.how = how, .err = err, .names_buf = kp_calloc(1, XATTR_LIST_MAX), .value_buf = kp_calloc(1, XATTR_SIZE_MAX)};
+}
+
+int kp_copy_dirs(struct kp_copy *c)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < c->dir_count && !r; i++)
+		r = copy_dir(c, c->dirs[i]);
+	for (size_t i = c->dir_count; i-- > 0 && !r;)
+		r = finish_dir(c, c->dirs[i]);
+	return r;
+}
+
+void kp_copy_end(struct kp_copy *c)
+{
+	struct kp_first *n, *next;
 
 	for (size_t i = 0; i < c->dir_count; i++)
 		free(c->dirs[i]);
@@ -280,16 +352,17 @@ static void free_copy(struct copy *c)
 
 int kp_tree_copy(const struct kp_carry *how, const char *name, struct kp_err *err)
 {
-	struct copy c = {.how = how, .err = err, .names_buf = kp_calloc(1, XATTR_LIST_MAX), .value_buf = kp_calloc(1, XATTR_SIZE_MAX)};
-	struct place root = {how->from_fd, how->to_fd, how->before_fd, ""};
-	int r = copy_entry(&c, &root, name);
+	struct kp_place root = {how->from_fd, how->to_fd, how->before_fd, "", NULL};
+	struct kp_copy c;
+	int r;
 
-	if (r < 0)
-		(void)kp_fail_errno(err, -r, "%s: cannot be copied", name);
-	for (size_t i = 0; i < c.dir_count && !r; i++)
-		r = copy_dir(&c, c.dirs[i]);
-	for (size_t i = how->kind == KP_TREE_PREPARE ? 0 : c.dir_count; i-- > 0 && !r;)
-		r = finish_dir(&c, c.dirs[i]);
-	free_copy(&c);
+	kp_copy_begin(&c, how, err);
+	if (how->kind == KP_TREE_PREPARE)
+		root.made = kp_made_dir(how->prepared, "", how->from_fd);
+	r = kp_copy_entry(&c, &root, name);
+	if (r < 0 && left_for_later(&c, r))
+		r = 0; /* the root is read again in any case */
+	r = r < 0 ? kp_fail_errno(err, -r, "%s: cannot be copied", name) : kp_copy_dirs(&c);
+	kp_copy_end(&c);
 	return r;
 }

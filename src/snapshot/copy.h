@@ -3,6 +3,8 @@
 #ifndef KAPSEL_SNAPSHOT_COPY_H
 #define KAPSEL_SNAPSHOT_COPY_H
 
+#include <stdatomic.h>
+
 #include "base/base.h"
 
 enum kp_copy_kind {
@@ -21,12 +23,23 @@ bool kp_inodes_have(const struct kp_inodes *s, ino_t ino);
 /* Files that a thread has mapped shared: their content changes without a trace in their times. False: it has no memory (any more). */
 bool kp_inodes_mapped(struct kp_inodes *s, pid_t tid);
 
+struct kp_tally {
+	uint64_t files, bytes; /* contents that were copied: what is shared with another snapshot is not counted */
+};
+
+struct kp_prepared; /* what a copy of KP_TREE_PREPARE has made */
+
 struct kp_carry {
 	int from_fd, to_fd; /* directories */
 	int before_fd;      /* the snapshot before, or -1 */
 	enum kp_copy_kind kind;
 	bool running;                   /* the source lives on right after: what is too young to tell a change is not noted as equal */
 	const struct kp_inodes *mapped; /* or NULL */
+	struct kp_tally *tally;
+	struct kp_prepared *prepared; /* KP_TREE_PREPARE: is told; KP_TREE_FREEZE: to_fd has that already, or NULL */
+	int gone_fd;		      /* KP_TREE_FREEZE with prepared: a directory for what is not to be in the copy after all */
+	const atomic_bool *cancel;    /* or NULL */
+	bool *young;		      /* or NULL: set when something noted as equal is too young to tell a change at once */
 };
 
 /* Copies name (a file or a tree) from one directory to the other, where it does not exist: kinds, modes, owners (as root), times, user

@@ -12,6 +12,7 @@
 #include "snapshot/internal.h"
 
 #define ABOUT_MAX 65536
+#define GONE "gone" /* beside files/, until it is whole: what is not to be in it after all */
 
 /* instances/NAME/snapshots, opened; made when missing. */
 static int open_all(const struct kp_instance *i, bool make, struct kp_err *err)
@@ -94,7 +95,7 @@ static void note_state(const struct kp_instance *i, const char *name)
 {
 	kp_autofree char *path = kp_asprintf("%s/" KP_SETTLE_STATE, i->dir);
 
-	(void)kp_write_file_atomic(AT_FDCWD, path, name, strlen(name), 0600);
+	(void)kp_write_file_passing(AT_FDCWD, path, name, strlen(name), 0600);
 }
 
 static void count_bytes(int dirfd, const char *name, struct kp_snapshot *s)
@@ -210,13 +211,13 @@ static int open_before(int all_fd, const char *name)
 	return kp_open_beneath(all_fd, files, O_RDONLY | O_DIRECTORY, 0);
 }
 
-/* A new directory all_fd/temp with files/ in it, opened. */
-static int open_new(const struct kp_instance *i, int all_fd, const char *temp, int *ret_at, int *ret_files, struct kp_err *err)
+/* A directory all_fd/temp with files/ in it, opened; from: what was prepared becomes it, NULL: it is new. */
+static int open_new(const struct kp_instance *i, int all_fd, const char *temp, const char *from, int *ret_at, int *ret_files, struct kp_err *err)
 {
 	kp_autofree char *files = kp_asprintf("%s/files", temp);
 	kp_autoclose int at = -1, to = -1;
 
-	if (mkdirat(all_fd, temp, 0700) < 0 || mkdirat(all_fd, files, 0700) < 0)
+	if (from ? renameat(all_fd, from, all_fd, temp) < 0 : mkdirat(all_fd, temp, 0700) < 0 || mkdirat(all_fd, files, 0700) < 0)
 		return kp_fail_errno(err, errno, "%s/snapshots/%s: cannot be made", i->dir, temp);
 	at = openat(all_fd, temp, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	to = openat(all_fd, files, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -227,10 +228,11 @@ static int open_new(const struct kp_instance *i, int all_fd, const char *temp, i
 	return 0;
 }
 
-/* How a copy to a new directory there begins; its descriptors are to be closed. */
-static int start_carry(const struct kp_instance *i, int all_fd, const char *temp, struct kp_carry *how, int *ret_at, struct kp_err *err)
+/* How a copy to such a directory begins; its descriptors are to be closed. */
+static int start_carry(const struct kp_instance *i, int all_fd, const char *temp, const char *from, struct kp_carry *how, int *ret_at,
+		       struct kp_err *err)
 {
-	int r = open_new(i, all_fd, temp, ret_at, &how->to_fd, err);
+	int r = open_new(i, all_fd, temp, from, ret_at, &how->to_fd, err);
 
 	if (r < 0)
 		return r;
@@ -243,6 +245,7 @@ static void end_carry(struct kp_carry *how)
 	(void)kp_close(how->from_fd);
 	(void)kp_close(how->to_fd);
 	(void)kp_close(how->before_fd);
+	(void)kp_close(how->gone_fd);
 }
 
 /* All that happens while an instance that runs is held still. */
@@ -251,30 +254,48 @@ static int fill_now(void *ctx, struct kp_err *err)
 	return kp_carry(ctx, err);
 }
 
+static int open_gone(int at, struct kp_err *err)
+{
+	int fd = mkdirat(at, GONE, 0700) < 0 ? -1 : openat(at, GONE, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	return fd < 0 ? kp_fail_errno(err, errno, "snapshot: " GONE "/ cannot be made") : fd;
+}
+
 static int fill(const struct kp_instance *i, int all_fd, const char *temp, const struct kp_snapshot_make *make, const struct kp_snapshot *s,
 		const struct kp_snapshot *before, struct kp_err *err)
 {
-	struct kp_carry how = {.from_fd = -1, .to_fd = -1, .before_fd = -1, .kind = KP_TREE_FREEZE, .running = make->hold, .mapped = make->mapped};
+	struct kp_carry how = {.from_fd = -1, .to_fd = -1, .before_fd = -1, .gone_fd = -1, .kind = KP_TREE_FREEZE, .running = make->hold,
+			       .mapped = make->mapped, .tally = make->tally, .prepared = make->prepared};
 	kp_autoclose int at = -1;
-	int r = start_carry(i, all_fd, temp, &how, &at, err);
+	bool young = false;
+	int r;
 
-	if (make->prepared)
-		how.before_fd = open_before(all_fd, make->prepared);
-	if (how.before_fd < 0 && before)
+	how.young = &young;
+	r = start_carry(i, all_fd, temp, make->prepared ? kp_prepared_name(make->prepared) : NULL, &how, &at, err);
+	if (!r && make->prepared) {
+		kp_prepared_taken(make->prepared);
+		how.gone_fd = open_gone(at, err);
+		r = KP_MIN(how.gone_fd, 0);
+	}
+	if (before)
 		how.before_fd = open_before(all_fd, before->name);
 	if (!r)
 		r = make->hold ? make->hold(make->ctx, fill_now, &how, err) : fill_now(&how, err);
 	if (!r)
 		r = write_about(at, s, err);
+	if (make->prepared && at >= 0)
+		(void)kp_remove_tree(at, GONE);
 	end_carry(&how);
+	if (young)
+		kp_let_time_pass();
 	return r;
 }
 
-int kp_snapshot_prepare(const struct kp_instance *i, char **ret_name, struct kp_err *err)
+int kp_snapshot_prepare(const struct kp_instance *i, const atomic_bool *cancel, struct kp_prepared **ret, struct kp_err *err)
 {
 	kp_autoclose int fd = open_all(i, true, err), at = -1;
 	kp_autofree char *path = kp_asprintf("%s/snapshots/.prepared-XXXXXX", i->dir);
-	struct kp_carry how = {.from_fd = -1, .to_fd = -1, .before_fd = -1, .kind = KP_TREE_PREPARE};
+	struct kp_carry how = {.from_fd = -1, .to_fd = -1, .before_fd = -1, .gone_fd = -1, .kind = KP_TREE_PREPARE, .cancel = cancel};
 	struct kp_snapshots kp_autosnapshots all = {0};
 	const char *name;
 	int r;
@@ -286,20 +307,28 @@ int kp_snapshot_prepare(const struct kp_instance *i, char **ret_name, struct kp_
 	name = strrchr(path, '/') + 1;
 	r = kp_snapshot_list(i, false, &all, err);
 	if (!r)
-		r = start_carry(i, fd, name, &how, &at, err);
+		r = start_carry(i, fd, name, NULL, &how, &at, err);
 	if (!r && all.count)
 		how.before_fd = open_before(fd, all.items[all.count - 1].name);
+	how.prepared = kp_prepared_new(name);
 	if (!r)
 		r = kp_carry(&how, err);
 	end_carry(&how);
 	if (r < 0)
-		(void)kp_remove_tree(fd, name);
+		kp_snapshot_unprepare(i, how.prepared);
 	else
-		*ret_name = kp_strdup(name);
+		*ret = how.prepared;
 	return r;
 }
 
-void kp_snapshot_unprepare(const struct kp_instance *i, const char *name)
+void kp_snapshot_unprepare(const struct kp_instance *i, struct kp_prepared *p)
+{
+	if (p && kp_prepared_name(p))
+		kp_snapshot_drop(i, kp_prepared_name(p));
+	kp_prepared_free(p);
+}
+
+void kp_snapshot_drop(const struct kp_instance *i, const char *name)
 {
 	kp_autoclose int fd = open_all(i, false, NULL);
 
@@ -349,8 +378,6 @@ int kp_snapshot_create(const struct kp_instance *i, const struct kp_snapshot_mak
 	}
 	if (make->kind != KP_SNAPSHOT_HIDDEN)
 		note_state(i, own);
-	if (!make->hold)
-		kp_let_time_pass();
 	if (ret_name)
 		*ret_name = kp_take_ptr(own);
 	return 0;

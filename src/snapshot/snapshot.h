@@ -38,18 +38,21 @@ struct kp_snapshot_make {
 	const char *name; /* NULL: made from the time */
 	const char *note; /* or NULL */
 	enum kp_snapshot_kind kind;
-	const char *prepared; /* as of kp_snapshot_prepare, or NULL */
+	struct kp_prepared *prepared; /* as of kp_snapshot_prepare, or NULL: what was copied becomes the snapshot, and the rest is added */
 	/* Of an instance that runs: calls fn(fn_ctx) while it is held still. NULL: it does not run. */
 	int (*hold)(void *ctx, int (*fn)(void *ctx, struct kp_err *err), void *fn_ctx, struct kp_err *err);
 	void *ctx;
 	const struct kp_inodes *mapped; /* then: what its programs have mapped shared; known when fn is called */
+	struct kp_tally *tally; /* or NULL: counts what is copied; not what was prepared */
 };
 /* The name is returned (allocated; may be NULL). */
 int kp_snapshot_create(const struct kp_instance *i, const struct kp_snapshot_make *make, char **ret_name, struct kp_err *err);
-/* While it runs, without a lock: most of what the next snapshot will copy. *ret_name is allocated; for kp_snapshot_unprepare() in the end.
- * The caller ignores SIGIO: it comes when somebody writes to what is looked at by way of a lease. */
-int kp_snapshot_prepare(const struct kp_instance *i, char **ret_name, struct kp_err *err);
-void kp_snapshot_unprepare(const struct kp_instance *i, const char *name);
+/* While it runs, without a lock: most of what the next snapshot will hold. *ret is for kp_snapshot_unprepare() in the end, used or not.
+ * The caller has SIGIO blocked: it comes when somebody writes to what is looked at by way of a lease. cancel: -ECANCELED once it is set. */
+int kp_snapshot_prepare(const struct kp_instance *i, const atomic_bool *cancel, struct kp_prepared **ret, struct kp_err *err);
+void kp_snapshot_unprepare(const struct kp_instance *i, struct kp_prepared *p);
+/* One of KP_SNAPSHOT_HIDDEN. */
+void kp_snapshot_drop(const struct kp_instance *i, const char *name);
 /* sizes: count what is on disk, too. Needs no lock. */
 int kp_snapshot_list(const struct kp_instance *i, bool sizes, struct kp_snapshots *ret, struct kp_err *err);
 void kp_snapshots_free(struct kp_snapshots *s);

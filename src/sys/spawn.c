@@ -182,13 +182,17 @@ static int exec_search(bool gate, const struct kp_spawn *s)
 static void child(const struct kp_spawner *sp, int status_fd)
 {
 	const struct kp_spawn *s = sp->request;
-	bool there = sp->cwd_fd >= 0 && fchdir(sp->cwd_fd) == 0; /* before the descriptor goes */
-	int rc = set_up_fds(s, &status_fd);
+	bool there;
+	int rc;
 
-	if (rc)
-		report(status_fd, -rc);
+	/* First of all: who holds the listener waits for ever for answers when nobody else does any more. */
+	(void)close(sp->listener);
 	/* The spawner lives as long as the supervisor. */
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	there = sp->cwd_fd >= 0 && fchdir(sp->cwd_fd) == 0; /* before the descriptor goes */
+	rc = set_up_fds(s, &status_fd);
+	if (rc)
+		report(status_fd, -rc);
 	if (s->new_session) {
 		(void)setsid();
 		(void)ioctl(0, TIOCSCTTY, 0);

@@ -68,7 +68,7 @@ static inline mode_t kp_real_mode(mode_t guest_mode)
 /* len bytes (path has room for one more) as the attribute gave them: 0, or -EINVAL. */
 int kp_moved_check(const char *path, ssize_t len);
 #define KP_SINCE_XATTR "user.kapsel.since"   /* struct kp_since: in a copy of an upper, when the original was made */
-#define KP_SOURCE_XATTR "user.kapsel.source" /* struct kp_source: in a snapshot, from which file of the upper it is equal to */
+#define KP_SOURCE_XATTR "user.kapsel.of"     /* struct kp_copied: in a snapshot, which file of the upper it is equal to */
 static inline bool kp_is_own_xattr(const char *name)
 {
 	return !strncmp(name, KP_RECORD_XATTR, sizeof(KP_RECORD_XATTR) - 1) &&
@@ -78,10 +78,10 @@ struct kp_since {
 	int64_t sec;
 	uint32_t nsec, reserved;
 };
+/* With the other in an ext4 inode of 256 bytes there is just room for it: no block more a file. */
 struct kp_copied {
 	uint64_t ino;
-	int64_t sec; /* its ctime */
-	uint32_t nsec, reserved;
+	int64_t changed; /* its ctime, in nanoseconds */
 };
 
 #endif

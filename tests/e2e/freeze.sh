@@ -41,7 +41,7 @@ while [ "$n" -lt "$freezes" ] && [ -z "$bad" ]; do
   n=$((n + 1))
   try "$KAPSEL" snapshot create f "s$n"
   [ "$status" = 0 ] || bad="snapshot $n"
-  sed -n 's/.*held still for \(.*\) ms/\1/p' "$T/err" >>"$T/held"
+  sed -n 's/.*held still for \([0-9.]*\) ms.*/\1/p' "$T/err" >>"$T/held"
   [ "$n" = 1 ] || "$KAPSEL" snapshot rm f "s$n" >/dev/null 2>&1 || bad="removing $n"
 done
 if [ -z "$bad" ]; then ok "$n snapshots while it runs"; else not_ok "snapshots while it runs: $bad" "$T/out" "$T/err"; fi
@@ -73,6 +73,32 @@ if [ "$(count_in three)" -lt "$(count_in four)" ]; then ok "and once more when i
 try "$KAPSEL" run --instance mc-2 "$img" -- /bin/sh -c 'od -An -N8 -tu8 /w/map | tr -d " "'
 if [ "$status" = 0 ] && [ "$(cat "$T/out")" -ge "$(count_in three)" ]; then ok "a clone has what the program had"; else not_ok "a clone has what the program had" "$T/out" "$T/err"; fi
 if [ -z "$(ls -A "$base/m/snapshots" | grep '^\.')" ]; then ok "nothing is left beside the snapshots"; else not_ok "something is left beside the snapshots"; fi
+
+# --- what is done while they stand still: names are looked at, only what may have changed since is copied ---
+copied() { # what `create --json` says
+  sed -n "s/.*\"copied_$1\":\([0-9]*\).*/\1/p" "$T/out"
+}
+files=${KAPSEL_FILES:-2000}
+# shellcheck disable=SC2016 # for the guest's shell
+start q /bin/sh -c 'mkdir -p /w; i=0; while [ $i -lt '"$files"' ]; do i=$((i + 1)); [ $((i % 100)) != 1 ] || mkdir /w/d$i && d=/w/d$i; echo $i >$d/f$i; done
+  exec 3>/w/log; echo ready; while :; do echo more >&3; sleep 0.02; done'
+sleep 0.1
+for s in one two; do
+  try "$KAPSEL" snapshot create --json q $s
+  echo "# $files files: $(sed 's/.*"held_ms"/held_ms/; s/[}"]//g' "$T/out")"
+  if [ "$(copied files)" = 1 ] && [ "$(copied bytes)" -gt 0 ] && [ "$(copied bytes)" -lt 65536 ]; then ok "of $files files one is copied while they stand still: $s"; else
+    not_ok "what is copied while they stand still: $s" "$T/out" "$T/err"
+  fi
+  "$KAPSEL" exec q -- /bin/sh -c 'echo new >/w/d1/new; echo changed >/w/d1/f2; rm /w/d1/f3; mv /w/d1/f4 /w/d1/f5'
+  sleep 0.1
+done
+(cd "$base/q/snapshots/two/files/upper/w" && find . -type f | sort | sed '/log/d' && cat d1/new d1/f2 d1/f5 && stat -c %h d1/f6 d1/f2) >"$T/has"
+(cd "$base/q/upper/w" && find . -type f | sort | sed '/log/d' && cat d1/new d1/f2 d1/f5 && printf '2\n1\n') >"$T/wanted"
+if cmp -s "$T/has" "$T/wanted"; then ok "and the second has what is changed, and shares what is not"; else not_ok "what the second has" "$T/has" "$T/wanted"; fi
+"$KAPSEL" exec q -- /bin/sh -c 'rm -r /w/d1; mkdir /w/d1; echo else >/w/d1/f2'
+try "$KAPSEL" snapshot diff q two
+if grep -q '^D .*/w/d1/new$' "$T/out" && grep -q '^M .*/w/d1/f2$' "$T/out"; then ok "what comes later is not in it"; else not_ok "what comes later is not in it" "$T/out" "$T/err"; fi
+stop q
 
 # --- stopped by job control: it stays so ---
 start j /bin/sh -c 'mkdir -p /w; /bin/sh -c "kill -STOP \$\$; echo on >/w/on" & echo $! >/w/pid; sleep 0.3; echo ready; wait; cat /w/on; sleep 60'
@@ -175,7 +201,7 @@ if command -v sqlite3 >/dev/null; then
       try "$KAPSEL" snapshot create "d$mode" "s$n"
       [ "$status" = 0 ] || bad="snapshot $n"
       echo "$acked" >"$T/acked.$n"
-      sed -n 's/.*held still for \(.*\) ms/\1/p' "$T/err" >>"$T/held"
+      sed -n 's/.*held still for \([0-9.]*\) ms.*/\1/p' "$T/err" >>"$T/held"
       sleep 0.1
     done
     stop "d$mode"
@@ -241,25 +267,34 @@ try "$KAPSEL" run --instance a "$img" -- /bin/true
 [ -z "$(ls -A "$base/a/snapshots" | grep '^\.')" ] || bad="something is left: $(ls -A "$base/a/snapshots")"
 if [ -z "$bad" ]; then ok "$n kills of who asks: each snapshot is whole or not there"; else not_ok "kills of who asks: $bad" "$T/out" "$T/err"; fi
 
-# --- killed in the middle ---
-start k /bin/sh -c 'mkdir -p /w; dd if=/dev/urandom of=/w/big bs=1M count=60 2>/dev/null; echo ready; exec 3>>/w/big; while :; do echo >&3; done'
-bad='' round=0
-while [ "$round" -lt 3 ] && [ -z "$bad" ]; do
+# --- killed in the middle, while it is prepared and while all stand still; KAPSEL_KILLS: how often ---
+works='exec 3>>/w/big; i=0; while :; do i=$((i + 1)); echo >&3; echo $i >/w/n; [ $((i % 50)) != 1 ] || echo ready; done'
+start k /bin/sh -c 'mkdir -p /w/d; dd if=/dev/urandom of=/w/big bs=1M count=40 2>/dev/null; while [ "${i:-0}" -lt 300 ]; do i=$((${i:-0} + 1)); echo whole >/w/d/f$i; done; '"$works"
+bad='' round=0 rounds=${KAPSEL_KILLS:-4} made=0
+while [ "$round" -lt "$rounds" ] && [ -z "$bad" ]; do
   round=$((round + 1))
-  [ "$round" = 1 ] || start k /bin/sh -c 'echo ready; exec 3>>/w/big; while :; do echo >&3; done'
+  [ "$round" = 1 ] || start k /bin/sh -c "$works"
   "$KAPSEL" snapshot create k "s$round" >/dev/null 2>&1 &
   asks=$!
-  sleep "0.0$((round * 2))"
+  sleep "0.$(printf %03d $((round * 37 % 90)))"
   super=$(cut -d ' ' -f 1 "/proc/$runs/task/$runs/children") # the front's child
   guests=$(for p in /proc/[0-9]*; do case $(readlink "$p/exe" 2>/dev/null) in "$XDG_RUNTIME_DIR"/*) echo "${p#/proc/}" ;; esac done)
   kill -9 "$super" 2>/dev/null || bad="no supervisor"
+  [ $((round % 2)) = 0 ] || kill -9 "$asks" 2>/dev/null # else it makes the snapshot itself
   wait "$runs" "$asks" 2>/dev/null
   sleep 0.3
   for p in $guests; do
     case $(state "$p" 2>/dev/null) in '' | Z) ;; *) bad="$p is in state $(state "$p")" ;; esac
   done
+  if [ -d "$base/k/snapshots/s$round" ]; then
+    made=$((made + 1)) here=$base/k/snapshots/s$round/files/upper/w
+    [ "$(cat "$here"/d/* | grep -c '^whole$')" = 300 ] && [ "$(stat -c %s "$here/big")" -gt 41943040 ] || bad="s$round is not whole"
+    "$KAPSEL" snapshot rm k "s$round" >/dev/null 2>&1 || bad="s$round cannot be removed"
+  fi
 done
-if [ -z "$bad" ]; then ok "with the supervisor killed in the middle nobody stays behind"; else not_ok "killed in the middle: $bad"; fi
+if [ -z "$bad" ]; then ok "with the supervisor killed in the middle nobody stays behind, and a snapshot ($made of $round) is whole"; else not_ok "killed in the middle: $bad"; fi
+try "$KAPSEL" run --instance k "$img" -- /bin/true
+if [ "$status" = 0 ] && [ -z "$(ls -A "$base/k/snapshots")" ]; then ok "the next start takes the rest away"; else not_ok "the next start: $status, left: $(ls -A "$base/k/snapshots")" "$T/err"; fi
 try "$KAPSEL" verify k
 expect_status 0 "its files verify"
 finish

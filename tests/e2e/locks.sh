@@ -28,8 +28,11 @@ n=0
 while [ "$(cat held)" != have ] && [ $n -lt 100 ]; do sleep 0.1 && n=$((n + 1)); done
 try "$KAPSEL" run --quiet --instance a locks.kapsel -- /alone -n
 if [ "$status" = 1 ] && [ "$(cat out)" = busy ]; then ok "two processes of one instance meet"; else not_ok "two of one instance" held out err; fi
-try "$KAPSEL" run --quiet --instance b locks.kapsel -- /alone -n
-expect_out have "two instances do not"
+reaches_sockets locks.kapsel && copies=1 || copies= # what copies sockets copies files
+if [ "$copies" ]; then
+  try "$KAPSEL" run --quiet --instance b locks.kapsel -- /alone -n
+  expect_out have "two instances do not"
+fi
 try "$KAPSEL" run --quiet --instance a locks.kapsel -- /alone '-w 0.3'
 if [ "$status" = 1 ] && [ "$(cat out)" = busy ]; then ok "who waits is interrupted by a timer"; else not_ok "who waits is interrupted by a timer" out err; fi
 "$KAPSEL" run --quiet --instance a locks.kapsel -- /alone '' >waited 2>&1 &
@@ -58,8 +61,12 @@ n=0
 while [ "$(cat held)" != have ] && [ $n -lt 100 ]; do sleep 0.1 && n=$((n + 1)); done
 try "$KAPSEL" run --quiet --mode "$T=merged" --instance a locks.kapsel -- /usr/bin/perl "$T/ranges.pl" ask /alone
 expect_out somebody "a lock of a range is told in its instance"
-try "$KAPSEL" run --quiet --mode "$T=merged" --instance b locks.kapsel -- /usr/bin/perl "$T/ranges.pl" ask /alone
-expect_out nobody "and in no other"
+if [ "$copies" ]; then
+  try "$KAPSEL" run --quiet --mode "$T=merged" --instance b locks.kapsel -- /usr/bin/perl "$T/ranges.pl" ask /alone
+  expect_out nobody "and in no other"
+else
+  skip "and in no other" "pidfd_getfd is refused here: the kernel's own locks have to do"
+fi
 for i in a b; do
   try "$KAPSEL" run --quiet --instance $i locks.kapsel -- /alone -n
   expect_out have "nor is it in the way of flock in $i"

@@ -32,12 +32,17 @@ serve unix serve-unix "$socket"
 serve abstract serve-unix "@kapsel-net-$$"
 serve dgram serve-dgram "@kapsel-net-$$-d"
 trap 'kill $servers 2>/dev/null; rm -f "$socket"' EXIT
+reaches_sockets "$T/n.kapsel" && sockets=1 || sockets=
 tcp=$(cat "$T/tcp") udp=$(cat "$T/udp")
 outside=$(hostname -I 2>/dev/null | tr ' ' '\n' | grep -m1 '^[0-9]*\.[0-9.]*$')
 
 reaches() { # NET RESULT WHAT ADDRESS...: every way of WHAT ends with RESULT
   mode=$1 result=$2
   shift 2
+  case $sockets$mode in connect=*) # refused with a reason: kernels.sh
+    skip "$mode: $*" 'pidfd_getfd is refused here'
+    return ;;
+  esac
   try "$KAPSEL" run --rm --net "$mode" "$T/n.kapsel" -- /net "$@"
   if [ "$status" = 0 ] && [ -s "$T/out" ] && ! grep -qvE "^[a-z-]+ $result" "$T/out"; then ok "$mode: $*: $result"; else not_ok "$mode: $*: $result" "$T/out" "$T/err"; fi
 }
@@ -102,25 +107,32 @@ try "$KAPSEL" run --rm --net none "$T/n.kapsel" -- /net kinds
 expect_out "$(printf 'raw EAFNOSUPPORT\npacket EAFNOSUPPORT\nnetlink EAFNOSUPPORT\nvsock EAFNOSUPPORT\nsctp EAFNOSUPPORT\nunix 0 ')" 'none: the only sockets are AF_UNIX'
 try "$KAPSEL" run --rm --net loopback "$T/n.kapsel" -- /net kinds
 expect_out "$(printf 'raw EPERM\npacket EAFNOSUPPORT\nnetlink EAFNOSUPPORT\nvsock EAFNOSUPPORT\nsctp EPROTONOSUPPORT\nunix 0 ')" 'loopback: and TCP and UDP'
-try "$KAPSEL" run --rm --net connect=1 "$T/n.kapsel" -- /net listen "${outside:-10.9.8.7}"
-expect_out "$(printf 'listen-unbound 0 127.0.0.1\nlisten-any 0 127.0.0.1\nlisten-there EADDRNOTAVAIL')" 'connect: who listens does so on the loopback'
+there=EADDRNOTAVAIL
+[ "$sockets" ] || there="0 ${outside:-10.9.8.7}" # by the kernel, on the device of the loopback
+[ "$sockets$outside" ] || there=EADDRNOTAVAIL
+if [ "$sockets" ]; then
+  try "$KAPSEL" run --rm --net connect=1 "$T/n.kapsel" -- /net listen "${outside:-10.9.8.7}"
+  expect_out "$(printf 'listen-unbound 0 127.0.0.1\nlisten-any 0 127.0.0.1\nlisten-there EADDRNOTAVAIL')" 'connect: who listens does so on the loopback'
+fi
 try "$KAPSEL" run --rm --net loopback "$T/n.kapsel" -- /net listen "${outside:-10.9.8.7}"
-expect_out "$(printf 'listen-unbound 0 0.0.0.0\nlisten-any 0 0.0.0.0\nlisten-there EADDRNOTAVAIL')" 'loopback: what listens everywhere is on the device of the loopback'
+expect_out "$(printf 'listen-unbound 0 0.0.0.0\nlisten-any 0 0.0.0.0\nlisten-there %s' "$there")" 'loopback: what listens everywhere is on the device of the loopback'
 "$KAPSEL" run --rm --net loopback "$T/n.kapsel" -- /net serve-tcp 0.0.0.0 0 >"$T/inside" 2>"$T/err" </dev/null &
 servers="$servers $!"
 for i in $(seq 200); do [ ! -s "$T/inside" ] || break; sleep 0.02; done
 "$net" tcp 127.0.0.1 "$(cat "$T/inside")" >"$T/out" 2>&1
 if [ "$(grep -c '0 canary' "$T/out")" = 3 ]; then ok 'loopback: a listener inside is reached from this host'; else not_ok 'loopback: a listener inside' "$T/out" "$T/err"; fi
-try "$KAPSEL" run --rm --net connect=9 "$T/n.kapsel" -- /net interrupt 127.0.0.1 9
-expect_out 'interrupted ECONNREFUSED' 'connect: a blocking connect that is refused at once'
-serve nobody serve-nobody 127.0.0.1 0
-for runner in '' "$KAPSEL run --rm --net connect=9 $T/n.kapsel --"; do
-  program=$net
-  [ -z "$runner" ] || program=/net
-  # shellcheck disable=SC2086 # words
-  try $runner $program interrupt 127.0.0.1 "$(cat "$T/nobody")"
-  expect_out 'interrupted EINTR' "connect: a signal ends one that waits ${runner:+inside}"
-done
+if [ "$sockets" ]; then
+  try "$KAPSEL" run --rm --net connect=9 "$T/n.kapsel" -- /net interrupt 127.0.0.1 9
+  expect_out 'interrupted ECONNREFUSED' 'connect: a blocking connect that is refused at once'
+  serve nobody serve-nobody 127.0.0.1 0
+  for runner in '' "$KAPSEL run --rm --net connect=9 $T/n.kapsel --"; do
+    program=$net
+    [ -z "$runner" ] || program=/net
+    # shellcheck disable=SC2086 # words
+    try $runner $program interrupt 127.0.0.1 "$(cat "$T/nobody")"
+    expect_out 'interrupted EINTR' "connect: a signal ends one that waits ${runner:+inside}"
+  done
+fi
 
 try "$KAPSEL" run --rm --net loopback "$T/n.kapsel" -- /bin/cat /etc/resolv.conf
 if ! grep -q ^nameserver "$T/out"; then ok 'loopback: no name server in resolv.conf'; else not_ok 'resolv.conf' "$T/out"; fi
@@ -129,7 +141,7 @@ if ! grep -q ^nameserver "$T/out"; then ok 'loopback: no name server in resolv.c
 sed '1a requests: {network: loopback}' "$T/n.yaml" >"$T/asks.yaml"
 try "$KAPSEL" pack --quiet "$T/asks.yaml" -o "$T/asks.kapsel"
 try "$KAPSEL" run --rm "$T/asks.kapsel" -- /net listen "${outside:-10.9.8.7}"
-if grep -q '^listen-there EADDRNOTAVAIL' "$T/out"; then ok 'an image that asks for less gets less'; else not_ok 'an image that asks for less gets less' "$T/out"; fi
+if grep -q "^listen-there $there" "$T/out"; then ok 'an image that asks for less gets less'; else not_ok 'an image that asks for less gets less' "$T/out"; fi
 try "$KAPSEL" run --rm --profile isolated "$T/asks.kapsel" -- /net tcp 127.0.0.1 "$tcp"
 if grep -q '^connect EAFNOSUPPORT' "$T/out"; then ok 'and no more than the profile grants'; else not_ok 'no more than the profile' "$T/out"; fi
 try "$KAPSEL" run --rm --net some "$T/n.kapsel"
