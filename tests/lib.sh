@@ -22,7 +22,8 @@ as_user() {
     env -i PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin LC_ALL=C.UTF-8 HOME="$user_home" \
     KAPSEL_MUST_RUN="${KAPSEL_MUST_RUN-}" KAPSEL_DEBUG="${KAPSEL_DEBUG-}" \
     KAPSEL_KILLS="${KAPSEL_KILLS-8}" KAPSEL_FREEZES="${KAPSEL_FREEZES-}" KAPSEL_SNAPSHOTS="${KAPSEL_SNAPSHOTS-}" \
-    ANYCALL="${ANYCALL-4}" COUNT="${COUNT-}" MODE="${MODE-}" FAST="${FAST-}" "$@")
+    ANYCALL="${ANYCALL-4}" COUNT="${COUNT-}" MODE="${MODE-}" FAST="${FAST-}" \
+    SCRIPT_LIMIT="${SCRIPT_LIMIT-}" SEED="${SEED-}" "$@")
   user_status=$?
   rm -rf "$user_home"
   return $user_status

@@ -27,7 +27,7 @@ step() { # TARGET: its log is shown whole when it is over; one that hangs is end
   began=$(date +%s)
   timeout -k 30 "$limit" "$MAKE" --no-print-directory "$1" >"$results/$1.raw" 2>&1
   echo $? >"$results/$1.status"
-  [ "$(cat "$results/$1.status")" != 124 ] || echo "not ok - $1: not over after $limit s" >>"$results/$1.raw"
+  case $(cat "$results/$1.status") in 124 | 137) echo "not ok - $1: not over after $limit s" >>"$results/$1.raw" ;; esac
   sed 's/^[0-9]* passed, [0-9]* failed$/# &/' "$results/$1.raw" >"$results/$1.log"
   rm -f "$results/$1.raw"
   {

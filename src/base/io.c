@@ -410,7 +410,9 @@ int kp_copy_data(int in_fd, int out_fd, uint64_t len)
 		if (lseek(in_fd, 0, SEEK_SET) < 0 || lseek(out_fd, 0, SEEK_SET) < 0)
 			return -errno;
 	}
-	return copy_range(in_fd, out_fd, UINT64_MAX);
+	/* One that grows as fast as it is copied has an end, too; one that shrinks, an earlier one. */
+	rc = copy_range(in_fd, out_fd, fstat(in_fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size ? (uint64_t)st.st_size : UINT64_MAX);
+	return rc == -ENODATA ? 0 : rc;
 }
 
 int kp_sealed_copy(const char *name, int from)

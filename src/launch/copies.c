@@ -64,6 +64,11 @@ static void *prepare(void *arg)
 	const uint64_t one = 1;
 
 	c->r = kp_snapshot_prepare(c->s->plan->instance, &c->cancel, &c->make.prepared, &c->err);
+	if (!c->r && atomic_load(&c->cancel)) { /* here: to remove it takes long */
+		kp_snapshot_unprepare(c->s->plan->instance, c->make.prepared);
+		c->make.prepared = NULL;
+		c->r = kp_fail(&c->err, ECANCELED, "%s: the copy was given up", c->s->plan->instance->name);
+	}
 	(void)!write(c->s->copied_fd, &one, sizeof(one));
 	return NULL;
 }

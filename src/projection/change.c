@@ -101,11 +101,23 @@ static void adopt(struct kp_doc *doc, struct kp_doc *other)
 	kp_doc_free(other);
 }
 
-/* All at once; apart: with an empty line where one goes. What the format refuses is left out, and added to untold. False: the text would
- * tell something else, and the document is what it was. */
-static bool change(struct kp_doc *doc, const struct wanted *w, bool apart, struct kp_settings *untold)
+/* What is left out, of what was put into a copy. */
+static void put_all(struct kp_doc *copy, const struct wanted *w, const struct kp_settings *expected, struct kp_settings *told,
+		    struct kp_settings *refused)
 {
-	kp_autosettings struct kp_settings told = {0};
+	for (size_t i = 0; w->gone && i < w->gone->count; i++)
+		kp_doc_drop(copy, w->gone->items[i].path, w->gone->items[i].name);
+	if (w->set && copy->format->expect)
+		copy->format->expect(copy, expected);
+	for (size_t i = 0; w->set && i < w->set->count; i++)
+		kp_settings_add(kp_doc_put(copy, &w->set->items[i]) ? refused : told, &w->set->items[i]);
+}
+
+/* All at once; apart: with an empty line where one goes. expected: all that the text is to have in the end. What the format refuses is left
+ * out, and added to untold (may be NULL). False: the text would tell something else, and the document is what it was. */
+static bool change(struct kp_doc *doc, const struct wanted *w, const struct kp_settings *expected, bool apart, struct kp_settings *untold)
+{
+	kp_autosettings struct kp_settings told = {0}, refused = {0};
 	struct kp_doc *copy = read_again(doc), *after;
 	bool good;
 
@@ -113,16 +125,14 @@ static bool change(struct kp_doc *doc, const struct wanted *w, bool apart, struc
 		return false;
 	if (!doc->len)
 		copy->dialect = doc->dialect;
-	for (size_t i = 0; w->gone && i < w->gone->count; i++) {
-		copy->apart = apart;
-		kp_doc_drop(copy, w->gone->items[i].path, w->gone->items[i].name);
-	}
-	if (w->set && copy->format->expect)
-		copy->format->expect(copy, w->set);
-	for (size_t i = 0; w->set && i < w->set->count; i++)
-		kp_settings_add(kp_doc_put(copy, &w->set->items[i]) ? untold : &told, &w->set->items[i]);
+	copy->apart = apart;
+	put_all(copy, w, expected, &told, &refused);
 	after = read_again(copy);
-	good = after && after->dialect == copy->dialect && tells(doc, after, &(const struct wanted){w->gone, &told});
+	/* What goes may be what told the dialect. */
+	good = after && (after->dialect == copy->dialect || (w->gone && w->gone->count && !after->dialect)) &&
+	       tells(doc, after, &(const struct wanted){w->gone, &told});
+	for (size_t i = 0; good && untold && i < refused.count; i++)
+		kp_settings_add(untold, &refused.items[i]);
 	if (good)
 		adopt(doc, after);
 	else
@@ -131,15 +141,16 @@ static bool change(struct kp_doc *doc, const struct wanted *w, bool apart, struc
 	return good;
 }
 
+static bool change_somehow(struct kp_doc *doc, const struct wanted *w, const struct kp_settings *expected, struct kp_settings *untold)
+{
+	return change(doc, w, expected, false, untold) || change(doc, w, expected, true, untold);
+}
+
 static int change_one(struct kp_doc *doc, const struct wanted *w)
 {
-	for (int apart = 0; apart < 2; apart++) {
-		kp_autosettings struct kp_settings untold = {0};
+	kp_autosettings struct kp_settings untold = {0};
 
-		if (change(doc, w, apart, &untold))
-			return untold.count ? -EINVAL : 0;
-	}
-	return -EINVAL;
+	return change_somehow(doc, w, w->set, &untold) && !untold.count ? 0 : -EINVAL;
 }
 
 int kp_doc_set(struct kp_doc *doc, const struct kp_setting *e)
@@ -147,10 +158,8 @@ int kp_doc_set(struct kp_doc *doc, const struct kp_setting *e)
 	kp_autosettings struct kp_settings set = {0};
 	struct kp_setting there;
 
-	if (!kp_path_fits(e->path) || (e->name && !kp_name_fits(e->name)))
-		return -EINVAL;
 	if (!e->name && !doc->format->keys)
-		return 0;
+		return kp_path_fits(e->path) ? 0 : -EINVAL;
 	if (kp_doc_get(doc, e->path, e->name, e->d.type, &there) && (!e->name || kp_reg_data_same(&there.d, &e->d)))
 		return 0;
 	kp_settings_add(&set, e);
@@ -168,22 +177,48 @@ int kp_doc_remove(struct kp_doc *doc, const char *path, const char *name)
 	return change_one(doc, &(const struct wanted){&gone, NULL});
 }
 
+/* A hostile text may make each value that is set anew be refused, and each try reads all of it. */
+#define TRIES_MAX 64U
+#define TRIES_BYTES (16U << 20)
+
+struct rendering {
+	struct kp_doc *doc;
+	const struct kp_settings *gone, *set;
+	struct kp_settings *untold;
+	size_t tries;
+};
+
+/* Some of what goes and then is set, counted through; by halves where not all of it is possible. */
+static void render(struct rendering *r, size_t from, size_t to)
+{
+	kp_autosettings struct kp_settings gone = {0}, set = {0};
+
+	for (size_t i = from; i < to; i++)
+		kp_settings_add(i < r->gone->count ? &gone : &set, i < r->gone->count ? &r->gone->items[i] : &r->set->items[i - r->gone->count]);
+	if (r->tries && r->tries--) {
+		if (change_somehow(r->doc, &(const struct wanted){&gone, &set}, r->set, r->untold))
+			return;
+		if (to - from > 1) {
+			render(r, from, from + (to - from) / 2);
+			render(r, from + (to - from) / 2, to);
+			return;
+		}
+	}
+	for (size_t i = 0; i < gone.count; i++)
+		kp_settings_add(r->untold, &gone.items[i]);
+	for (size_t i = 0; i < set.count; i++)
+		kp_settings_add(r->untold, &set.items[i]);
+}
+
 void kp_projection_render(struct kp_doc *doc, const struct kp_settings *before, const struct kp_settings *list, struct kp_settings *untold)
 {
 	kp_autosettings struct kp_settings gone = {0}, refused = {0};
+	struct rendering r = {doc, &gone, list, untold ? untold : &refused, KP_MIN(TRIES_MAX, 4 + TRIES_BYTES / (doc->len + 1))};
 
 	for (size_t i = 0; before && i < before->count; i++)
-		if (!kp_settings_find(list, before->items[i].path, before->items[i].name))
+		if (!kp_settings_find(list, before->items[i].path, before->items[i].name) &&
+		    kp_doc_find(doc, before->items[i].path, before->items[i].name))
 			kp_settings_add(&gone, &before->items[i]);
-	if (!change(doc, &(const struct wanted){&gone, list}, false, &refused)) {
-		kp_settings_free(&refused);
-		for (size_t i = 0; i < gone.count; i++)
-			if (kp_doc_remove(doc, gone.items[i].path, gone.items[i].name))
-				kp_settings_add(&refused, &gone.items[i]);
-		for (size_t i = 0; i < list->count; i++)
-			if (kp_doc_set(doc, &list->items[i]))
-				kp_settings_add(&refused, &list->items[i]);
-	}
-	for (size_t i = 0; untold && i < refused.count; i++)
-		kp_settings_add(untold, &refused.items[i]);
+	if (gone.count + list->count)
+		render(&r, 0, gone.count + list->count);
 }

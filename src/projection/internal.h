@@ -127,7 +127,6 @@ struct kp_line {
 	size_t len;
 	enum kp_line_kind kind;
 	size_t name_at, name_end, value_at, value_end; /* KP_LINE_ENTRY: within raw */
-	bool belongs; /* see kp_scan */
 	struct kp_section *section;
 	struct kp_item *item;
 };

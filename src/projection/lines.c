@@ -123,7 +123,6 @@ int kp_lines_parse(struct kp_doc *doc, struct kp_err *err)
 		if (l->kind == KP_LINE_SECTION)
 			section = enter_section(doc, found.path, l);
 		l->section = section;
-		l->belongs = found.belongs;
 		if (l->kind == KP_LINE_OTHER && found.belongs && (!section->tail || section->tail == l->prev))
 			section->tail = l;
 		if (l->kind != KP_LINE_ENTRY)

@@ -42,7 +42,6 @@ struct kp_prepared {
 
 struct finish {
 	struct kp_copy copy;
-	const struct kp_prepared *prepared;
 	bool (*carried)(const char *name);
 	struct kp_strings todo; /* directories that both have */
 	unsigned gone;
@@ -250,14 +249,14 @@ static int finish_dir(struct finish *f, struct kp_made_dir *d)
 
 int kp_prepared_finish(const struct kp_carry *how, bool (*carried)(const char *name), struct kp_err *err)
 {
-	struct finish f = {.prepared = how->prepared, .carried = carried};
+	struct finish f = {.carried = carried};
 	int r = 0;
 
 	kp_copy_begin(&f.copy, how, err);
 	kp_strings_add(&f.todo, "");
 	while (f.todo.count) {
 		kp_autofree char *path = kp_strings_pop(&f.todo);
-		struct kp_made_dir *d = r < 0 ? NULL : find_dir(f.prepared, path);
+		struct kp_made_dir *d = r < 0 ? NULL : find_dir(how->prepared, path);
 		struct kp_made_dir nothing = {.path = path}; /* it was made, but could not be read */
 
 		if (r < 0)

@@ -163,7 +163,6 @@ static int wait_for(struct kp_call *c, int fd, int kind)
 	return 0;
 }
 
-/* A copy of the caller's descriptor if it is of an image's file; or -errno: the kernel's own locks have to do. */
 static bool is_of_image(struct kp_call *c, int fd)
 {
 	char host[PATH_MAX];
@@ -175,6 +174,7 @@ static bool is_of_image(struct kp_call *c, int fd)
 	return m.kind == KP_MAP_IMAGE;
 }
 
+/* A copy of the caller's descriptor if it is of an image's file; or -errno: the kernel's own locks have to do. */
 static int image_file(struct kp_call *c, int fd)
 {
 	return is_of_image(c, fd) ? kp_task_dup_fd(c->tid, fd) : -ENOENT;

@@ -69,12 +69,13 @@ bool kp_live_stale(const struct kp_vfs *v, const struct kp_node *n)
 	const struct kp_live_state *f = v->live && n ? kp_live_find(v->live, n->guest.s) : NULL;
 	struct kp_live_mark now = {0};
 
+	if (v->live && (f || !n)) /* what was just written in the tree is in the registry, whoever hears of it first */
+		kp_regtree_drain(v->registry);
 	for (size_t i = 0; v->live && !n && i < v->live->count; i++)
 		if (waits(v->live, &v->live->files[i]))
 			return true;
 	if (!f || f->held_back)
 		return false;
-	kp_regtree_drain(v->registry); /* what was just written in the tree is in the registry, whoever hears of it first */
 	if (!f->known || kp_reg_generation(v->live->reg) != f->generation || others_written(v, f))
 		return true;
 	if (n->origin != KP_UPPER)

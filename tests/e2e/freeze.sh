@@ -186,6 +186,7 @@ if command -v sqlite3 >/dev/null; then
   writer='mkdir -p /w; sqlite3 /w/db "pragma journal_mode=$1; create table t(n integer primary key, pad text);" >/dev/null
     i=0; { while [ $i -lt 200000 ]; do i=$((i + 1)); echo "insert into t values($i, hex(randomblob(400)));"; echo "select $i;"; done; } | sqlite3 /w/db'
   for mode in delete wal; do
+    : >"$T/acked" # not what the one before said
     "$KAPSEL" run --instance "d$mode" "$db" -- /bin/sh -c "$writer" writer $mode >"$T/acked" 2>"$T/acked.err" &
     runs=$!
     i=0

@@ -309,12 +309,13 @@ START_TEST(only_what_must_be_is_left_for_the_end)
 	writer = openat(live, "t/open", O_WRONLY | O_CLOEXEC);
 	put(live, "t/young", "text", 0);
 	begin(&s);
-	ck_assert_uint_eq(s.early.files, 500);
+	/* young, too, where this process was not held up */
+	ck_assert_uint_le(s.early.files - 500, 1);
 	put(live, "t/d/7", "TEXT", 0);
 	end(&s);
-	/* open, young, 7 */
-	ck_assert_uint_eq(s.late.files, 3);
-	ck_assert_uint_eq(s.late.bytes, 12);
+	/* open, 7, and young unless it was copied */
+	ck_assert_uint_eq(s.early.files + s.late.files, 503);
+	ck_assert_uint_eq(s.late.bytes, 4 * s.late.files);
 }
 END_TEST
 
