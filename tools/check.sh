@@ -26,8 +26,9 @@ count() { # what a log says: "passed failed skipped", from Check's closing lines
 step() { # TARGET: its log is shown whole when it is over; one that hangs is ended, so that its log is seen
   began=$(date +%s)
   timeout -k 30 "$limit" "$MAKE" --no-print-directory "$1" >"$results/$1.raw" 2>&1
-  echo $? >"$results/$1.status"
-  case $(cat "$results/$1.status") in 124 | 137) echo "not ok - $1: not over after $limit s" >>"$results/$1.raw" ;; esac
+  ended=$?
+  echo $ended >"$results/$1.status"
+  case $ended in 124 | 137) echo "not ok - $1: not over after $limit s" >>"$results/$1.raw" ;; esac
   sed 's/^[0-9]* passed, [0-9]* failed$/# &/' "$results/$1.raw" >"$results/$1.log"
   rm -f "$results/$1.raw"
   {

@@ -397,13 +397,15 @@ static int copy_sparse(int in_fd, int out_fd, off_t size)
 int kp_copy_data(int in_fd, int out_fd, uint64_t len)
 {
 	struct stat st;
+	bool file;
 	int rc;
 
 	if (len != UINT64_MAX || lseek(in_fd, 0, SEEK_CUR) != 0 || lseek(out_fd, 0, SEEK_CUR) != 0)
 		return copy_range(in_fd, out_fd, len);
 	if (ioctl(out_fd, FICLONE, in_fd) == 0)
 		return 0;
-	if (fstat(in_fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_blocks * 512 < st.st_size) {
+	file = fstat(in_fd, &st) == 0 && S_ISREG(st.st_mode);
+	if (file && st.st_blocks * 512 < st.st_size) {
 		rc = copy_sparse(in_fd, out_fd, st.st_size);
 		if (rc != -EOPNOTSUPP)
 			return rc;
@@ -411,7 +413,7 @@ int kp_copy_data(int in_fd, int out_fd, uint64_t len)
 			return -errno;
 	}
 	/* One that grows as fast as it is copied has an end, too; one that shrinks, an earlier one. */
-	rc = copy_range(in_fd, out_fd, fstat(in_fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size ? (uint64_t)st.st_size : UINT64_MAX);
+	rc = copy_range(in_fd, out_fd, file && st.st_size ? (uint64_t)st.st_size : UINT64_MAX);
 	return rc == -ENODATA ? 0 : rc;
 }
 

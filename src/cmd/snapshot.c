@@ -71,8 +71,7 @@ static int clone_all(struct kp_instance *i, const char *snapshot, const char *na
 static int clone_running(struct kp_instance *i, const char *name, bool numbered, long n, struct kp_err *err)
 {
 	kp_autofree char *hidden = kp_asprintf(KP_SNAPSHOT_CLONE "%d", (int)getpid());
-	struct kp_tally tally = {0};
-	struct kp_snapshot_make make = {.name = hidden, .kind = KP_SNAPSHOT_HIDDEN, .tally = &tally};
+	struct kp_snapshot_make make = {.name = hidden, .kind = KP_SNAPSHOT_HIDDEN};
 	uint64_t us;
 	int r = create(i, &make, NULL, &us, err);
 

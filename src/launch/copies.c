@@ -58,31 +58,36 @@ struct kp_copying {
 	int r;
 };
 
+static void unprepare(struct kp_copying *c)
+{
+	kp_snapshot_unprepare(c->s->plan->instance, c->make.prepared);
+	c->make.prepared = NULL;
+}
+
+/* The thread's last word. */
+static void *over(const struct kp_copying *c)
+{
+	const uint64_t one = 1;
+
+	(void)!write(c->s->copied_fd, &one, sizeof(one));
+	return NULL;
+}
+
 static void *prepare(void *arg)
 {
 	struct kp_copying *c = arg;
-	const uint64_t one = 1;
 
 	c->r = kp_snapshot_prepare(c->s->plan->instance, &c->cancel, &c->make.prepared, &c->err);
-	if (!c->r && atomic_load(&c->cancel)) { /* here: to remove it takes long */
-		kp_snapshot_unprepare(c->s->plan->instance, c->make.prepared);
-		c->make.prepared = NULL;
-		c->r = kp_fail(&c->err, ECANCELED, "%s: the copy was given up", c->s->plan->instance->name);
-	}
-	(void)!write(c->s->copied_fd, &one, sizeof(one));
-	return NULL;
+	return over(c);
 }
 
 static void *copy(void *arg)
 {
 	struct kp_copying *c = arg;
-	const uint64_t one = 1;
 
 	c->r = kp_snapshot_create(c->s->plan->instance, &c->make, &c->made, &c->err);
-	kp_snapshot_unprepare(c->s->plan->instance, c->make.prepared);
-	c->make.prepared = NULL;
-	(void)!write(c->s->copied_fd, &one, sizeof(one));
-	return NULL;
+	unprepare(c);
+	return over(c);
 }
 
 static void tell(const struct kp_copying *c)
@@ -104,7 +109,7 @@ static void free_copying(struct kp_copying *c)
 {
 	kp_inodes_free(&c->h.mapped);
 	kp_inodes_free(&c->h.seen);
-	kp_snapshot_unprepare(c->s->plan->instance, c->make.prepared);
+	unprepare(c);
 	free(c->name);
 	free(c->note);
 	free(c->made);
@@ -238,6 +243,7 @@ void kp_copies_watch_config(struct kp_supervisor *s)
 static int answer(struct kp_ctl_conn *conn, struct kp_tally *tally, char **ret_name, uint64_t *ret_us, struct kp_err *err)
 {
 	struct kp_ctl_reader in = {0};
+	struct kp_tally copied;
 	const char *text, *hint;
 	unsigned type;
 	int r, code;
@@ -252,8 +258,10 @@ static int answer(struct kp_ctl_conn *conn, struct kp_tally *tally, char **ret_n
 	}
 	if (r == 1 && type == KP_CTL_DONE) {
 		*ret_us = kp_ctl_get_u32(&in);
-		tally->files = kp_ctl_get_u64(&in);
-		tally->bytes = kp_ctl_get_u64(&in);
+		copied.files = kp_ctl_get_u64(&in);
+		copied.bytes = kp_ctl_get_u64(&in);
+		if (tally)
+			*tally = copied;
 		text = kp_ctl_get_string(&in);
 		if (text && ret_name)
 			*ret_name = kp_strdup(text);

@@ -9,17 +9,12 @@
 
 /* What is to change: names that go, values that are set. */
 struct wanted {
-	const struct kp_settings *gone, *set; /* either may be NULL */
+	const struct kp_settings *gone, *set;
 };
-
-static const struct kp_setting *find(const struct kp_settings *list, const char *path, const char *name)
-{
-	return list ? kp_settings_find(list, path, name) : NULL;
-}
 
 static bool goes(const struct wanted *w, const struct kp_setting *e)
 {
-	return find(w->gone, e->path, e->name) || (e->name && find(w->gone, e->path, NULL));
+	return kp_settings_find(w->gone, e->path, e->name) || (e->name && kp_settings_find(w->gone, e->path, NULL));
 }
 
 /* Written alike, as far as that tells what it is under another type. */
@@ -48,38 +43,37 @@ static bool leads_to(const struct kp_settings *set, const char *path)
 {
 	size_t len = strlen(path);
 
-	for (size_t i = 0; set && i < set->count; i++)
+	for (size_t i = 0; i < set->count; i++)
 		if (!strncasecmp(set->items[i].path, path, len) && (!len || strchr("\\", set->items[i].path[len])))
 			return true;
 	return false;
 }
 
+static bool tells_all(struct kp_doc *doc, const struct kp_settings *set)
+{
+	for (size_t i = 0; i < set->count; i++)
+		if (!kp_doc_tells(doc, &set->items[i]))
+			return false;
+	return true;
+}
+
 static bool tells(struct kp_doc *before, struct kp_doc *after, const struct wanted *w)
 {
 	struct kp_item *item, *next;
-	struct kp_setting got;
 
 	HASH_ITER(hh, before->items, item, next) {
 		struct kp_item *other = kp_doc_find(after, item->e.path, item->e.name);
 
-		if (find(w->set, item->e.path, item->e.name))
+		if (kp_settings_find(w->set, item->e.path, item->e.name))
 			continue;
 		if (goes(w, &item->e) ? other != NULL : !other || !same_places(before->format, item, other))
 			return false;
 	}
 	HASH_ITER(hh, after->items, item, next)
-		if (!kp_doc_find(before, item->e.path, item->e.name) && !find(w->set, item->e.path, item->e.name) &&
+		if (!kp_doc_find(before, item->e.path, item->e.name) && !kp_settings_find(w->set, item->e.path, item->e.name) &&
 		    (item->e.name || !leads_to(w->set, item->e.path)))
 			return false;
-	for (size_t i = 0; w->set && i < w->set->count; i++) {
-		const struct kp_setting *e = &w->set->items[i];
-
-		if (!e->name && !before->format->keys)
-			continue;
-		if (!kp_doc_get(after, e->path, e->name, e->d.type, &got) || (e->name && !kp_reg_data_same(&got.d, &e->d)))
-			return false;
-	}
-	return true;
+	return tells_all(after, w->set);
 }
 
 static struct kp_doc *read_again(const struct kp_doc *doc)
@@ -105,11 +99,11 @@ static void adopt(struct kp_doc *doc, struct kp_doc *other)
 static void put_all(struct kp_doc *copy, const struct wanted *w, const struct kp_settings *expected, struct kp_settings *told,
 		    struct kp_settings *refused)
 {
-	for (size_t i = 0; w->gone && i < w->gone->count; i++)
+	for (size_t i = 0; i < w->gone->count; i++)
 		kp_doc_drop(copy, w->gone->items[i].path, w->gone->items[i].name);
-	if (w->set && copy->format->expect)
+	if (copy->format->expect)
 		copy->format->expect(copy, expected);
-	for (size_t i = 0; w->set && i < w->set->count; i++)
+	for (size_t i = 0; i < w->set->count; i++)
 		kp_settings_add(kp_doc_put(copy, &w->set->items[i]) ? refused : told, &w->set->items[i]);
 }
 
@@ -129,7 +123,7 @@ static bool change(struct kp_doc *doc, const struct wanted *w, const struct kp_s
 	put_all(copy, w, expected, &told, &refused);
 	after = read_again(copy);
 	/* What goes may be what told the dialect. */
-	good = after && (after->dialect == copy->dialect || (w->gone && w->gone->count && !after->dialect)) &&
+	good = after && (after->dialect == copy->dialect || (w->gone->count && !after->dialect)) &&
 	       tells(doc, after, &(const struct wanted){w->gone, &told});
 	for (size_t i = 0; good && untold && i < refused.count; i++)
 		kp_settings_add(untold, &refused.items[i]);
@@ -156,14 +150,11 @@ static int change_one(struct kp_doc *doc, const struct wanted *w)
 int kp_doc_set(struct kp_doc *doc, const struct kp_setting *e)
 {
 	kp_autosettings struct kp_settings set = {0};
-	struct kp_setting there;
 
-	if (!e->name && !doc->format->keys)
+	if (kp_doc_tells(doc, e))
 		return kp_path_fits(e->path) ? 0 : -EINVAL;
-	if (kp_doc_get(doc, e->path, e->name, e->d.type, &there) && (!e->name || kp_reg_data_same(&there.d, &e->d)))
-		return 0;
 	kp_settings_add(&set, e);
-	return change_one(doc, &(const struct wanted){NULL, &set});
+	return change_one(doc, &(const struct wanted){&(const struct kp_settings){0}, &set});
 }
 
 int kp_doc_remove(struct kp_doc *doc, const char *path, const char *name)
@@ -174,7 +165,7 @@ int kp_doc_remove(struct kp_doc *doc, const char *path, const char *name)
 	if (!kp_doc_find(doc, path, name))
 		return 0;
 	kp_settings_add(&gone, &e);
-	return change_one(doc, &(const struct wanted){&gone, NULL});
+	return change_one(doc, &(const struct wanted){&gone, &(const struct kp_settings){0}});
 }
 
 /* A hostile text may make each value that is set anew be refused, and each try reads all of it. */
@@ -195,6 +186,8 @@ static void render(struct rendering *r, size_t from, size_t to)
 
 	for (size_t i = from; i < to; i++)
 		kp_settings_add(i < r->gone->count ? &gone : &set, i < r->gone->count ? &r->gone->items[i] : &r->set->items[i - r->gone->count]);
+	if (!gone.count && tells_all(r->doc, &set))
+		return;
 	if (r->tries && r->tries--) {
 		if (change_somehow(r->doc, &(const struct wanted){&gone, &set}, r->set, r->untold))
 			return;
@@ -219,6 +212,5 @@ void kp_projection_render(struct kp_doc *doc, const struct kp_settings *before, 
 		if (!kp_settings_find(list, before->items[i].path, before->items[i].name) &&
 		    kp_doc_find(doc, before->items[i].path, before->items[i].name))
 			kp_settings_add(&gone, &before->items[i]);
-	if (gone.count + list->count)
-		render(&r, 0, gone.count + list->count);
+	render(&r, 0, gone.count + list->count);
 }

@@ -86,6 +86,8 @@ extern const struct kp_format kp_format_ini, kp_format_keyfile, kp_format_env, k
 /* Notes a place. NULL: the registry has no room for such names or such a text, or another name like it came before; the place stays text. */
 struct kp_item *kp_doc_add(struct kp_doc *doc, const struct kp_setting *e, enum kp_spelling spelling);
 struct kp_item *kp_doc_find(struct kp_doc *doc, const char *path, const char *name);
+/* Does the text say so already? */
+bool kp_doc_tells(struct kp_doc *doc, const struct kp_setting *e);
 /* What kp_doc_set and kp_doc_remove do, without a look at how the text reads then. */
 int kp_doc_put(struct kp_doc *doc, const struct kp_setting *e);
 void kp_doc_drop(struct kp_doc *doc, const char *path, const char *name);

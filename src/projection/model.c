@@ -327,18 +327,26 @@ static int try_list(const struct kp_doc *doc, const struct kp_setting *e)
 	return rc;
 }
 
+bool kp_doc_tells(struct kp_doc *doc, const struct kp_setting *e)
+{
+	struct kp_setting there;
+
+	if (!e->name && !doc->format->keys)
+		return true;
+	return kp_doc_get(doc, e->path, e->name, e->d.type, &there) && (!e->name || kp_reg_data_same(&there.d, &e->d));
+}
+
 int kp_doc_put(struct kp_doc *doc, const struct kp_setting *e)
 {
 	struct kp_item *item = kp_doc_find(doc, e->path, e->name);
-	struct kp_setting there;
 	int rc;
 
 	if (!kp_path_fits(e->path) || (e->name && !kp_name_fits(e->name)))
 		return -EINVAL;
-	if (!e->name)
-		return !doc->format->keys || item ? 0 : doc->format->put(doc, e, NULL, NULL);
-	if (item && kp_doc_get(doc, e->path, e->name, e->d.type, &there) && kp_reg_data_same(&there.d, &e->d))
+	if (kp_doc_tells(doc, e))
 		return 0;
+	if (!e->name)
+		return doc->format->put(doc, e, NULL, NULL);
 	if (e->d.type == KP_REG_MULTI_SZ && doc->format->repeats) {
 		rc = try_list(doc, e);
 		return rc ? rc : set_list(doc, e, item);

@@ -313,6 +313,8 @@ int kp_snapshot_prepare(const struct kp_instance *i, const atomic_bool *cancel, 
 	how.prepared = kp_prepared_new(name);
 	if (!r)
 		r = kp_carry(&how, err);
+	if (!r && cancel && atomic_load(cancel)) /* to remove it takes long: not left to who asked */
+		r = kp_fail(err, ECANCELED, "%s: the copy was given up", i->name);
 	end_carry(&how);
 	if (r < 0)
 		kp_snapshot_unprepare(i, how.prepared);

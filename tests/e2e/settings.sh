@@ -159,7 +159,8 @@ END
   # By its socket, whose address only the supervisor can judge at that level.
   redis_level=strict
   reaches_sockets "$T/redis.kapsel" || redis_level=portable
-  redis() { try "$KAPSEL" run --instance redis --profile isolated --level "$redis_level" "$T/redis.kapsel" -- /bin/sh /test "$@"; }
+  redis_sh() { try "$KAPSEL" run --instance redis --profile isolated --level "$redis_level" "$T/redis.kapsel" -- /bin/sh "$@"; }
+  redis() { redis_sh /test "$@"; }
   redis config get maxmemory
   expect_out 'maxmemory
 7340032' "redis starts with what the registry says"
@@ -167,14 +168,14 @@ END
   redis config get maxmemory
   expect_out 'maxmemory
 9437184' "and with what is set outside"
-  try "$KAPSEL" run --instance redis --profile isolated --level "$redis_level" "$T/redis.kapsel" -- /bin/sh -c 'redis-server /etc/redis.conf >/log &
+  redis_sh -c 'redis-server /etc/redis.conf >/log &
     until redis-cli -s /run/redis ping >/dev/null 2>&1; do sleep 0.1; done
     for words in "config set maxmemory 6mb" "config rewrite" "shutdown nosave"; do redis-cli -s /run/redis $words; done; wait'
   expect_out 'OK
 OK' "redis rewrites its file"
   query redis 'HKLM\Software\Redis' maxmemory
   expect_out 6mb "which is in the registry"
-  try "$KAPSEL" run --instance redis --profile isolated --level "$redis_level" "$T/redis.kapsel" -- /bin/sh -c 'cat /etc/redis.conf'
+  redis_sh -c 'cat /etc/redis.conf'
   if grep -qx '# kept' "$T/out" && grep -qx 'maxmemory 6mb' "$T/out"; then ok "and its comments stay"; else not_ok "redis.conf" "$T/out" "$T/err"; fi
 else
   skip redis "it is not here"
