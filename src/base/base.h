@@ -88,6 +88,9 @@ char *kp_real_path(const char *path);
  * allowed. A descriptor or -errno. */
 int kp_sealed_copy(const char *name, int from);
 
+/* --- time --- */
+int64_t kp_clock_us(clockid_t clock); /* microseconds */
+
 /* --- long work --- */
 /* To be called before work that takes long (unpacking, copying): lets whoever runs this thread make arrangements, such as having
  * another thread answer meanwhile. Does nothing unless this thread has set kp_slow_hook. */

@@ -281,15 +281,15 @@ static void print_made(const struct kp_instance *i, const char *name, uint64_t u
 	if (json) {
 		kp_buf_puts(&b, "{\"name\":");
 		kp_buf_quoted(&b, name);
-		printf("%s,\"held_ms\":%" PRIu64 ".%03" PRIu64 ",\"copied_files\":%" PRIu64 ",\"copied_bytes\":%" PRIu64 "}\n", b.data, us / 1000,
-		       us % 1000, t->files, t->bytes);
+		printf("%s,\"held_ms\":%" PRIu64 ".%03" PRIu64 ",\"copied_files\":%" PRIu64 ",\"copied_bytes\":%" PRIu64 ",\"copying_ms\":%" PRIu64 ".%03" PRIu64 "}\n",
+		       b.data, us / 1000, us % 1000, t->files, t->bytes, t->us / 1000, t->us % 1000);
 		return;
 	}
 	puts(name);
 	kp_size_text(t->bytes, size, sizeof(size));
 	if (us)
-		(void)fprintf(stderr, "kapsel: %s: held still for %" PRIu64 ".%01" PRIu64 " ms; copied meanwhile: %" PRIu64 " file%s, %s\n", i->name,
-			      us / 1000, us % 1000 / 100, t->files, t->files == 1 ? "" : "s", size);
+		(void)fprintf(stderr, "kapsel: %s: held still for %" PRIu64 ".%01" PRIu64 " ms; copied meanwhile: %" PRIu64 " file%s, %s, in %" PRIu64 ".%01" PRIu64 " ms\n",
+			      i->name, us / 1000, us % 1000 / 100, t->files, t->files == 1 ? "" : "s", size, t->us / 1000, t->us % 1000 / 100);
 }
 
 static int create_asked(struct kp_instance *i, const char *name, const char *note, bool json, struct kp_err *err)

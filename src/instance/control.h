@@ -9,7 +9,7 @@
 #include "base/base.h"
 
 #define KP_CTL_MAGIC 0x6c74436bU
-#define KP_CTL_VERSION 5U
+#define KP_CTL_VERSION 6U
 #define KP_CTL_MAX (8U << 20) /* largest payload: argv and envp of 2 MiB each fit */
 #define KP_CTL_FDS_MAX 64U
 
@@ -27,7 +27,7 @@ enum kp_ctl_type {
 	KP_CTL_FAILED = 17,  /* u32 errno, u32 exit status, string text, string hint: RUN had no effect */
 	KP_CTL_STATUS = 18,  /* u32 wait status, u32 1 when nothing else runs: guest stopped, continued, ended */
 	KP_CTL_NOTICE = 20, /* string: a line for the user */
-	KP_CTL_DONE = 21, /* u32 microseconds that the guests were held still, u64 files and bytes copied meanwhile, string name */
+	KP_CTL_DONE = 21, /* u32 microseconds that the guests were held still, u64 files, bytes copied meanwhile, microseconds for that, string name */
 	KP_CTL_SETTLED = 22, /* empty */
 	KP_CTL_ABOUT = 19,   /* u32 start time, u32 supervisor's pid, u32 n, n u32 guest pids, string: where it was started */
 };

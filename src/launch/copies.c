@@ -13,6 +13,7 @@ struct holding {
 	uint64_t us;
 	int (*fn)(void *ctx, struct kp_err *err);
 	void *ctx;
+	void (*released)(struct holding *h); /* or NULL: is called when they go on */
 };
 
 static void take_maps(pid_t pid, pid_t tid, void *ctx)
@@ -34,11 +35,21 @@ static int held(void *ctx, struct kp_err *err)
 static int hold(void *ctx, int (*fn)(void *ctx, struct kp_err *err), void *fn_ctx, struct kp_err *err)
 {
 	struct holding *h = ctx;
+	int r;
 
 	h->fn = fn;
 	h->ctx = fn_ctx;
-	return kp_engine_freeze(h->engine, held, h, &h->us, err);
+	r = kp_engine_freeze(h->engine, held, h, &h->us, err);
+	if (h->released)
+		h->released(h);
+	return r;
 }
+
+enum phase {
+	PREPARES,
+	HOLDS,
+	HELD, /* they go on; what was copied goes to the disk */
+};
 
 /*
  * The copy has a thread of its own, one to prepare it and then one that holds the guests still: who asks about the instance, or ends it, is
@@ -48,8 +59,8 @@ struct kp_copying {
 	struct kp_supervisor *s;
 	struct kp_client *client; /* NULL: it has gone */
 	pthread_t thread;
-	bool holds;
-	atomic_bool cancel; /* what prepares is to stop */
+	enum phase phase;
+	atomic_bool cancel, ended; /* what prepares is to stop; the thread has said its last word */
 	struct holding h;
 	struct kp_snapshot_make make;
 	struct kp_tally tally;
@@ -64,13 +75,23 @@ static void unprepare(struct kp_copying *c)
 	c->make.prepared = NULL;
 }
 
-/* The thread's last word. */
-static void *over(const struct kp_copying *c)
+static void wake(const struct kp_copying *c)
 {
 	const uint64_t one = 1;
 
 	(void)!write(c->s->copied_fd, &one, sizeof(one));
+}
+
+static void *over(struct kp_copying *c)
+{
+	atomic_store(&c->ended, true);
+	wake(c);
 	return NULL;
+}
+
+static void released(struct holding *h)
+{
+	wake((const struct kp_copying *)((const char *)h - offsetof(struct kp_copying, h)));
 }
 
 static void *prepare(void *arg)
@@ -101,6 +122,7 @@ static void tell(const struct kp_copying *c)
 	kp_ctl_put_u32(&payload, (uint32_t)KP_MIN(c->h.us, (uint64_t)UINT32_MAX));
 	kp_ctl_put_u64(&payload, c->tally.files);
 	kp_ctl_put_u64(&payload, c->tally.bytes);
+	kp_ctl_put_u64(&payload, c->tally.us);
 	kp_ctl_put_string(&payload, c->made);
 	(void)kp_ctl_send(c->client->conn.fd, KP_CTL_DONE, &payload, NULL, 0, MSG_DONTWAIT);
 }
@@ -119,25 +141,34 @@ static void free_copying(struct kp_copying *c)
 static bool hold_and_copy(struct kp_supervisor *s, struct kp_copying *c)
 {
 	kp_settle_written(s);
+	atomic_store(&c->ended, false);
 	c->r = -pthread_create(&c->thread, NULL, copy, c);
 	if (c->r) {
 		(void)kp_fail_errno(&c->err, -c->r, "%s: cannot be copied", s->plan->instance->name);
 		return false;
 	}
-	c->holds = true;
+	c->phase = HOLDS;
 	kp_supervisor_listen(s, false);
 	return true;
 }
 
 bool kp_copies_hold(const struct kp_supervisor *s)
 {
-	return s->copying && s->copying->holds;
+	return s->copying && s->copying->phase == HOLDS;
 }
 
 void kp_copies_cancel(struct kp_supervisor *s)
 {
 	if (s->copying)
 		atomic_store(&s->copying->cancel, true);
+}
+
+/* What waited until the guests go on. */
+static void let_go_on(struct kp_supervisor *s, struct kp_copying *c)
+{
+	c->phase = HELD;
+	kp_supervisor_listen(s, true);
+	kp_clients_go_on(s);
 }
 
 void kp_copies_done(struct kp_supervisor *s)
@@ -147,16 +178,20 @@ void kp_copies_done(struct kp_supervisor *s)
 
 	if (read(s->copied_fd, &count, sizeof(count)) < 0 || !c)
 		return;
+	if (!atomic_load(&c->ended)) {
+		let_go_on(s, c);
+		return;
+	}
 	(void)pthread_join(c->thread, NULL);
-	if (!c->holds && s->stopping)
+	if (c->phase == PREPARES && s->stopping)
 		c->client = NULL; /* no answer: who asks does it himself when we are gone */
-	if (!c->holds && !c->r && c->client && hold_and_copy(s, c))
+	if (c->phase == PREPARES && !c->r && c->client && hold_and_copy(s, c))
 		return;
 	s->copying = NULL;
 	if (c->client)
 		tell(c);
-	if (c->holds)
-		kp_supervisor_listen(s, true);
+	if (c->phase == HOLDS)
+		let_go_on(s, c);
 	free_copying(c);
 	kp_clients_go_on(s);
 }
@@ -180,7 +215,7 @@ int kp_client_snapshot(struct kp_supervisor *s, struct kp_client *c, struct kp_c
 	if (s->stopping)
 		return -ECONNABORTED; /* no answer: who asks does it himself when we are gone */
 	job = kp_calloc(1, sizeof(*job));
-	*job = (struct kp_copying){.s = s, .client = c, .h = {.engine = s->engine}, .name = kp_strdup(name), .note = kp_strdup(note)};
+	*job = (struct kp_copying){.s = s, .client = c, .h = {.engine = s->engine, .released = released}, .name = kp_strdup(name), .note = kp_strdup(note)};
 	job->make = (struct kp_snapshot_make){.kind = kind, .hold = hold, .ctx = &job->h, .mapped = &job->h.mapped, .note = job->note,
 					       .tally = &job->tally};
 	job->make.name = *name ? job->name : NULL;
@@ -260,6 +295,7 @@ static int answer(struct kp_ctl_conn *conn, struct kp_tally *tally, char **ret_n
 		*ret_us = kp_ctl_get_u32(&in);
 		copied.files = kp_ctl_get_u64(&in);
 		copied.bytes = kp_ctl_get_u64(&in);
+		copied.us = kp_ctl_get_u64(&in);
 		if (tally)
 			*tally = copied;
 		text = kp_ctl_get_string(&in);

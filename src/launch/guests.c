@@ -13,10 +13,7 @@
 
 int64_t kp_now_ms(void)
 {
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	return kp_clock_us(CLOCK_MONOTONIC) / 1000;
 }
 
 bool kp_guests_alive(struct kp_supervisor *s)

@@ -158,6 +158,7 @@ static const struct kp_first *first_of(struct kp_copy *c, const struct kp_place 
 /* The content and all else, to a file that is not there yet. */
 static int copy_whole(struct kp_copy *c, const struct kp_place *p, const char *name, int in, const struct stat *st, bool noted)
 {
+	int64_t begun = c->how->tally ? kp_clock_us(CLOCK_MONOTONIC) : 0;
 	kp_autoclose int out = openat(p->to, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	struct stat now;
 	int r = out < 0 ? -errno : kp_copy_data(in, out, UINT64_MAX);
@@ -173,6 +174,7 @@ static int copy_whole(struct kp_copy *c, const struct kp_place *p, const char *n
 	if (!r && c->how->tally) {
 		c->how->tally->files++;
 		c->how->tally->bytes += (uint64_t)st->st_size;
+		c->how->tally->us += (uint64_t)(kp_clock_us(CLOCK_MONOTONIC) - begun);
 	}
 	return r;
 }

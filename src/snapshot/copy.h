@@ -24,7 +24,7 @@ bool kp_inodes_have(const struct kp_inodes *s, ino_t ino);
 bool kp_inodes_mapped(struct kp_inodes *s, pid_t tid);
 
 struct kp_tally {
-	uint64_t files, bytes; /* contents that were copied: what is shared with another snapshot is not counted */
+	uint64_t files, bytes, us; /* contents that were copied, and how long that took: what is shared with another snapshot is not counted */
 };
 
 struct kp_prepared; /* what a copy of KP_TREE_PREPARE has made */

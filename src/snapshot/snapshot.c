@@ -372,6 +372,9 @@ int kp_snapshot_create(const struct kp_instance *i, const struct kp_snapshot_mak
 	}
 	if (!r)
 		r = fill(i, fd, temp, make, &s, all.count ? &all.items[all.count - 1] : NULL, err);
+	/* On disk before it counts: what comes after may take away the only other copy. A clone has its source yet. */
+	if (!r && make->kind != KP_SNAPSHOT_HIDDEN && syncfs(fd) < 0)
+		r = kp_fail_errno(err, errno, "%s/snapshots/%s: cannot be written", i->dir, own);
 	if (!r && renameat(fd, temp, fd, own) < 0)
 		r = kp_fail_errno(err, errno, "%s/snapshots/%s: cannot be made", i->dir, own);
 	if (r < 0) {

@@ -79,10 +79,7 @@ static void carry_out(struct kp_call *c, int rc)
 
 static uint64_t now_us(void)
 {
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	return (uint64_t)kp_clock_us(CLOCK_MONOTONIC);
 }
 
 static bool changes_dir(const struct kp_call *c)

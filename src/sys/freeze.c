@@ -29,17 +29,9 @@ struct freeze {
 	int r;
 };
 
-static int64_t clock_us(clockid_t clock)
-{
-	struct timespec ts;
-
-	(void)clock_gettime(clock, &ts);
-	return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
-}
-
 static int64_t now_us(void)
 {
-	return clock_us(CLOCK_MONOTONIC);
+	return kp_clock_us(CLOCK_MONOTONIC);
 }
 
 /* A traced thread rests as long as its tracer, another guest, does. */
@@ -228,14 +220,14 @@ static void *holder(void *arg)
 
 	f->r = stop_all(f);
 	if (!f->r) {
-		int64_t stopped = now_us(), spent = clock_us(CLOCK_THREAD_CPUTIME_ID);
+		int64_t stopped = now_us(), spent = kp_clock_us(CLOCK_THREAD_CPUTIME_ID);
 
 		KP_DEBUG(TRAP, "all guests stopped after %lld us", (long long)(stopped - f->begun_us));
 		kp_vfs_write_lock(f->engine->vfs);
 		f->r = f->fn(f->ctx, f->err);
 		kp_vfs_unlock(f->engine->vfs);
 		KP_DEBUG(TRAP, "they were worked on for %lld us, %lld us of these on a processor", (long long)(now_us() - stopped),
-			 (long long)(clock_us(CLOCK_THREAD_CPUTIME_ID) - spent));
+			 (long long)(kp_clock_us(CLOCK_THREAD_CPUTIME_ID) - spent));
 	}
 	kp_hold_release(f->engine->trap);
 	return NULL;

@@ -116,6 +116,23 @@ done
 if grep -q on "$T/said"; then ok "and goes on when it is told to"; else not_ok "and goes on when it is told to" "$T/said"; fi
 stop j
 
+# --- on the disk before it has its name; who joins does not wait for the disk ---
+if command -v strace >/dev/null; then
+  start d /bin/sh -c 'mkdir -p /w; echo 1 >/w/f; echo ready; sleep 60'
+  strace -f -qq -e signal=none -o "$T/strace" -e trace=syncfs,renameat -e inject=syncfs:delay_enter=5000000 -p "$(cat "/proc/$runs/task/$runs/children")" 2>"$T/strace.err" &
+  tracer=$!
+  sleep 0.5
+  "$KAPSEL" snapshot create d s >/dev/null 2>&1 &
+  asks=$!
+  sleep 0.5
+  try "$KAPSEL" exec d -- /bin/sh -c 'echo in'
+  if grep -q in "$T/out" && kill -0 "$asks" 2>/dev/null && [ ! -e "$base/d/snapshots/s" ]; then ok "what joins does not wait for the disk"; else not_ok "what joins, while it is written to the disk" "$T/out" "$T/err" "$T/strace.err"; fi
+  wait "$asks"
+  stop d
+  wait "$tracer"
+  if awk '/syncfs.* = 0/ { synced = 1 } /"s"\) *= 0/ && synced { good = 1 } END { exit !good }' "$T/strace"; then ok "a snapshot is on the disk before it has its name"; else not_ok "a snapshot has its name before it is on the disk" "$T/strace"; fi
+fi
+
 # --- traced by a guest; the child of a vfork ---
 start t /b/held traced
 "$KAPSEL" snapshot create t early >/dev/null 2>&1 & # it tries for three seconds
