@@ -61,6 +61,15 @@ struct kp_fast_entry {
 };
 _Static_assert(sizeof(struct kp_fast_entry) == 320, "five cache lines");
 
+/* Where a thread is: the real directory that its relative paths start from. Holds while nobody has moved since. */
+struct kp_fast_place {
+	uint32_t seq; /* odd while it is written */
+	uint32_t tid, moved;
+	uint32_t reserved;
+	uint64_t dev, ino;
+};
+#define KP_FAST_PLACES 64U /* a thread's is the one of its number modulo this */
+
 #define KP_FAST_WAYS 4U
 #define KP_FAST_SETS 8192U
 #define KP_FAST_ENTRIES (KP_FAST_SETS * KP_FAST_WAYS)
@@ -70,7 +79,10 @@ struct kp_fast {
 	uint32_t on;
 	uint32_t all;  /* moves when directories or links change, or whatever may concern other names */
 	uint64_t st_dev; /* what guests see */
-	uint64_t reserved[5];
+	uint32_t moved;  /* moves before any thread goes to another directory */
+	uint32_t placed; /* what that was when a place was written last */
+	uint64_t reserved[4];
+	struct kp_fast_place places[KP_FAST_PLACES];
 	uint32_t names[KP_FAST_NAMES]; /* each moves when a name of its hash changes */
 	uint32_t index[KP_FAST_SETS][KP_FAST_WAYS]; /* which entries, taken one after the other: memory is used as they are */
 	struct kp_fast_entry entries[KP_FAST_ENTRIES]; /* the first is nobody's */

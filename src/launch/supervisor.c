@@ -157,6 +157,8 @@ static int setup(struct kp_supervisor *s, struct kp_err *err)
 	if (s->listen_fd < 0)
 		return kp_fail_errno(err, -s->listen_fd, "%s/control: cannot listen", s->run_dir);
 	r = watch(s, s->listen_fd, &s->listen_fd, err);
+	if (!r && kp_engine_ends_fd(s->engine) >= 0)
+		r = watch(s, kp_engine_ends_fd(s->engine), &s->engine, err);
 	return r || kp_live_fd(s->vfs) < 0 ? r : watch(s, kp_live_fd(s->vfs), &s->vfs, err);
 }
 
@@ -218,6 +220,8 @@ static void loop(struct kp_supervisor *s)
 			kp_vfs_registry_drain(s->vfs);
 		} else if (n > 0 && ev.data.ptr == &s->vfs) {
 			kp_live_drain(s->vfs);
+		} else if (n > 0 && ev.data.ptr == &s->engine) {
+			kp_engine_ended(s->engine);
 		} else if (n > 0) {
 			kp_client_readable(s, ev.data.ptr);
 		}

@@ -356,7 +356,6 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	for (size_t i = 0; i < e->policy->publish_count; i++)
 		kp_ports_publish(e->ports, e->policy->publish[i].udp, e->policy->publish[i].host, e->policy->publish[i].guest);
 	kp_lent_init(&e->lent);
-	kp_where_init(&e->where);
 	pthread_mutex_init(&e->turn_lock, NULL);
 	pthread_cond_init(&e->turn, NULL);
 	(void)umask(0); /* guests' own umasks are applied by hand */
@@ -376,6 +375,7 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 		rc = kp_limits_start(e, o->limits, err);
 	if (!rc && kp_fast_start(e))
 		rc = kp_fail(err, EIO, "fast path: no memory for its cache");
+	kp_where_init(&e->where, kp_fast_fd(e->vfs) >= 0);
 	if (!rc) {
 		e->trap = kp_trap_new();
 		rc = kp_spawner_start(e, &listener, err);
@@ -447,6 +447,7 @@ struct kp_engine *kp_engine_free(struct kp_engine *e)
 	if (e->trace)
 		(void)fclose(e->trace);
 	(void)unlink(e->loader_path);
+	kp_where_free(&e->where);
 	pthread_mutex_destroy(&e->exec_lock);
 	pthread_mutex_destroy(&e->trace_lock);
 	free(e->run_dir);

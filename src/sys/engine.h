@@ -65,6 +65,10 @@ bool kp_engine_notice(struct kp_engine *engine, char *buf, size_t size);
 /* A guest that was started here was ended by that signal. */
 void kp_engine_signalled(struct kp_engine *engine, int signo);
 
+/* Readable when kp_engine_ended() has something to do; -1: never. */
+int kp_engine_ends_fd(const struct kp_engine *engine);
+void kp_engine_ended(struct kp_engine *engine);
+
 /* Guest processes alive now (not zombies): fills pids up to max, returns how many there are. */
 /* The ports that the instance has, as of kp_ports_text(). */
 void kp_engine_ports(struct kp_engine *engine, struct kp_buf *out);

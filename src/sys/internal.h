@@ -8,11 +8,12 @@
 #include <sys/resource.h>
 #include <uthash.h>
 
-#include "kapsel/start.h"
+#include "kapsel/fast.h"
 #include "profile/profile.h"
 #include "sys/call.h"
 #include "sys/policy.h"
 #include "sys/sites.h"
+#include "vfs/fast.h"
 
 #define KP_MAX_WORKERS 16
 
@@ -38,6 +39,12 @@ struct kp_where {
 	_Atomic uint64_t looked;
 	pid_t moving[32];
 	atomic_bool usable;
+	int ends_fd;		/* epoll: readable when a watched process has ended; -1: none are watched */
+	pthread_mutex_t ends_lock; /* of watched */
+	struct {
+		pid_t pid;
+		int pidfd; /* -1: not yet */
+	} watched[KP_FAST_PLACES];
 };
 
 struct kp_engine {
@@ -120,8 +127,10 @@ int kp_landlock_enter(int fd);
 struct kp_where_mark {
 	unsigned epoch, generation;
 	uint64_t since;
+	struct kp_fast_mark fast;
 };
-void kp_where_init(struct kp_where *w);
+void kp_where_init(struct kp_where *w, bool told); /* told: guests read it themselves */
+void kp_where_free(struct kp_where *w);
 /* Before the reply that lets tid into chdir or fchdir; and at each call of its own: it is past the one before. */
 void kp_where_moves(struct kp_engine *e, pid_t tid);
 void kp_where_called(struct kp_engine *e, pid_t tid, bool exec);

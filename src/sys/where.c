@@ -7,9 +7,13 @@
  * (threads may share one, so it is void for all). A new process of the same number needs the numbers to go round once, which no
  * machine does within HOLDS_NS; in an exec, where a thread takes over another's number, the loader's first call makes all void.
  * Renames and removals of directories move the vfs' generation. The host's own directories, which others rename, are not remembered.
+ *
+ * Guests that stay for longer than HOLDS_NS are told where they are (kp_fast_place_put), for as long as nobody moves. There no time limits it:
+ * a pidfd tells when the process has ended, long before another can have its number.
  */
 #include <fcntl.h>
-#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,6 +25,7 @@
 #define LOOK_NS 1000000
 #define MIN_PID_MAX 32768
 #define KNOWN 64
+#define MIN_FILES 512 /* with fewer descriptors, calls may want them all */
 
 struct known {
 	const struct kp_engine *engine;
@@ -40,12 +45,27 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000U + (uint64_t)ts.tv_nsec;
 }
 
-void kp_where_init(struct kp_where *w)
+void kp_where_init(struct kp_where *w, bool told)
 {
 	kp_autofree char *text = NULL;
+	struct rlimit files = {0};
 
 	pthread_mutex_init(&w->lock, NULL);
+	pthread_mutex_init(&w->ends_lock, NULL);
+	for (size_t i = 0; i < KP_ARRAY_LEN(w->watched); i++)
+		w->watched[i].pidfd = -1;
+	(void)getrlimit(RLIMIT_NOFILE, &files);
+	w->ends_fd = told && files.rlim_cur >= MIN_FILES ? epoll_create1(EPOLL_CLOEXEC) : -1;
 	w->usable = !kp_read_file(AT_FDCWD, "/proc/sys/kernel/pid_max", 64, &text, NULL) && strtol(text, NULL, 10) >= MIN_PID_MAX;
+}
+
+void kp_where_free(struct kp_where *w)
+{
+	for (size_t i = 0; i < KP_ARRAY_LEN(w->watched); i++)
+		(void)kp_close(w->watched[i].pidfd);
+	(void)kp_close(w->ends_fd);
+	pthread_mutex_destroy(&w->ends_lock);
+	pthread_mutex_destroy(&w->lock);
 }
 
 /* Is the thread past the chdir that it was let into? Blocked in another call, or gone. */
@@ -90,14 +110,17 @@ void kp_where_moves(struct kp_engine *e, pid_t tid)
 	}
 	atomic_fetch_add(&w->epoch, 1);
 	pthread_mutex_unlock(&w->lock);
+	kp_fast_place_moves(e->vfs);
 }
 
 void kp_where_called(struct kp_engine *e, pid_t tid, bool exec)
 {
 	struct kp_where *w = &e->where;
 
-	if (exec)
+	if (exec) {
 		atomic_fetch_add(&w->epoch, 1);
+		kp_fast_place_ended(e->vfs, tid);
+	}
 	if (!atomic_load(&w->moving_count))
 		return;
 	pthread_mutex_lock(&w->lock);
@@ -142,7 +165,59 @@ bool kp_where_begin(struct kp_call *c, struct kp_where_mark *ret)
 	ret->epoch = atomic_load(&w->epoch);
 	ret->generation = atomic_load(&c->vfs->generation);
 	ret->since = now_ns();
+	kp_fast_place_begin(c->vfs, c->tid, &ret->fast);
 	return w->usable && is_quiet(w, ret->since);
+}
+
+/* Will its end be told? From the second time on that it is asked: most processes do not live for so long. Not for threads, which pidfds are
+ * not of: they ask the kernel. */
+static bool ends_are_told(struct kp_call *c)
+{
+	struct kp_where *w = &c->engine->where;
+	size_t i = (size_t)c->tid % KP_ARRAY_LEN(w->watched);
+	struct epoll_event ev = {.events = EPOLLIN, .data.u64 = i};
+	bool told = false;
+
+	if (w->ends_fd < 0)
+		return false;
+	pthread_mutex_lock(&w->ends_lock);
+	if (w->watched[i].pid != c->tid) {
+		w->watched[i].pidfd = kp_close(w->watched[i].pidfd);
+		w->watched[i].pid = c->tid;
+	} else if (w->watched[i].pidfd >= 0) {
+		told = true;
+	} else {
+		w->watched[i].pidfd = (int)syscall(SYS_pidfd_open, c->tid, 0);
+		/* Still the one that waits for us? Then it was when the descriptor was opened. */
+		told = w->watched[i].pidfd >= 0 && kp_trap_valid(c->trap, c->n.id) &&
+		       !epoll_ctl(w->ends_fd, EPOLL_CTL_ADD, w->watched[i].pidfd, &ev);
+		if (!told)
+			w->watched[i].pidfd = kp_close(w->watched[i].pidfd);
+	}
+	pthread_mutex_unlock(&w->ends_lock);
+	return told;
+}
+
+int kp_engine_ends_fd(const struct kp_engine *e)
+{
+	return e->where.ends_fd;
+}
+
+void kp_engine_ended(struct kp_engine *e)
+{
+	struct kp_where *w = &e->where;
+	struct epoll_event ev;
+
+	/* One that took the other's place since counts as ended, too: it is asked for again. */
+	while (epoll_wait(w->ends_fd, &ev, 1, 0) > 0) {
+		size_t i = (size_t)ev.data.u64;
+
+		pthread_mutex_lock(&w->ends_lock);
+		w->watched[i].pidfd = kp_close(w->watched[i].pidfd);
+		kp_fast_place_ended(e->vfs, w->watched[i].pid);
+		w->watched[i].pid = 0;
+		pthread_mutex_unlock(&w->ends_lock);
+	}
 }
 
 void kp_where_put(struct kp_call *c, const struct kp_where_mark *mark, const struct kp_gpath *guest)
@@ -161,4 +236,6 @@ void kp_where_put(struct kp_call *c, const struct kp_where_mark *mark, const str
 	k->generation = mark->generation;
 	k->since = mark->since;
 	memcpy(k->guest, guest->s, size);
+	if (ends_are_told(c))
+		(void)kp_fast_place_put(c->vfs, c->tid, &mark->fast, guest->s);
 }

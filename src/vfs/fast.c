@@ -441,3 +441,62 @@ bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool fol
 		e.calls = KP_FAST_FOLLOW | KP_FAST_NOFOLLOW;
 	return add(v, &e);
 }
+
+static struct kp_fast_place *place_of(const struct kp_vfs *v, pid_t tid)
+{
+	return &v->fast->mem->places[(uint32_t)tid % KP_FAST_PLACES];
+}
+
+void kp_fast_place_begin(struct kp_vfs *v, pid_t tid, struct kp_fast_mark *ret)
+{
+	*ret = (struct kp_fast_mark){0};
+	if (!v->fast)
+		return;
+	ret->moved = __atomic_load_n(&v->fast->mem->moved, __ATOMIC_SEQ_CST);
+	ret->seq = __atomic_load_n(&place_of(v, tid)->seq, __ATOMIC_SEQ_CST);
+}
+
+/* With the lock of the entries held. */
+static void write_place(struct kp_fast_place *to, const struct kp_fast_place *p)
+{
+	uint32_t seq = to->seq;
+
+	__atomic_store_n(&to->seq, seq + 1, __ATOMIC_SEQ_CST);
+	memcpy((char *)to + sizeof(seq), (const char *)p + sizeof(seq), sizeof(*p) - sizeof(seq));
+	__atomic_store_n(&to->seq, seq + 2, __ATOMIC_SEQ_CST);
+}
+
+bool kp_fast_place_put(struct kp_vfs *v, pid_t tid, const struct kp_fast_mark *mark, const char *standin)
+{
+	struct kp_fast_place p = {.tid = (uint32_t)tid, .moved = mark->moved};
+	struct kp_fast_entry start;
+	bool good;
+
+	if (!v->fast || !start_of(v, standin, &start))
+		return false;
+	p.dev = start.dev;
+	p.ino = start.ino;
+	pthread_mutex_lock(&v->fast->lock);
+	good = place_of(v, tid)->seq == mark->seq;
+	if (good) {
+		write_place(place_of(v, tid), &p);
+		__atomic_store_n(&v->fast->mem->placed, mark->moved, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&v->fast->lock);
+	return good;
+}
+
+void kp_fast_place_moves(struct kp_vfs *v)
+{
+	if (v->fast)
+		__atomic_fetch_add(&v->fast->mem->moved, 1, __ATOMIC_SEQ_CST);
+}
+
+void kp_fast_place_ended(struct kp_vfs *v, pid_t tid)
+{
+	if (!v->fast)
+		return;
+	pthread_mutex_lock(&v->fast->lock);
+	write_place(place_of(v, tid), &(struct kp_fast_place){0});
+	pthread_mutex_unlock(&v->fast->lock);
+}

@@ -36,6 +36,16 @@ bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool fol
 /* With the read lock held: the name of a directory, by its stand-in, for who is in it. */
 bool kp_fast_put_cwd(struct kp_vfs *v, const char *standin);
 
+/* Where a thread is, so that its relative paths need not ask: the stand-in's guest path. begin: before the kernel is asked where. put: false
+ * when that is not to be told any more. moves: before a thread, any, is let into chdir; ended: it is another's number now, or nobody's. */
+struct kp_fast_mark {
+	uint32_t moved, seq;
+};
+void kp_fast_place_begin(struct kp_vfs *v, pid_t tid, struct kp_fast_mark *ret);
+bool kp_fast_place_put(struct kp_vfs *v, pid_t tid, const struct kp_fast_mark *mark, const char *standin);
+void kp_fast_place_moves(struct kp_vfs *v);
+void kp_fast_place_ended(struct kp_vfs *v, pid_t tid);
+
 /* The same of what a descriptor holds; n as kp_call_fd_node gives it. */
 bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n);
 /* Each time before a guest gets a descriptor of an image's file: equal files are one inode of the store, and then none is known by it. */

@@ -445,8 +445,25 @@ static void programs(void)
 		CHECK(!pthread_join(t[i], &wrong) && !wrong);
 }
 
+/* Asks from one directory for names that it has asked for, and for others, until it is killed. */
+static void stay(void)
+{
+	struct stat st;
+	char name[24];
+
+	printf("%d\n", getpid());
+	(void)fflush(stdout);
+	for (unsigned i = 0;; i++) {
+		(void)snprintf(name, sizeof(name), "none-%u", i % 1000);
+		(void)stat(name, &st);
+		usleep(500);
+	}
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 2 && !strcmp(argv[1], "stay"))
+		stay();
 	if (argc == 3 && !strcmp(argv[1], "say"))
 		return !strcmp(argv[2], "two words") && !strcmp(argv[0], "fast") && getenv("A") && !getenv("HOME") ? 7 : 8;
 	if (argc == 3 && !strcmp(argv[1], "gate"))

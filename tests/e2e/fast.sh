@@ -48,6 +48,19 @@ if [ "$n" = 0 ] && [ "$(cat "$T/out")" = "0 wrong" ]; then ok "not at level stri
 try env KAPSEL_FAST=eager "$STAGE/e2e/docker-shim" "$KAPSEL" run --rm --cwd /tree --level portable "$img"
 expect_out "0 wrong" "with what Docker refuses, and mseal, refused"
 
+# Who has asked from one directory for a while asks the kernel no more which one it is, but who it is itself.
+if command -v strace >/dev/null; then
+  "$KAPSEL" run --rm --cwd /tree --level portable "$img" -- /fast stay >"$T/out" 2>"$T/err" </dev/null &
+  front=$!
+  i=0
+  until [ -s "$T/out" ] || [ $i -gt 100 ]; do i=$((i + 1)) && sleep 0.05; done
+  sleep 1.5
+  timeout 1 strace -qq -e trace=newfstatat,gettid,stat -o "$T/strace" -p "$(cat "$T/out")" 2>"$T/strace.err"
+  kill -9 $front
+  wait $front 2>/dev/null
+  if [ "$(grep -c '^gettid' "$T/strace")" -gt 20 ] && ! grep -q 'newfstatat(AT_FDCWD, ""' "$T/strace"; then ok "where it is it knows"; else not_ok "where it is it asks" "$T/strace" "$T/strace.err" "$T/err"; fi
+fi
+
 try "$KAPSEL" run --rm --level portable "$img" -- /fast gate "$T/canary"
 expect_out "gate: 0 wrong" "a guest at the gate"
 # /proc is the supervisor's making in every mode: the kernel's own has the host's processes in it.
