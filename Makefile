@@ -167,7 +167,7 @@ $(O)/tests/bench/%-static: tests/bench/%.c
 	$(build-test-program)
 $(O)/tests/bench/%: tests/bench/%.c
 	$(build-test-program)
-$(O)/tests/e2e/%: TEST_LIBS := -lseccomp
+$(O)/tests/e2e/% $(O)/tests/bench/least $(O)/tests/bench/least-static: TEST_LIBS := -lseccomp
 $(O)/tests/e2e/%: tests/e2e/%.c
 	$(build-test-program)
 

@@ -23,7 +23,7 @@ if [ -z "${BENCH_INNER-}" ]; then
   trap 'rm -rf "$stage"' EXIT
   mkdir "$stage/bin"
   cp -R "$here/bench/cases" "$here/lib.sh" "$here/run-bench.sh" "$build/kapsel" "$build/kapsel-pack" "$stage/"
-  cp "$build"/tests/bench/micro "$build"/tests/bench/micro-static "$build"/tests/bench/timeit-static "$build"/tests/bench/names-static "$stage/bin/"
+  cp "$build"/tests/bench/micro "$build"/tests/bench/micro-static "$build"/tests/bench/timeit-static "$build"/tests/bench/names-static "$build"/tests/bench/least "$stage/bin/"
   chmod -R a+rX "$stage"
   rounds=${ROUNDS:-15}
   TEST_UID=${KAPSEL_TEST_UID:-$(id -u nobody)} # PostgreSQL does nothing for who has no account
@@ -137,6 +137,7 @@ works() { # ENGINE
         sleep 0.1
       done
       ;;
+    least) engine least / /bin/true >/dev/null 2>&1 ;;
     *) command -v "$1" >/dev/null && engine "$1" / /bin/true >/dev/null 2>&1 ;;
   esac
 }
@@ -147,6 +148,7 @@ engine() { # ENGINE DIRECTORY CMD...
   case $e in
     native) (cd "$d" && exec "$@") ;;
     portable | strict) "$kapsel" exec --cwd "$d" "bench-$e" -- "$@" ;;
+    least) (cd "$d" && exec "$stage/bin/least" "$@") ;;
     bwrap) bwrap --dev-bind / / --chdir "$d" "$@" ;;
     proot) proot -r / -w "$d" "$@" ;;
     fakechroot) fakechroot chroot / /bin/sh -c 'cd "$0" && exec "$@"' "$d" "$@" ;;
@@ -157,6 +159,7 @@ engine() { # ENGINE DIRECTORY CMD...
 starting() { # ENGINE: what starts a program anew
   case $1 in
     portable | strict) echo "$kapsel run --quiet --level $1 --instance start-$1 " ;;
+    least) echo "$stage/bin/least " ;;
     bwrap) echo "bwrap --dev-bind / / " ;;
     proot) echo "proot -r / " ;;
     firejail) echo "firejail --quiet --noprofile -- " ;;
@@ -164,7 +167,7 @@ starting() { # ENGINE: what starts a program anew
 }
 
 usable=
-for e in ${ENGINES:-native portable strict bwrap proot fakechroot firejail}; do
+for e in ${ENGINES:-native portable strict least bwrap proot fakechroot firejail}; do
   if works "$e"; then usable="$usable $e"; else echo "# $e: not installed, or does not work here" >&2; fi
 done
 
