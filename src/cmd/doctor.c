@@ -18,7 +18,9 @@
 #include <unistd.h>
 
 #include "cmd/cmd.h"
+#include "instance/cgroup.h"
 #include "instance/config.h"
+#include "profile/profile.h"
 #include "store/store.h"
 #include "sys/engine.h"
 
@@ -195,6 +197,18 @@ static void set(struct answer *a, const char *name, enum need need, bool ok, con
 	(void)snprintf(a->text, sizeof(a->text), "%.599s", text);
 }
 
+static void set_group(struct answer *a)
+{
+	const char *why = "";
+	unsigned kept = kp_cgroup_would_keep(NULL, &why);
+	char text[600];
+
+	(void)snprintf(text, sizeof(text), "limits: memory %s, processes %s%s%s",
+		       kp_limit_how(KP_LIMIT_MEMORY, kept >> KP_LIMIT_MEMORY & 1), kp_limit_how(KP_LIMIT_PROCESSES, kept >> KP_LIMIT_PROCESSES & 1),
+		       kept ? "" : ": ", kept ? "" : why);
+	set(a, "control-group", USEFUL, kept, text);
+}
+
 static size_t probe(struct answer *a)
 {
 	struct kp_store *store = NULL;
@@ -232,6 +246,7 @@ static size_t probe(struct answer *a)
 		set(&a[n++], "store", NEEDED, true, text);
 	}
 	(void)kp_store_free(store);
+	set_group(&a[n++]);
 	return n;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The second half of kapsel inspect: what an image asks for, and what a profile grants it here, in words. */
 #include "cmd/cmd.h"
+#include "instance/cgroup.h"
 #include "instance/config.h"
 #include "launch/internal.h"
 #include "manifest/requests.h"
@@ -85,6 +86,8 @@ static void print_files(const struct kp_plan *plan)
 
 static void print_limits(const struct kp_limits *limits)
 {
+	const char *why;
+	unsigned kept = kp_cgroup_would_keep(limits, &why);
 	struct kp_buf kp_autobuf b = {0};
 
 	for (int i = 0; i < KP_LIMIT_COUNT; i++) {
@@ -93,7 +96,8 @@ static void print_limits(const struct kp_limits *limits)
 		if (limits->max[i] == KP_UNLIMITED)
 			continue;
 		kp_limit_text((enum kp_limit)i, limits->max[i], value, sizeof(value));
-		kp_buf_printf(&b, "%s%s %s (%s)", b.len ? ", " : "", kp_limit_names[i], value, kp_limit_how((enum kp_limit)i));
+		kp_buf_printf(&b, "%s%s %s (%s)", b.len ? ", " : "", kp_limit_names[i], value,
+			      kp_limit_how((enum kp_limit)i, kept >> i & 1));
 	}
 	line("  limits", b.len ? b.data : "none");
 }

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "instance/cgroup.h"
 #include "instance/instance.h"
 #include "instance/procs.h"
 
@@ -124,5 +125,7 @@ void kp_instance_clean(const struct kp_instance *i)
 	/* Forks race with the scan: look until none is seen, for at most a second. */
 	for (int tries = 0; tries < 200 && kp_procs_kill_running(loader); tries++)
 		(void)nanosleep(&pause, NULL);
+	if (!kp_dir_private(dir, NULL))
+		kp_cgroup_clean(dir);
 	kp_run_dir_remove(i, dir);
 }

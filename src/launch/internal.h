@@ -5,6 +5,7 @@
 
 #include <termios.h>
 
+#include "instance/cgroup.h"
 #include "launch/launch.h"
 #include "sys/engine.h"
 #include "vfs/live.h"
@@ -31,6 +32,7 @@ struct kp_supervisor {
 	struct kp_reg *registry;
 	struct kp_vfs *vfs;
 	struct kp_engine *engine;
+	struct kp_cgroup group;
 	int epoll_fd, listen_fd, signal_fd, copied_fd;
 	struct kp_copying *copying; /* a snapshot that is being made; or NULL */
 	struct kp_client *clients;

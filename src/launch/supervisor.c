@@ -78,7 +78,7 @@ static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 	char **private_dirs = NULL;
 	struct kp_engine_options eo = {
 		.run_dir = s->run_dir, .trace_path = plan->trace, .instance = plan->instance->name,
-		.policy = &plan->policy, .limits = &plan->limits, .level = plan->level,
+		.policy = &plan->policy, .limits = &plan->limits, .group = &s->group.run, .level = plan->level,
 	};
 	int r = kp_store_open(&s->store, err);
 
@@ -141,8 +141,11 @@ static int setup(struct kp_supervisor *s, struct kp_err *err)
 	recover_registry(s->plan, &failed);
 	kp_instance_clean(s->plan->instance);
 	r = kp_run_dir_create(s->plan->instance, &s->run_dir, err);
-	if (!r)
+	if (!r) {
+		kp_cgroup_make(&s->group, &s->plan->limits, s->clients->pid, s->run_dir);
+		s->plan->policy.count_tasks &= !(s->group.run.keeps & 1U << KP_LIMIT_PROCESSES);
 		r = setup_engine(s, err);
+	}
 	for (size_t i = 0; i < failed.count && !r; i++)
 		kp_vfs_tell(s->vfs, "%s", failed.items[i]);
 	if (!r)
@@ -244,6 +247,7 @@ static void tear_down(struct kp_supervisor *s)
 		(void)kp_store_detach(s->store_images[i]);
 	free(s->store_images);
 	s->store = kp_store_free(s->store);
+	kp_cgroup_end(&s->group);
 	if (s->run_dir)
 		kp_run_dir_remove(instance, s->run_dir);
 	if (s->plan->throw_away)

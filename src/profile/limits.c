@@ -78,7 +78,7 @@ void kp_limit_text(enum kp_limit which, uint64_t value, char *buf, size_t size)
 		(void)snprintf(buf, size, "%" PRIu64, value);
 }
 
-const char *kp_limit_how(enum kp_limit which)
+const char *kp_limit_how(enum kp_limit which, bool in_group)
 {
 	static const char *const how[KP_LIMIT_COUNT] = {
 		[KP_LIMIT_MEMORY] = "of each process",
@@ -89,5 +89,7 @@ const char *kp_limit_how(enum kp_limit which)
 		[KP_LIMIT_DISK] = "of the instance, looked at every second",
 	};
 
+	if (in_group)
+		return which == KP_LIMIT_MEMORY ? "of all processes together, by a control group" : "by a control group";
 	return how[which];
 }

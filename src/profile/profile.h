@@ -60,8 +60,8 @@ extern const struct kp_shipped kp_shipped_profiles[];
 /* limits.c: "memory", "512M". 0, or -EINVAL with err's text "KEY: what". */
 int kp_limit_parse(const char *key, const char *value, struct kp_limits *limits, struct kp_err *err);
 extern const char *const kp_limit_names[KP_LIMIT_COUNT];
-/* How it is kept where there is no delegated control group, in words. */
-const char *kp_limit_how(enum kp_limit which);
+/* How it is kept, in words: in_group: by a control group. */
+const char *kp_limit_how(enum kp_limit which, bool in_group);
 /* The value as a user would write it. */
 void kp_limit_text(enum kp_limit which, uint64_t value, char *buf, size_t size);
 

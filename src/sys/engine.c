@@ -372,7 +372,7 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 			rc = kp_fail_errno(err, errno, "%s: cannot write the trace", o->trace_path);
 	}
 	if (!rc)
-		rc = kp_limits_start(e, o->limits, err);
+		rc = kp_limits_start(e, o->limits, o->group, err);
 	if (!rc && kp_fast_start(e))
 		rc = kp_fail(err, EIO, "fast path: no memory for its cache");
 	kp_where_init(&e->where, kp_fast_fd(e->vfs) >= 0);

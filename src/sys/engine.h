@@ -19,6 +19,13 @@ struct kp_engine;
 struct kp_limits;
 struct kp_policy;
 
+/* The control group that guests are put into, and what it keeps of their limits. */
+struct kp_engine_group {
+	unsigned keeps;            /* bits 1 << enum kp_limit; 0: there is none */
+	int procs_fd;              /* cgroup.procs, to be written */
+	int events[KP_LIMIT_COUNT]; /* memory.events and pids.events, or -1 */
+};
+
 struct kp_engine_options {
 	struct kp_vfs *vfs;      /* outlives the engine */
 	const char *run_dir;     /* host; the exec loader is placed here as run_dir/loader (its path marks this
@@ -26,6 +33,7 @@ struct kp_engine_options {
 	const char *trace_path;  /* one decoded line a call, or NULL */
 	const struct kp_policy *policy; /* what the profile refuses; outlives the engine; NULL: the network is the host's */
 	const struct kp_limits *limits; /* NULL: none */
+	const struct kp_engine_group *group; /* outlives the engine; NULL: none */
 	enum kp_level level;     /* what guests may open themselves */
 	const char *instance;    /* instance name: seeds private SysV keys and the like */
 };

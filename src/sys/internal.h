@@ -74,6 +74,7 @@ struct kp_engine {
 	} waits;
 	struct kp_limit_state {
 		struct kp_limits limits;
+		const struct kp_engine_group *group; /* never NULL */
 		struct rlimit files;  /* what guests start with */
 		rlim_t own_files;     /* what the supervisor allows itself */
 		pthread_mutex_t lock; /* of all below */
@@ -171,8 +172,10 @@ bool kp_waits_take(struct kp_engine *e, size_t bytes, unsigned descriptors);
 void kp_waits_give(struct kp_engine *e, size_t bytes, unsigned descriptors);
 
 /* limits.c */
-int kp_limits_start(struct kp_engine *e, const struct kp_limits *limits, struct kp_err *err);
+int kp_limits_start(struct kp_engine *e, const struct kp_limits *limits, const struct kp_engine_group *group, struct kp_err *err);
 void kp_limits_stop(struct kp_engine *e);
+/* In the child, first of all: into the control group, where there is one. 0 or -errno. */
+int kp_limits_enter(const struct kp_limit_state *s);
 /* In the child, before its exec: what the kernel keeps for each process. */
 void kp_limits_apply(const struct kp_limit_state *s);
 /* A process that the supervisor itself has started. */

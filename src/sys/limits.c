@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Limits of a run without a control group: what the kernel counts for each process is its to keep (rlimits); processes are counted where
- * they are made, the instance's disk once a second.
+ * Limits of a run: what the kernel counts for each process is its to keep (rlimits), and so is what a control group counts, where there is
+ * one; else processes are counted where they are made. The instance's disk is looked at once a second.
  */
 #include <fcntl.h>
 #include <ftw.h>
@@ -31,6 +31,16 @@ static const struct {
 	[KP_LIMIT_DISK] = {-1, 0},
 };
 
+static bool in_group(const struct kp_limit_state *s, int which)
+{
+	return s->group->keeps >> which & 1;
+}
+
+int kp_limits_enter(const struct kp_limit_state *s)
+{
+	return s->group->keeps && write(s->group->procs_fd, "0", 1) < 0 ? -errno : 0;
+}
+
 void kp_limits_apply(const struct kp_limit_state *s)
 {
 	const struct kp_limits *limits = &s->limits;
@@ -39,7 +49,7 @@ void kp_limits_apply(const struct kp_limit_state *s)
 	for (int i = 0; i < KP_LIMIT_COUNT; i++) {
 		struct rlimit now, next;
 
-		if (limits->max[i] == KP_UNLIMITED || rlimits[i].resource < 0 || getrlimit(rlimits[i].resource, &now) < 0)
+		if (limits->max[i] == KP_UNLIMITED || in_group(s, i) || rlimits[i].resource < 0 || getrlimit(rlimits[i].resource, &now) < 0)
 			continue;
 		next.rlim_max = KP_MIN(now.rlim_max, limits->max[i] + rlimits[i].slack);
 		next.rlim_cur = KP_MIN(next.rlim_max, limits->max[i]);
@@ -64,11 +74,50 @@ void kp_limits_tell(struct kp_engine *e, enum kp_limit which, const char *what)
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* "KEY NUMBER" lines: is that number above 0? */
+static bool has_event(int fd, const char *key)
+{
+	char text[512], *at = text, *line;
+	ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+	size_t len = strlen(key);
+
+	text[KP_MAX(n, 0)] = '\0';
+	while ((line = strsep(&at, "\n")))
+		if (!strncmp(line, key, len) && line[len] == ' ' && strtoull(line + len, NULL, 10))
+			return true;
+	return false;
+}
+
+static bool was_told(struct kp_limit_state *s, enum kp_limit which)
+{
+	bool told;
+
+	pthread_mutex_lock(&s->lock);
+	told = s->told >> which & 1;
+	pthread_mutex_unlock(&s->lock);
+	return told;
+}
+
+/* What the control group tells; "oom" is of its own limit, where the kernel's other counts have what others lack, too. */
+static void look_at_group(struct kp_engine *e)
+{
+	static const struct {
+		enum kp_limit which;
+		const char *key, *what;
+	} events[] = {{KP_LIMIT_MEMORY, "oom", "a process was ended"}, {KP_LIMIT_PROCESSES, "max", "no more can be made"}};
+
+	for (size_t i = 0; i < KP_ARRAY_LEN(events); i++)
+		if (in_group(&e->limit, events[i].which) && !was_told(&e->limit, events[i].which) &&
+		    has_event(e->limit.group->events[events[i].which], events[i].key))
+			kp_limits_tell(e, events[i].which, events[i].what);
+}
+
 bool kp_engine_notice(struct kp_engine *e, char *buf, size_t size)
 {
 	struct kp_limit_state *s = &e->limit;
 	bool any = false;
 
+	look_at_group(e);
 	pthread_mutex_lock(&s->lock);
 	for (int i = 0; i < KP_LIMIT_COUNT && !any; i++)
 		if (s->notice[i][0]) {
@@ -154,7 +203,9 @@ void kp_limits_count(struct kp_engine *e)
 
 static int make_task(struct kp_call *c)
 {
-	if (c->engine->limit.limits.max[KP_LIMIT_PROCESSES] != KP_UNLIMITED && !take_place(c->engine)) {
+	const struct kp_limit_state *s = &c->engine->limit;
+
+	if (s->limits.max[KP_LIMIT_PROCESSES] != KP_UNLIMITED && !in_group(s, KP_LIMIT_PROCESSES) && !take_place(c->engine)) {
 		kp_limits_tell(c->engine, KP_LIMIT_PROCESSES, "no more can be made");
 		return -EAGAIN;
 	}
@@ -257,14 +308,16 @@ static void allow_itself_more(struct kp_limit_state *s)
 	s->own_files = own.rlim_cur;
 }
 
-int kp_limits_start(struct kp_engine *e, const struct kp_limits *limits, struct kp_err *err)
+int kp_limits_start(struct kp_engine *e, const struct kp_limits *limits, const struct kp_engine_group *group, struct kp_err *err)
 {
+	static const struct kp_engine_group none = {.procs_fd = -1};
 	struct kp_limit_state *s = &e->limit;
 	int rc = 0;
 
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_cond_init(&s->wake, NULL);
 	allow_itself_more(s);
+	s->group = group ? group : &none;
 	for (int i = 0; i < KP_LIMIT_COUNT; i++)
 		s->limits.max[i] = limits ? limits->max[i] : KP_UNLIMITED;
 	if (s->limits.max[KP_LIMIT_DISK] != KP_UNLIMITED)

@@ -51,6 +51,8 @@ struct kp_spawner {
 
 /* --- the child --- */
 
+#define IN_GROUP (1 << 16) /* the errno is of the control group */
+
 static void report(int fd, int code)
 {
 	(void)!write(fd, &code, sizeof(code));
@@ -189,6 +191,9 @@ static void child(const struct kp_spawner *sp, int status_fd)
 	(void)close(sp->listener);
 	/* The spawner lives as long as the supervisor. */
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	rc = kp_limits_enter(sp->limits);
+	if (rc)
+		report(status_fd, -rc | IN_GROUP);
 	there = sp->cwd_fd >= 0 && fchdir(sp->cwd_fd) == 0; /* before the descriptor goes */
 	rc = set_up_fds(s, &status_fd);
 	if (rc)
@@ -406,6 +411,8 @@ int kp_engine_spawn(struct kp_engine *e, const struct kp_spawn *s, pid_t *ret_pi
 	}
 	while (!kp_engine_reap(pid, &status))
 		(void)usleep(1000);
+	if (code > 0 && code & IN_GROUP)
+		return kp_fail(err, EIO, "limits: the control group cannot be entered: %s", strerror(code & ~IN_GROUP));
 	if (code < 0)
 		return kp_fail(err, EINVAL, "%s: cannot be the working directory: %s", s->cwd, strerror(-code));
 	return kp_fail_errno(err, code ? code : EIO, "%s", s->argv[0]);

@@ -86,6 +86,22 @@ static void take_memory(int max)
 	say("memory", n, n < max ? errno : 0);
 }
 
+/* Three processes, each with that much: how many are ended for it. */
+static void take_together(int max)
+{
+	int status, ended = 0;
+
+	for (int i = 0; i < 3; i++)
+		if (!fork()) {
+			take_memory(max);
+			(void)sleep(2);
+			_exit(0);
+		}
+	while (wait(&status) > 0)
+		ended += WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+	say("together", ended, 0);
+}
+
 static void take_files(int max)
 {
 	int n = 0;
@@ -142,6 +158,8 @@ int main(int argc, char **argv)
 		take_turns(max);
 	else if (!strcmp(what, "memory"))
 		take_memory(max);
+	else if (!strcmp(what, "together"))
+		take_together(max);
 	else if (!strcmp(what, "files"))
 		take_files(max);
 	else if (!strcmp(what, "disk"))
