@@ -103,12 +103,13 @@ END_TEST
 
 START_TEST(where_a_systemd_keeps_house)
 {
-	kp_autofree char *scope = kp_asprintf("%s" MOUNT "/app.slice/run.scope", root);
+	kp_autofree char *scope = kp_asprintf("%s" MOUNT "/app.slice/run.scope", root), *slice = kp_asprintf("%s" MOUNT "/app.slice", root);
 
 	put_text("/proc/self/cgroup", "1:name=systemd:/elsewhere\n0::/app.slice/run.scope\n");
 	put_group(MOUNT "/app.slice", "memory pids\n", "memory pids\n", NULL);
 	put_group(MOUNT "/app.slice/run.scope", "memory pids\n", "", "77\n");
-	expect(NULL, 0, false); /* the slice is systemd's own */
+	(void)setxattr(slice, "trusted.delegate", "1", 1, 0);
+	expect(NULL, 0, false); /* the slice is systemd's own, whatever it says */
 	put_group(MOUNT "/app.slice/run.scope", "memory pids\n", "", "");
 	if (geteuid()) {
 		expect(MOUNT "/app.slice/run.scope", BOTH, true);
@@ -117,6 +118,10 @@ START_TEST(where_a_systemd_keeps_house)
 		if (setxattr(scope, "trusted.delegate", "1", 1, 0) == 0)
 			expect(MOUNT "/app.slice/run.scope", BOTH, true);
 	}
+	put_text("/proc/self/cgroup", "0::/made/run.scope\n");
+	put_group(MOUNT "/made", "memory pids\n", "memory pids\n", NULL);
+	put_group(MOUNT "/made/run.scope", "memory pids\n", "", "77\n");
+	expect(NULL, 0, false); /* who made the unit keeps house above it */
 	put_text("/proc/self/cgroup", "0::/app.slice\n");
 	put_group(MOUNT "/app.slice", "memory pids\n", "", "");
 	expect(NULL, 0, false);
