@@ -117,7 +117,7 @@ $(O)/gen/filter_code.o: $(O)/gen/filter_code.c
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS_ALL) $(PIC) -c -o $@ $<
 
 # --- unit tests: one Check runner over tests/unit/test_*.c ---
-$(O)/unit: $(UNIT_OBJ) $(filter-out %/main.o,$(PACK_OBJ)) $(O)/libkapsel.a
+$(O)/unit: $(UNIT_OBJ) $(filter-out %/main.o,$(PACK_OBJ) $(LAUNCHER_OBJ)) $(O)/libkapsel.a
 	@echo "  LINK $@"
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $^ $(PACK_LIBS) -lcheck_pic -lsubunit -lrt -lm
 

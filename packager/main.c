@@ -2,16 +2,18 @@
 /* kapsel-pack: the verbs of kapsel that build images. */
 #include <locale.h>
 
+#include "base/powers.h"
 #include "packager/pack.h"
 
 static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
+	uint32_t powers;
 	const char *help;
 } verbs[] = {
-	{"pack", cmd_pack, "build an image from a manifest"},
-	{"export-tree", cmd_export_tree, "for 'kapsel export'"},
-	{"import-tree", cmd_import_tree, "for 'kapsel import'"},
+	{"pack", cmd_pack, KP_POWERS_WRITE, "build an image from a manifest"},
+	{"export-tree", cmd_export_tree, KP_POWERS_READ, "for 'kapsel export'"},
+	{"import-tree", cmd_import_tree, KP_POWERS_COPY, "for 'kapsel import'"},
 };
 
 static void usage(FILE *out)
@@ -24,6 +26,8 @@ static void usage(FILE *out)
 
 int main(int argc, char **argv)
 {
+	struct kp_err err = {0};
+
 	/* libarchive converts names by the locale; a name must come through as it is. */
 	if (!setlocale(LC_CTYPE, "C.UTF-8"))
 		(void)setlocale(LC_CTYPE, "");
@@ -38,8 +42,12 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	for (size_t i = 0; argc > 1 && i < KP_ARRAY_LEN(verbs); i++)
-		if (!strcmp(argv[1], verbs[i].name))
-			return verbs[i].run(argc - 1, argv + 1);
+		if (!strcmp(argv[1], verbs[i].name)) {
+			if (!kp_powers_keep(verbs[i].powers, &err))
+				return verbs[i].run(argc - 1, argv + 1);
+			fprintf(stderr, "kapsel: %s\n", err.text);
+			return KP_EXIT_FAILED;
+		}
 	if (argc < 2)
 		fprintf(stderr, "kapsel: kapsel-pack: no verb given: pack was expected\n");
 	else

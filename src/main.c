@@ -5,6 +5,7 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
+#include "base/powers.h"
 #include "cmd/cmd.h"
 
 static int main_doc(int argc, char **argv, struct kp_err *err)
@@ -62,6 +63,9 @@ static int main_verb(int argc, char **argv, struct kp_err *err)
 	}
 	if (verb->flags & KP_VERB_LATER)
 		return kp_fail(err, ENOSYS, "%s: not in this version", verb->name);
+	r = kp_powers_keep(verb->powers, err);
+	if (r < 0)
+		return r;
 	if (verb->flags & KP_VERB_PACK)
 		return kp_cmd_pack(argv, err);
 	r = kp_args_parse(verb, argc - 2, argv + 2, &args, err);
@@ -111,8 +115,12 @@ static void complete_environment(void)
 int main(int argc, char **argv)
 {
 	struct kp_err err = {0};
-	int r;
+	int r = kp_powers_keep(KP_POWERS_ALL, &err);
 
+	if (r < 0) {
+		kp_complain(&err);
+		return KP_EXIT_FAILED;
+	}
 	kp_fds_at_start();
 	if (kp_debug_init())
 		return 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every verb and every option, once: parsing, help, man pages and completions come from here. */
+#include "base/powers.h"
 #include "cmd/cmd.h"
 
 /* clang-format off */
@@ -185,40 +186,45 @@ const struct kp_option kp_reg_inside_options[] = {REG_OPTIONS, {0}};
 #define P KP_VERB_PACK
 #define L KP_VERB_LATER
 #define S KP_VERB_SLASH
+/* What is left to root: base/powers.h. */
+#define READ KP_POWERS_READ
+#define WRITE KP_POWERS_WRITE
+#define COPY KP_POWERS_COPY
+#define RUN KP_POWERS_RUN /* ps, too: only who has what a supervisor has is told its memory */
 const struct kp_verb kp_verbs[] = {
-	/* name      function         flags min max usage                                 help                                       options */
-	{"run",      kp_cmd_run,      C, 1,  1, "[OPTIONS] IMAGE [-- CMD|@NAME ARG...]", "run the entry point, or CMD, in an instance", run_options},
-	{"inspect",  kp_cmd_inspect,  0, 1,  1, "[OPTIONS] IMAGE",                       "show what an image is, holds, asks for and is granted", inspect_options},
-	{"ls",       kp_cmd_ls,       0, 1,  2, "[OPTIONS] IMAGE [PATH]",                "list files of an image",                     ls_options},
-	{"cat",      kp_cmd_cat,      0, 2, -1, "IMAGE PATH...",                         "print files of an image",                    NULL},
-	{"extract",  kp_cmd_extract,  0, 1, -1, "[--force] IMAGE -C HOSTDIR [PATH...]",  "unpack an image, or parts of it",            extract_options},
-	{"verify",   kp_cmd_verify,   0, 1,  1, "[--quiet] IMAGE|INSTANCE",              "check an image's digests, or an instance's files", quiet_options},
-	{"explain",  kp_cmd_explain,  0, 2,  2, "[OPTIONS] IMAGE|INSTANCE PATH",         "which layer answers for PATH, and why",      explain_options},
-	{"ps",       kp_cmd_ps,       0, 0,  0, "[--all] [--json]",                      "list instances",                             ps_options},
-	{"exec",     kp_cmd_exec,     C, 1,  1, "[OPTIONS] INSTANCE -- CMD ARG...",      "run a command in a running instance",        exec_options},
-	{"stop",     kp_cmd_stop,     0, 1,  1, "[--time SECONDS] INSTANCE",             "end all processes of an instance",           stop_options},
-	{"rm",       kp_cmd_rm,       0, 1, -1, "INSTANCE...",                           "remove instances that do not run",           NULL},
-	{"diff",     kp_cmd_diff,     0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "list what an instance changed",              diff_options},
-	{"commit",   kp_cmd_commit,   0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "apply an instance's changes to the host, or bake an image", commit_options},
-	{"discard",  kp_cmd_discard,  0, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "drop an instance's changes",                 discard_options},
-	{"clone",    kp_cmd_clone,    0, 2,  2, "[--count N] INSTANCE NEW",              "copy an instance",                           clone_options},
-	{"snapshot", kp_cmd_snapshot, 0, 2,  4, "create|list|restore|rm|diff INSTANCE [NAME [NAME]]", "keep an instance's state, and go back to it", snapshot_options},
-	{"undo",     kp_cmd_undo,     0, 1,  1, "[--since TIME] INSTANCE",               "go back to before the last commit, discard, restore, upgrade or change of configuration", undo_options},
-	{"upgrade",  kp_cmd_upgrade,  0, 2,  2, "[OPTIONS] INSTANCE IMAGE",              "move an instance to a new version of its image", upgrade_options},
-	{"export",   kp_cmd_export,   0, 1,  1, "[OPTIONS] INSTANCE -o FILE",            "write an instance to one file",              export_options},
-	{"import",   kp_cmd_import,   0, 1,  2, "[--image IMAGE] FILE [NAME]",           "make an instance from such a file",          import_options},
-	{"reg",      kp_cmd_reg,      S, 2,  4, "query|add|delete|export|import [OPTIONS] IMAGE|INSTANCE [KEY] [FILE]", "the registry of an image or instance", reg_options},
-	{"cache",    kp_cmd_cache,    0, 1,  1, "show|trim|verify [OPTIONS]",            "look after the object store",                cache_options},
-	{"doctor",   kp_cmd_doctor,   0, 0,  0, "[--json]",                              "what this host offers",                      json_options},
-	{"pack",     NULL,            P, 0, -1, "MANIFEST -o APP.kapsel",                "build an image (kapsel-pack)",               pack_options},
-	{"capture",  NULL,            L, 0, -1, "", "pack what a command reads", NULL},
-	{"learn",    NULL,            L, 0, -1, "", "the narrowest profile", NULL},
-	{"lint",     NULL,            L, 0, -1, "", "what will bite on other hosts", NULL},
-	{"report",   NULL,            L, 0, -1, "", "what a recorded run did", NULL},
-	{"selftest", NULL,            L, 0, -1, "", "what holds on this host", NULL},
-	{"sign",     NULL,            L, 0, -1, "", "sign an image", NULL},
-	{"try",      NULL,            L, 0, -1, "", "a program of the host, changes kept apart", NULL},
-	{"why",      NULL,            L, 0, -1, "", "why an access went as it did", NULL},
+	/* name      function         flags powers      min max usage                               help                                       options */
+	{"run",      kp_cmd_run,      C, RUN,          1,  1, "[OPTIONS] IMAGE [-- CMD|@NAME ARG...]", "run the entry point, or CMD, in an instance", run_options},
+	{"inspect",  kp_cmd_inspect,  0, READ,         1,  1, "[OPTIONS] IMAGE",                       "show what an image is, holds, asks for and is granted", inspect_options},
+	{"ls",       kp_cmd_ls,       0, READ,         1,  2, "[OPTIONS] IMAGE [PATH]",                "list files of an image",                     ls_options},
+	{"cat",      kp_cmd_cat,      0, READ,         2, -1, "IMAGE PATH...",                         "print files of an image",                    NULL},
+	{"extract",  kp_cmd_extract,  0, WRITE,        1, -1, "[--force] IMAGE -C HOSTDIR [PATH...]",  "unpack an image, or parts of it",            extract_options},
+	{"verify",   kp_cmd_verify,   0, READ | WRITE, 1,  1, "[--quiet] IMAGE|INSTANCE",              "check an image's digests, or an instance's files", quiet_options},
+	{"explain",  kp_cmd_explain,  0, READ,         2,  2, "[OPTIONS] IMAGE|INSTANCE PATH",         "which layer answers for PATH, and why",      explain_options},
+	{"ps",       kp_cmd_ps,       0, RUN,          0,  0, "[--all] [--json]",                      "list instances",                             ps_options},
+	{"exec",     kp_cmd_exec,     C, RUN,          1,  1, "[OPTIONS] INSTANCE -- CMD ARG...",      "run a command in a running instance",        exec_options},
+	{"stop",     kp_cmd_stop,     0, READ,         1,  1, "[--time SECONDS] INSTANCE",             "end all processes of an instance",           stop_options},
+	{"rm",       kp_cmd_rm,       0, WRITE,        1, -1, "INSTANCE...",                           "remove instances that do not run",           NULL},
+	{"diff",     kp_cmd_diff,     0, READ | WRITE, 1, -1, "[OPTIONS] INSTANCE [PATH...]",          "list what an instance changed",              diff_options},
+	{"commit",   kp_cmd_commit,   0, COPY,         1, -1, "[OPTIONS] INSTANCE [PATH...]",          "apply an instance's changes to the host, or bake an image", commit_options},
+	{"discard",  kp_cmd_discard,  0, COPY,         1, -1, "[OPTIONS] INSTANCE [PATH...]",          "drop an instance's changes",                 discard_options},
+	{"clone",    kp_cmd_clone,    0, COPY,         2,  2, "[--count N] INSTANCE NEW",              "copy an instance",                           clone_options},
+	{"snapshot", kp_cmd_snapshot, 0, RUN,          2,  4, "create|list|restore|rm|diff INSTANCE [NAME [NAME]]", "keep an instance's state, and go back to it", snapshot_options},
+	{"undo",     kp_cmd_undo,     0, COPY,         1,  1, "[--since TIME] INSTANCE",               "go back to before the last commit, discard, restore, upgrade or change of configuration", undo_options},
+	{"upgrade",  kp_cmd_upgrade,  0, COPY,         2,  2, "[OPTIONS] INSTANCE IMAGE",              "move an instance to a new version of its image", upgrade_options},
+	{"export",   kp_cmd_export,   0, READ | WRITE, 1,  1, "[OPTIONS] INSTANCE -o FILE",            "write an instance to one file",              export_options},
+	{"import",   kp_cmd_import,   0, COPY,         1,  2, "[--image IMAGE] FILE [NAME]",           "make an instance from such a file",          import_options},
+	{"reg",      kp_cmd_reg,      S, WRITE,        2,  4, "query|add|delete|export|import [OPTIONS] IMAGE|INSTANCE [KEY] [FILE]", "the registry of an image or instance", reg_options},
+	{"cache",    kp_cmd_cache,    0, WRITE,        1,  1, "show|trim|verify [OPTIONS]",            "look after the object store",                cache_options},
+	{"doctor",   kp_cmd_doctor,   0, RUN,          0,  0, "[--json]",                              "what this host offers",                      json_options},
+	{"pack",     NULL,            P, WRITE,        0, -1, "MANIFEST -o APP.kapsel",                "build an image (kapsel-pack)",               pack_options},
+	{"capture",  NULL,            L, 0,            0, -1, "", "pack what a command reads", NULL},
+	{"learn",    NULL,            L, 0,            0, -1, "", "the narrowest profile", NULL},
+	{"lint",     NULL,            L, 0,            0, -1, "", "what will bite on other hosts", NULL},
+	{"report",   NULL,            L, 0,            0, -1, "", "what a recorded run did", NULL},
+	{"selftest", NULL,            L, 0,            0, -1, "", "what holds on this host", NULL},
+	{"sign",     NULL,            L, 0,            0, -1, "", "sign an image", NULL},
+	{"try",      NULL,            L, 0,            0, -1, "", "a program of the host, changes kept apart", NULL},
+	{"why",      NULL,            L, 0,            0, -1, "", "why an access went as it did", NULL},
 	{0}
 };
 /* clang-format on */

@@ -45,8 +45,9 @@ static int perform(const struct kp_reg_request *q, struct kp_buf *out, void *ctx
 
 int kp_cmd_reg_inside(int argc, char **argv, struct kp_err *err)
 {
-	static const struct kp_verb verb = {"reg", NULL, KP_VERB_SLASH, 2, 3, "query|add|delete|export|import [OPTIONS] [KEY] [FILE]",
-					    "the registry of this program's instance", kp_reg_inside_options};
+	static const struct kp_verb verb = {.name = "reg", .flags = KP_VERB_SLASH, .min_operands = 2, .max_operands = 3,
+					    .usage = "query|add|delete|export|import [OPTIONS] [KEY] [FILE]",
+					    .help = "the registry of this program's instance", .options = kp_reg_inside_options};
 	struct kp_args kp_autoargs args = {0};
 	struct kp_regcmd c = {.args = &args, .perform = perform};
 	int r = kp_args_parse(&verb, argc - 1, argv + 1, &args, err);

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/powers.h"
 #include "cmd/cmd.h"
 #include "sys/filter.h"
 #include "sys/policy.h"
@@ -186,8 +187,10 @@ int kp_cmd_self(int argc, char **argv, struct kp_err *err)
 	kp_autofree char *self = own_path();
 	struct kp_request q = {0};
 	size_t count = 0;
-	int r = kp_plan_open_image(&plan, self, err);
+	int r = kp_powers_keep(kp_verb_find("run")->powers, err);
 
+	if (!r)
+		r = kp_plan_open_image(&plan, self, err);
 	if (r < 0)
 		return r;
 	base = base ? base + 1 : argc ? argv[0] : "";

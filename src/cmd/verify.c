@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <unistd.h>
 
+#include "base/powers.h"
 #include "cmd/cmd.h"
 #include "registry/registry.h"
 #include "vfs/check.h"
@@ -37,7 +38,8 @@ static int verify_instance(struct kp_instance *i, bool quiet, struct kp_err *err
 	}
 	if (r < 0)
 		return kp_fail_errno(err, -r, "%s: cannot be locked", i->name);
-	if (access(upper, F_OK) == 0)
+	r = kp_powers_keep(KP_POWERS_READ, err);
+	if (!r && access(upper, F_OK) == 0)
 		r = kp_upper_check(upper, said, NULL, &n, err);
 	if (r < 0)
 		return r;
@@ -56,8 +58,10 @@ static int verify_image(const struct kp_args *args, struct kp_err *err)
 	bool show = isatty(STDERR_FILENO) && !kp_args_has(args, "quiet");
 	struct kp_look kp_autolook look = {0};
 	char hex[2 * KP_DIGEST_LEN + 1];
-	int r = kp_look_open(&look, args->operands[0], err), last = -1;
+	int r = kp_powers_keep(KP_POWERS_READ, err), last = -1;
 
+	if (!r)
+		r = kp_look_open(&look, args->operands[0], err);
 	if (r < 0)
 		return r;
 	r = kp_image_verify(look.image, show ? progress : NULL, &last, err);

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/powers.h"
 #include "cmd/view.h"
 #include "launch/internal.h"
 
@@ -174,6 +175,8 @@ int kp_view_changes(struct kp_view *w, const struct kp_args *args, bool lock, st
 		r = kp_lock_stopped(w->plan.instance, err);
 	else if (!r && !kp_instance_lock(w->plan.instance)) /* what a killed command left is settled now */
 		w->plan.instance->lock_fd = kp_close(w->plan.instance->lock_fd);
+	if (!r && !lock)
+		r = kp_powers_keep(KP_POWERS_READ, err);
 	if (!r)
 		r = kp_view_open(w, args, args->operands[0], KP_VIEW_LOWER, err);
 	if (!r && w->upper_fd >= 0)

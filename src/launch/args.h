@@ -33,6 +33,7 @@ struct kp_verb {
 	const char *name;
 	int (*fn)(const struct kp_args *args, struct kp_err *err); /* exit status, or -errno with err set */
 	unsigned flags;
+	uint32_t powers; /* what is left to root: base/powers.h */
 	int min_operands, max_operands;
 	const char *usage; /* what follows the name */
 	const char *help;

@@ -2,7 +2,6 @@
 /* The engine: workers that take notifications, run the row's handler and carry out its reply. */
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -301,21 +300,6 @@ static void read_cred(struct kp_cred *cred)
 	cred->group_count = n > 0 ? (size_t)n : 0;
 }
 
-/*
- * What root changes for a guest loses its set-id bits, as it does for everybody whom the kernel does not know to have CAP_FSETID; and what
- * is sent for a guest to the kernel itself (netlink) must not change the network.
- */
-static void give_up_powers(void)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct caps[2] = {0};
-
-	if (syscall(SYS_capget, &header, caps) == 0) {
-		caps[0].effective &= ~(1U << CAP_FSETID | 1U << CAP_NET_ADMIN | 1U << CAP_AUDIT_WRITE | 1U << CAP_AUDIT_CONTROL);
-		(void)syscall(SYS_capset, &header, caps);
-	}
-}
-
 static int may_look(struct kp_err *err)
 {
 	const char *what;
@@ -349,7 +333,6 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 	pthread_mutex_init(&e->exec_lock, NULL);
 	pthread_mutex_init(&e->trace_lock, NULL);
 	pthread_mutex_init(&e->freeze_lock, NULL);
-	give_up_powers();
 	kp_vfs_set_net_text(e->vfs, kp_sockets_text, e);
 	(void)snprintf(shared, sizeof(shared), "%.*s/.ports", (int)(strrchr(e->run_dir, '/') - e->run_dir), e->run_dir);
 	kp_ports_share(e->ports, shared);
