@@ -12,7 +12,7 @@ static const struct {
 	const char *help;
 } verbs[] = {
 	{"pack", cmd_pack, KP_POWERS_WRITE, "build an image from a manifest"},
-	{"export-tree", cmd_export_tree, KP_POWERS_READ, "for 'kapsel export'"},
+	{"export-tree", cmd_export_tree, KP_POWERS_WRITE, "for 'kapsel export'"},
 	{"import-tree", cmd_import_tree, KP_POWERS_COPY, "for 'kapsel import'"},
 };
 

@@ -211,7 +211,7 @@ const struct kp_verb kp_verbs[] = {
 	{"snapshot", kp_cmd_snapshot, 0, RUN,          2,  4, "create|list|restore|rm|diff INSTANCE [NAME [NAME]]", "keep an instance's state, and go back to it", snapshot_options},
 	{"undo",     kp_cmd_undo,     0, COPY,         1,  1, "[--since TIME] INSTANCE",               "go back to before the last commit, discard, restore, upgrade or change of configuration", undo_options},
 	{"upgrade",  kp_cmd_upgrade,  0, COPY,         2,  2, "[OPTIONS] INSTANCE IMAGE",              "move an instance to a new version of its image", upgrade_options},
-	{"export",   kp_cmd_export,   0, READ | WRITE, 1,  1, "[OPTIONS] INSTANCE -o FILE",            "write an instance to one file",              export_options},
+	{"export",   kp_cmd_export,   0, WRITE,        1,  1, "[OPTIONS] INSTANCE -o FILE",            "write an instance to one file",              export_options},
 	{"import",   kp_cmd_import,   0, COPY,         1,  2, "[--image IMAGE] FILE [NAME]",           "make an instance from such a file",          import_options},
 	{"reg",      kp_cmd_reg,      S, WRITE,        2,  4, "query|add|delete|export|import [OPTIONS] IMAGE|INSTANCE [KEY] [FILE]", "the registry of an image or instance", reg_options},
 	{"cache",    kp_cmd_cache,    0, WRITE,        1,  1, "show|trim|verify [OPTIONS]",            "look after the object store",                cache_options},

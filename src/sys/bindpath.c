@@ -2,8 +2,9 @@
 /*
  * A guest's socket is bound to a path so that the name which the kernel keeps, and tells to peers (accept, recvfrom, getsockname,
  * /proc/net/unix), is the guest's own: in a child that has the guest's string lead to an empty tree, as its root or working directory.
- * The socket moves to its place then. A child may do so as root, or where the host lets users have a user namespace; elsewhere (for
- * absolute names only) peers are told a name of the host, which leads back to the guest's when a guest uses it.
+ * The socket moves to its place then. An absolute name takes a root of one's own: where the host lets users have a user namespace (root,
+ * too: CAP_SYS_CHROOT is not among what it keeps). Elsewhere peers are told a name of the host, which leads back to the guest's when a guest
+ * uses it.
  */
 #include <fcntl.h>
 #include <sched.h>
@@ -47,15 +48,13 @@ static int in_child(void *arg)
 static int bind_in_child(struct binding *b)
 {
 	kp_autofree char *stack = kp_calloc(1, STACK_SIZE);
-	static const int ways[] = {0, CLONE_NEWUSER};
+	int own_root = b->root_fd >= 0 ? CLONE_NEWUSER : 0;
+	pid_t pid;
 
 	b->rooted = false;
-	for (size_t i = 0; i < KP_ARRAY_LEN(ways) && !b->rooted; i++) {
-		pid_t pid = clone(in_child, stack + STACK_SIZE, ways[i] | CLONE_VM | CLONE_VFORK | CLONE_FILES, b);
-
-		if (pid > 0)
-			(void)waitpid(pid, NULL, __WALL);
-	}
+	pid = clone(in_child, stack + STACK_SIZE, own_root | CLONE_VM | CLONE_VFORK | CLONE_FILES, b);
+	if (pid > 0)
+		(void)waitpid(pid, NULL, __WALL);
 	return b->rooted ? -b->error : -EPERM;
 }
 

@@ -8,9 +8,11 @@
  */
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -163,21 +165,21 @@ static int wait_for(struct kp_call *c, int fd, int kind)
 	return 0;
 }
 
-static bool is_of_image(struct kp_call *c, int fd)
+static bool is_of_image(struct kp_vfs *v, pid_t tid, int fd)
 {
 	char host[PATH_MAX];
 	struct kp_mapped m;
 
-	if (kp_task_fd(c->tid, fd, host, sizeof(host)))
+	if (kp_task_fd(tid, fd, host, sizeof(host)))
 		return false;
-	kp_map_host(c->vfs, host, &m);
+	kp_map_host(v, host, &m);
 	return m.kind == KP_MAP_IMAGE;
 }
 
 /* A copy of the caller's descriptor if it is of an image's file; or -errno: the kernel's own locks have to do. */
 static int image_file(struct kp_call *c, int fd)
 {
-	return is_of_image(c, fd) ? kp_task_dup_fd(c->tid, fd) : -ENOENT;
+	return is_of_image(c->vfs, c->tid, fd) ? kp_task_dup_fd(c->tid, fd) : -ENOENT;
 }
 
 int kp_sys_flock(struct kp_call *c)
@@ -283,10 +285,62 @@ static int get_range(struct kp_call *c, int fd, int cmd, struct flock *l)
 	return 0;
 }
 
-/* A lease on what others have open, for all that its holder can tell: a write lease would make other instances wait for it to be broken. */
+/* --- leases --- */
+
+#define STACK_SIZE (16U << 10)
+
+struct lease {
+	int fd, number, error;
+};
+
+/* Shares the memory of the caller, which waits; its descriptors are its own, so that the one with the lease has the guest's number there:
+ * the signal that the lease is broken tells it. */
+static int in_child(void *arg)
+{
+	struct lease *l = arg;
+
+	l->error = dup2(l->fd, l->number) < 0 || fcntl(l->number, F_SETLEASE, F_WRLCK) < 0 ? errno : 0;
+	_exit(0);
+}
+
+/* Who gets that signal is who asks for the lease, unless somebody is named already. */
+static int lease_for(int fd, int number, pid_t guest)
+{
+	kp_autofree char *stack = kp_calloc(1, STACK_SIZE);
+	struct f_owner_ex owner = {.pid = 0}, named = {F_OWNER_PID, guest}, none = {F_OWNER_PID, 0};
+	struct lease l = {fd, number, EAGAIN};
+	bool unnamed = fcntl(fd, F_GETOWN_EX, &owner) == 0 && !owner.pid;
+	pid_t pid;
+
+	if (unnamed && fcntl(fd, F_SETOWN_EX, &named) < 0)
+		return -errno;
+	pid = clone(in_child, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK, &l);
+	if (pid > 0)
+		(void)waitpid(pid, NULL, __WALL);
+	if (l.error && unnamed)
+		(void)fcntl(fd, F_SETOWN_EX, &none);
+	return -l.error;
+}
+
+/*
+ * A write lease makes all wait who open the file, until it is broken: not to be had on an image's, which other instances open, too; there it
+ * is refused as where others have the file open. Judged and made on a copy of the descriptor: its number may be another file's by then.
+ */
 static int set_lease(struct kp_call *c)
 {
-	return (int)c->raw[2] == F_WRLCK && is_of_image(c, (int)c->raw[0]) ? -EAGAIN : 0;
+	int number = (int)c->raw[0];
+	kp_autoclose int fd = (int)c->raw[2] == F_WRLCK ? kp_task_dup_fd(c->tid, number) : -1;
+	struct stat st;
+
+	if (fd < 0) /* another kind; or pidfd_getfd is refused here */
+		return (int)c->raw[2] == F_WRLCK && is_of_image(c->vfs, c->tid, number) ? -EAGAIN : 0;
+	c->reply = KP_REPLY_VALUE;
+	if (is_of_image(c->vfs, getpid(), fd))
+		return -EAGAIN;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	/* As the guest, who has no CAP_LEASE. */
+	return st.st_uid == kp_call_cred(c)->uid ? lease_for(fd, number, kp_proc_tgid(c->tid)) : -EACCES;
 }
 
 /* F_GETLK, the same and F_SETLK of descriptions, F_SETLEASE: others do not come here. */

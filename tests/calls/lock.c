@@ -152,6 +152,36 @@ static void waiting(void)
 	show_wait("the holder went first", pid);
 }
 
+/* Who has it is told that somebody comes, by the signal that he chose, with the number of his descriptor. */
+static void write_lease(const char *name)
+{
+	const struct timespec limit = {10, 0};
+	int fd = dup2(open(name, O_RDONLY | O_CLOEXEC), 77), status = -1;
+	siginfo_t info = {0};
+	sigset_t set;
+	pid_t pid;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN + 1);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	CALL(fcntl(fd, F_SETSIG, SIGRTMIN + 1));
+	CALL(fcntl(fd, F_SETLEASE, F_WRLCK));
+	CALL(fcntl(fd, F_GETLEASE));
+	CALL(fcntl(fd, F_GETOWN) == getpid());
+	pid = fork();
+	if (!pid) {
+		close(fd);
+		_exit(open(name, O_RDONLY) < 0);
+	}
+	CALL(sigtimedwait(&set, &info, &limit) == SIGRTMIN + 1);
+	CALL(info.si_fd);
+	CALL(fcntl(fd, F_SETLEASE, F_UNLCK));
+	CALL(waitpid(pid, &status, 0) == pid && status == 0);
+	CALL(fcntl(open("dir", O_RDONLY), F_SETLEASE, F_WRLCK));
+	CALL(fcntl(99, F_SETLEASE, F_WRLCK));
+	close(fd);
+}
+
 int main(void)
 {
 	guest_start();
@@ -167,5 +197,7 @@ int main(void)
 	descriptions("big");
 	waiting();
 	CALL(fcntl(open("file", O_RDONLY), F_SETLEASE, F_RDLCK) == 0 ? 0 : -1);
+	put_file("leased", "leased\n");
+	write_lease("leased");
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * races WAY COUNT FORBIDDEN: inside only, but for `path`. COUNT calls while another thread exchanges what they are made with, or the directories that they walk:
- *   path how exec argv stream datagram symlink directory pids
+ *   path how exec argv stream datagram symlink directory lease pids
  * One value is the guest's own, the other leads to FORBIDDEN on the host (its last character F; for one's own, O). Prints how often each was seen,
  * and how often something of the host was got, and ends with 0 when that is never.
  * races run TEXT: what `argv` executes. races victim FILE: processes of the host that come and go and tell FILE of each signal they get.
@@ -157,6 +157,33 @@ static void try_how(unsigned long i)
 	else
 		++*((fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY ? &seen.own : &seen.forbidden);
 	(void)close(fd);
+}
+
+/* A write lease: of one's own file it is had, of the image's it is not. */
+static int lease_own = -1, lease_image = -1, lease_number = -1;
+
+static void *swap_descriptor(void *arg)
+{
+	while (!atomic_load(&over)) {
+		(void)dup2(lease_image, lease_number);
+		pause_a_little();
+		(void)dup2(lease_own, lease_number);
+		pause_a_little();
+	}
+	return arg;
+}
+
+static void try_lease(unsigned long i)
+{
+	int rc = fcntl(lease_number, F_SETLEASE, F_WRLCK);
+
+	(void)i;
+	if (fcntl(lease_image, F_GETLEASE) == F_WRLCK)
+		seen.forbidden++;
+	else
+		++*(rc == 0 ? &seen.own : errno == EAGAIN ? &seen.other : &seen.refused);
+	(void)fcntl(lease_image, F_SETLEASE, F_UNLCK);
+	(void)fcntl(lease_own, F_SETLEASE, F_UNLCK);
 }
 
 /* One's own is no program (EACCES), the other does not exist (ENOENT); the host's would end this one. */
@@ -350,6 +377,12 @@ static void set_up(const char *way)
 	}
 	make_above(path);
 	put(path, "own");
+	if (!strcmp(way, "lease")) {
+		lease_image = open("/readonly", O_RDONLY);
+		lease_own = open(path, O_RDONLY);
+		lease_number = dup(lease_own);
+		return;
+	}
 	if (!strcmp(way, "path")) /* natively too: to see that the forbidden can be seen */
 		return;
 	(void)mkdir("/w", 0755);
@@ -402,6 +435,7 @@ static const struct {
 	{"stream", try_socket, swap_last},     {"datagram", try_socket, swap_last},
 	{"symlink", try_symlink, swap_symlink},
 	{"directory", try_directory, swap_directory}, {"pids", try_pids, NULL},
+	{"lease", try_lease, swap_descriptor},
 };
 
 int main(int argc, char **argv)

@@ -1,6 +1,7 @@
+# shellcheck shell=sh
 # SPDX-License-Identifier: Apache-2.0
 # Capabilities of Kapsel's own processes: what src/base/powers.h names for the command, and no others, also where root started it.
-. "${0%/*}/lib.sh"
+. "$STAGE/e2e/lib.sh"
 
 small_image small /bin/sleep
 image=$T/small.kapsel

@@ -17,8 +17,8 @@ static const struct {
 	uint32_t want;
 } wanted[] = {
 	{"inspect ls cat explain stop", P(CAP_DAC_READ_SEARCH)},
-	{"verify diff export", P(CAP_DAC_READ_SEARCH) | P(CAP_DAC_OVERRIDE) | P(CAP_FOWNER)},
-	{"extract rm reg cache pack", P(CAP_DAC_OVERRIDE) | P(CAP_FOWNER)},
+	{"verify diff", P(CAP_DAC_READ_SEARCH) | P(CAP_DAC_OVERRIDE) | P(CAP_FOWNER)},
+	{"extract rm reg cache pack export", P(CAP_DAC_OVERRIDE) | P(CAP_FOWNER)},
 	{"commit discard clone undo upgrade import", P(CAP_DAC_OVERRIDE) | P(CAP_FOWNER) | P(CAP_CHOWN) | P(CAP_LEASE)},
 	{"run exec ps snapshot doctor", P(CAP_DAC_OVERRIDE) | P(CAP_FOWNER) | P(CAP_CHOWN) | P(CAP_LEASE) |
 						P(CAP_NET_BIND_SERVICE) | P(CAP_SETPCAP) | P(CAP_SYS_PTRACE)},
