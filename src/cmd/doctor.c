@@ -235,7 +235,7 @@ static size_t probe(struct answer *a)
 	set(&a[n++], "process-vm-readv", NEEDED, on_child(read_memory), "reading a child's memory");
 	set(&a[n++], "pidfd-getfd", USEFUL, on_child(getfd), "a child's descriptors; without it instances share the host's ports (no --publish, no --net connect=)");
 	set(&a[n++], "pr-set-mm-map", USEFUL, in_child(try_mm_map), "a program's own auxiliary vector");
-	set(&a[n++], "user-namespaces", USEFUL, in_child(try_userns), "not needed");
+	set(&a[n++], "user-namespaces", USEFUL, in_child(try_userns), "not needed; with them the kernel itself tells a socket's path as its program gave it");
 	set(&a[n++], "tmpfs-xattr", USEFUL, tmpfs_xattr(), "user attributes on /dev/shm");
 	if (kp_store_open(&store, &err) < 0) {
 		set(&a[n++], "store", NEEDED, false, err.text);
