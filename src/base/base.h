@@ -56,6 +56,8 @@ char *kp_asprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* --- descriptors --- */
 /* Closes fd if it is >= 0; errno is kept. Returns -1, so `fd = kp_close(fd)`. */
 int kp_close(int fd);
+/* A copy of another task's descriptor (same open file description), or -errno (-EPERM: not allowed here). */
+int kp_dup_from(pid_t tid, int fd);
 /* openat that follows no symlink and, unlike O_NOFOLLOW, leaves no flag behind on the description. */
 int kp_open_exact(int dirfd, const char *path, int flags, mode_t mode);
 /* Below dirfd, by a relative path ("." is dirfd itself), through no symlink, ".." or other way out, also where the kernel has no

@@ -13,6 +13,10 @@
 
 #include "base/base.h"
 
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL
+#endif
+
 #ifndef MFD_EXEC /* newer than Debian 12's headers */
 #define MFD_EXEC 0x0010U
 #endif
@@ -41,6 +45,19 @@ int kp_close(int fd)
 		(void)close(fd);
 	errno = saved;
 	return -1;
+}
+
+int kp_dup_from(pid_t tid, int fd)
+{
+	kp_autoclose int pidfd = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
+	int rc;
+
+	if (pidfd < 0) /* before 6.9: only thread group leaders */
+		pidfd = (int)syscall(SYS_pidfd_open, tid, 0);
+	if (pidfd < 0)
+		return -errno;
+	rc = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+	return rc < 0 ? -errno : rc;
 }
 
 int kp_open_exact(int dirfd, const char *path, int flags, mode_t mode)

@@ -290,13 +290,14 @@ static int set_xattr(struct kp_call *c, const struct target *t, uint64_t addr, u
 	if (rc)
 		return rc;
 	return CHANGE(c, t, n, kp_fast_changes_file, ({
+		kp_autoclose int held = -1;
 		int r = permit_xattr(c, n, c->str, true);
 		if (!r && n->origin == KP_REG)
 			r = set_reg_type(c, n, value, size);
 		else if (!r)
 			r = kp_copy_up(c->vfs, n, KP_COPY_DATA);
 		if (!r)
-			r = kp_node_xattr_path(c->vfs, n, path, sizeof(path));
+			r = kp_node_xattr_path(c->vfs, n, &held, path, sizeof(path));
 		if (!r && n->origin != KP_REG)
 			r = (n->origin == KP_MAGIC ? setxattr : lsetxattr)(path, c->str, value, size, flags) < 0 ? -errno : 0;
 		r;
@@ -328,11 +329,12 @@ static int remove_xattr(struct kp_call *c, const struct target *t)
 	if (rc)
 		return rc;
 	return CHANGE(c, t, n, kp_fast_changes_file, ({
+		kp_autoclose int held = -1;
 		int r = permit_xattr(c, n, c->str, true);
 		if (!r && (n->origin == KP_HOST || n->origin == KP_MAGIC))
 			r = kp_copy_up(c->vfs, n, KP_COPY_DATA);
 		if (!r)
-			r = kp_node_xattr_path(c->vfs, n, path, sizeof(path));
+			r = kp_node_xattr_path(c->vfs, n, &held, path, sizeof(path));
 		if (!r && !path[0])
 			r = -ENODATA;
 		if (!r)
@@ -372,7 +374,7 @@ static int read_xattr(struct kp_call *c, const struct target *t, const char *nam
 	if (!rc && name)
 		rc = permit_xattr(c, n, name, false);
 	if (!rc)
-		rc = kp_node_xattr_path(c->vfs, n, path, sizeof(path));
+		rc = kp_node_xattr_path(c->vfs, n, NULL, path, sizeof(path));
 	if (!rc && n->origin == KP_REG) {
 		rc = get_reg_type(c->vfs, n, name, buf, ret_len);
 	} else if (!rc && !path[0]) {

@@ -46,7 +46,7 @@ int kp_broker_option(int fd, int which)
 
 int kp_broker_socket(struct kp_call *c, int fd)
 {
-	kp_autoclose int copy = kp_task_dup_fd(c->tid, fd);
+	kp_autoclose int copy = kp_dup_from(c->tid, fd);
 
 	if (copy < 0)
 		return copy;
@@ -104,7 +104,7 @@ static int take_descriptors(struct kp_call *c, struct cmsghdr *h, struct kp_mess
 		int number, fd;
 
 		memcpy(&number, CMSG_DATA(h) + i * sizeof(int), sizeof(number));
-		fd = kp_task_dup_fd(c->tid, number);
+		fd = kp_dup_from(c->tid, number);
 		if (fd < 0)
 			return fd;
 		m->fds[m->fd_count++] = fd;

@@ -158,7 +158,7 @@ static int list_node(struct kp_call *c, struct kp_node *n, bool old)
 {
 	struct filling f = {.size = KP_MIN(c->raw[2], (uint64_t)1 << 18), .old = old};
 	int fd = (int)c->raw[0], rc;
-	kp_autoclose int copy = kp_task_dup_fd(c->tid, fd);
+	kp_autoclose int copy = kp_dup_from(c->tid, fd);
 	kp_autofree char *buf = NULL;
 	int64_t pos;
 

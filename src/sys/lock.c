@@ -179,7 +179,7 @@ static bool is_of_image(struct kp_vfs *v, pid_t tid, int fd)
 /* A copy of the caller's descriptor if it is of an image's file; or -errno: the kernel's own locks have to do. */
 static int image_file(struct kp_call *c, int fd)
 {
-	return is_of_image(c->vfs, c->tid, fd) ? kp_task_dup_fd(c->tid, fd) : -ENOENT;
+	return is_of_image(c->vfs, c->tid, fd) ? kp_dup_from(c->tid, fd) : -ENOENT;
 }
 
 int kp_sys_flock(struct kp_call *c)
@@ -329,7 +329,7 @@ static int lease_for(int fd, int number, pid_t guest)
 static int set_lease(struct kp_call *c)
 {
 	int number = (int)c->raw[0];
-	kp_autoclose int fd = (int)c->raw[2] == F_WRLCK ? kp_task_dup_fd(c->tid, number) : -1;
+	kp_autoclose int fd = (int)c->raw[2] == F_WRLCK ? kp_dup_from(c->tid, number) : -1;
 	struct stat st;
 
 	if (fd < 0) /* another kind; or pidfd_getfd is refused here */

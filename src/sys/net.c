@@ -259,7 +259,7 @@ int kp_sys_listen(struct kp_call *c)
 		c->reply = KP_REPLY_KERNEL;
 		return 0;
 	}
-	fd = kp_task_dup_fd(c->tid, (int)c->raw[0]);
+	fd = kp_dup_from(c->tid, (int)c->raw[0]);
 	if (fd < 0)
 		return fd;
 	if (getsockname(fd, (struct sockaddr *)&own, &len) < 0)

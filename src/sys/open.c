@@ -93,9 +93,10 @@ static bool takes_terminal(const struct kp_call *c, int fd, int flags)
 static int open_terminal(struct kp_call *c, const struct kp_node *n, int flags)
 {
 	bool slave = kp_pts_is_slave(&n->st);
+	kp_autoclose int held = -1;
 	struct kp_hpath host;
 	unsigned number;
-	int rc = kp_node_host_path(c->vfs, n, &host);
+	int rc = n->origin == KP_MAGIC ? kp_node_hold(c->vfs, n, &held, &host) : kp_node_host_path(c->vfs, n, &host);
 
 	if (!rc && slave && !kp_pts_has(c->vfs, minor(n->st.st_rdev)))
 		rc = -EACCES;

@@ -153,7 +153,7 @@ int kp_sys_getsockopt(struct kp_call *c)
 	c->reply = KP_REPLY_KERNEL;
 	if ((int)c->raw[1] != SOL_SOCKET)
 		return 0;
-	fd = kp_task_dup_fd(c->tid, (int)c->raw[0]);
+	fd = kp_dup_from(c->tid, (int)c->raw[0]);
 	if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &u, &len) < 0 || u.pid != getpid())
 		return 0;
 	u.pid = who_connected(c->engine, fd);

@@ -103,7 +103,7 @@ static int name_without_copy(struct kp_call *c, struct sockaddr_un *sa, socklen_
 
 static int get_name(struct kp_call *c, bool own, int (*get)(int, struct sockaddr *restrict, socklen_t *restrict))
 {
-	kp_autoclose int fd = kp_task_dup_fd(c->tid, (int)c->raw[0]);
+	kp_autoclose int fd = kp_dup_from(c->tid, (int)c->raw[0]);
 	union {
 		struct sockaddr sa;
 		struct sockaddr_un un;

@@ -7,10 +7,6 @@
 #include "base/base.h"
 #include "trap/trap.h"
 
-#ifndef PIDFD_THREAD
-#define PIDFD_THREAD O_EXCL
-#endif
-
 static int read_link(const char *path, char *buf, size_t size)
 {
 	ssize_t n = readlink(path, buf, size - 1);
@@ -123,19 +119,6 @@ int kp_task_call(pid_t tid)
 		return -ESRCH;
 	nr = strtol(buf, &end, 10);
 	return end > buf ? (int)nr : -EAGAIN;
-}
-
-int kp_task_dup_fd(pid_t tid, int fd)
-{
-	kp_autoclose int pidfd = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
-	int rc;
-
-	if (pidfd < 0) /* before 6.9: only thread group leaders */
-		pidfd = (int)syscall(SYS_pidfd_open, tid, 0);
-	if (pidfd < 0)
-		return -errno;
-	rc = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
-	return rc < 0 ? -errno : rc;
 }
 
 char kp_task_state(pid_t tid)

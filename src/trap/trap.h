@@ -70,8 +70,6 @@ pid_t kp_task_tracer(pid_t tid);
 int kp_task_call(pid_t tid);
 /* A signal that the task neither blocks nor ignores waits for it. */
 bool kp_task_signalled(pid_t tid);
-/* A copy of the guest's descriptor (same open file description), or -errno (-EPERM: not allowed here). */
-int kp_task_dup_fd(pid_t tid, int fd);
 
 /* --- rewriting (restart-rewrite): the guest makes another call than the one it asked for --- */
 #define KP_BLOB_MAX 8192

@@ -244,6 +244,19 @@ static int open_host_file(const char *host, int flags)
 	return -1;
 }
 
+static int open_held(struct kp_vfs *v, const struct kp_node *n, int flags)
+{
+	kp_autoclose int held = -1;
+	struct kp_hpath path;
+	int rc = kp_node_hold(v, n, &held, &path);
+
+	if (rc) {
+		errno = -rc;
+		return -1;
+	}
+	return open(path.s, flags & ~O_NOFOLLOW);
+}
+
 int kp_node_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *ret_fd)
 {
 	struct kp_hpath host;
@@ -283,7 +296,7 @@ int kp_node_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *ret_
 		if (rc)
 			return rc;
 		if (n->origin == KP_MAGIC && !S_ISLNK(n->mode))
-			fd = open(host.s, flags & ~O_NOFOLLOW);
+			fd = open_held(v, n, flags);
 		else if (S_ISLNK(n->mode))
 			fd = open(host.s, flags | O_NOFOLLOW);
 		else if (n->origin == KP_HOST && S_ISREG(n->mode) && !(flags & O_PATH))
@@ -297,8 +310,11 @@ int kp_node_open(struct kp_vfs *v, const struct kp_node *n, int flags, int *ret_
 	return 0;
 }
 
-int kp_node_xattr_path(struct kp_vfs *v, const struct kp_node *n, char *buf, size_t size)
+int kp_node_xattr_path(struct kp_vfs *v, const struct kp_node *n, int *ret_held, char *buf, size_t size)
 {
+	struct kp_hpath path = n->host;
+	int rc;
+
 	switch (n->origin) {
 	case KP_UPPER:
 		return (size_t)snprintf(buf, size, "/proc/self/fd/%d/%s", v->upper_fd, kp_gpath_rel(&n->guest)) >= size
@@ -306,7 +322,8 @@ int kp_node_xattr_path(struct kp_vfs *v, const struct kp_node *n, char *buf, siz
 	case KP_HOST:
 	case KP_PROC:
 	case KP_MAGIC:
-		return (size_t)snprintf(buf, size, "%s", n->host.s) >= size ? -ENAMETOOLONG : 0;
+		rc = ret_held ? kp_node_hold(v, n, ret_held, &path) : 0;
+		return rc ? rc : (size_t)snprintf(buf, size, "%s", path.s) >= size ? -ENAMETOOLONG : 0;
 	case KP_IMAGE:
 	case KP_BASE:
 	case KP_REG:
@@ -345,15 +362,15 @@ static int may_change(struct kp_vfs *v, const struct kp_node *n, const struct kp
 }
 
 /* An open file of the upper, by its descriptor: it may have no name. */
-static int chmod_open_file(const struct kp_node *n, mode_t mode)
+static int chmod_open_file(const struct kp_node *n, const struct kp_hpath *held, mode_t mode)
 {
-	kp_autoclose int fd = S_ISREG(n->mode) ? open(n->host.s, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
+	kp_autoclose int fd = S_ISREG(n->mode) ? open(held->s, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
 	struct kp_record rec = {0};
 	mode_t real = kp_real_mode((n->mode & S_IFMT) | (mode & 07777));
 	int rc;
 
 	if (!S_ISREG(n->mode))
-		return chmod(n->host.s, mode & 07777) < 0 ? -errno : 0;
+		return chmod(held->s, mode & 07777) < 0 ? -errno : 0;
 	if (fd < 0)
 		return -errno;
 	(void)kp_record_check(&rec, fgetxattr(fd, KP_RECORD_XATTR, &rec, sizeof(rec)));
@@ -368,6 +385,19 @@ static int chmod_open_file(const struct kp_node *n, mode_t mode)
 	return fchmod(fd, real) < 0 ? -errno : 0;
 }
 
+static int chmod_by_path(struct kp_vfs *v, const struct kp_node *n, mode_t mode)
+{
+	kp_autoclose int held = -1;
+	struct kp_hpath path;
+	int rc = kp_node_hold(v, n, &held, &path);
+
+	if (rc)
+		return rc;
+	if (n->origin == KP_MAGIC && n->ino && !n->self.rule)
+		return chmod_open_file(n, &path, mode);
+	return chmod(path.s, mode & 07777) < 0 ? -errno : 0;
+}
+
 int kp_chmod(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, mode_t mode)
 {
 	int rc = may_change(v, n, cred);
@@ -379,10 +409,8 @@ int kp_chmod(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, mo
 	rc = kp_copy_up(v, n, KP_COPY_DATA);
 	if (rc || n->origin == KP_REG) /* a registry has no modes, owners and times of its own: asking for them does no harm */
 		return rc;
-	if (n->origin == KP_MAGIC && n->ino && !n->self.rule)
-		return chmod_open_file(n, mode);
 	if (n->origin != KP_UPPER)
-		return chmod(n->host.s, mode & 07777) < 0 ? -errno : 0;
+		return chmod_by_path(v, n, mode);
 	kp_dircache_void(v);
 	/* FIFOs and sockets carry no record (no user.* attributes there): their inode says it all. */
 	if (!S_ISREG(n->mode) && !S_ISDIR(n->mode))
@@ -401,6 +429,15 @@ static int note_owner(struct kp_vfs *v, const char *rel, uid_t uid, gid_t gid)
 	rec.uid = uid == (uid_t)-1 ? rec.uid : uid;
 	rec.gid = gid == (gid_t)-1 ? rec.gid : gid;
 	return kp_record_write(v, rel, &rec);
+}
+
+static int chown_by_path(struct kp_vfs *v, const struct kp_node *n, uid_t uid, gid_t gid)
+{
+	kp_autoclose int held = -1;
+	struct kp_hpath path;
+	int rc = kp_node_hold(v, n, &held, &path);
+
+	return rc ? rc : fchownat(AT_FDCWD, path.s, uid, gid, n->origin == KP_MAGIC ? 0 : AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
 int kp_chown(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, uid_t uid, gid_t gid)
@@ -426,7 +463,7 @@ int kp_chown(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, ui
 	if (rc || n->origin == KP_REG)
 		return rc;
 	if (n->origin != KP_UPPER)
-		return fchownat(AT_FDCWD, n->host.s, uid, gid, n->origin == KP_MAGIC ? 0 : AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+		return chown_by_path(v, n, uid, gid);
 	kp_dircache_void(v);
 	if (fchownat(v->upper_fd, kp_gpath_rel(&n->guest), uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
@@ -438,6 +475,15 @@ int kp_chown(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, ui
 		return 0;
 	n->mode &= ~(mode_t)(n->mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID);
 	return kp_upper_set_mode(v, kp_gpath_rel(&n->guest), n->mode);
+}
+
+static int utimens_by_path(struct kp_vfs *v, const struct kp_node *n, const struct timespec times[2])
+{
+	kp_autoclose int held = -1;
+	struct kp_hpath path;
+	int rc = kp_node_hold(v, n, &held, &path);
+
+	return rc ? rc : utimensat(AT_FDCWD, path.s, times, n->origin == KP_MAGIC ? 0 : AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 
 int kp_utimens(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, const struct timespec times[2])
@@ -455,7 +501,7 @@ int kp_utimens(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, 
 	if (is_half_host(n) && !kp_shown_of(&n->self, n->guest.s, &n->host))
 		(void)utimensat(AT_FDCWD, n->host.s, times, AT_SYMLINK_NOFOLLOW);
 	if (n->origin != KP_UPPER)
-		return utimensat(AT_FDCWD, n->host.s, times, n->origin == KP_MAGIC ? 0 : AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+		return utimens_by_path(v, n, times);
 	return utimensat(v->upper_fd, kp_gpath_rel(&n->guest), times, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
 }
 

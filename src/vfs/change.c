@@ -379,6 +379,8 @@ int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const st
 
 int kp_link_open_file(struct kp_vfs *v, const struct kp_node *file, struct kp_node *to, const struct kp_cred *cred)
 {
+	kp_autoclose int held = -1;
+	struct kp_hpath path;
 	struct place p;
 	int rc = may_create(v, to, cred, false);
 
@@ -386,11 +388,13 @@ int kp_link_open_file(struct kp_vfs *v, const struct kp_node *file, struct kp_no
 	if (!rc && file->nameless)
 		rc = -ENOENT;
 	if (!rc)
+		rc = kp_node_hold(v, file, &held, &path);
+	if (!rc)
 		rc = prepare(v, to);
 	if (rc)
 		return rc;
 	p = place_for(v, to, false);
-	if (linkat(AT_FDCWD, file->host.s, p.dirfd, place_name(&p), AT_SYMLINK_FOLLOW) < 0)
+	if (linkat(AT_FDCWD, path.s, p.dirfd, place_name(&p), AT_SYMLINK_FOLLOW) < 0)
 		return -errno;
 	return p.publish ? kp_upper_publish(v, &p.temp, to) : 0;
 }

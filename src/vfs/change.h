@@ -53,8 +53,13 @@ struct statx;
 struct statfs;
 int kp_node_statx(struct kp_vfs *v, const struct kp_node *n, struct statx *ret);
 int kp_node_statfs(struct kp_vfs *v, const struct kp_node *n, struct statfs *ret);
-/* Host path through which *xattr calls reach a node ("" where it has none: an image file). */
-int kp_node_xattr_path(struct kp_vfs *v, const struct kp_node *n, char *buf, size_t size);
+/* held.c. Of a guest's descriptor (KP_MAGIC): that what n tells is still behind it, taken hold of before anything is done to it: *ret leads to that as long
+ * as *ret_fd is open. -EBADF: it is something else by now. Of all others: n->host, and no descriptor. */
+int kp_node_hold(struct kp_vfs *v, const struct kp_node *n, int *ret_fd, struct kp_hpath *ret);
+
+/* Host path through which *xattr calls reach a node ("" where it has none: an image file). ret_held as for kp_node_hold(); NULL: for what only
+ * reads. */
+int kp_node_xattr_path(struct kp_vfs *v, const struct kp_node *n, int *ret_held, char *buf, size_t size);
 
 /* Opens what a node stands for with host flags (no O_CREAT). Directories come as their stand-in. Image files are
  * only ever opened for reading. -EAGAIN: the guest must open node_host itself (FIFO, terminal). */

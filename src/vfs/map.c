@@ -99,6 +99,7 @@ static bool map_text(const struct kp_vfs *v, const char *host, struct kp_mapped 
 			best_len = len;
 		}
 	}
+	m->read_only = best && best->read_only;
 	if (best)
 		return take_guest(m, KP_MAP_GUEST, best->guest, kp_path_below(host, best->host));
 	if (!m->rule || m->rule->mode == KP_MODE_FULL)
@@ -141,7 +142,7 @@ void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret
 	char text[PATH_MAX + sizeof(mark)];
 
 	ret->kind = KP_MAP_FOREIGN;
-	ret->deleted = ret->copy = ret->kept = false;
+	ret->deleted = ret->copy = ret->kept = ret->read_only = false;
 	ret->rule = NULL;
 	if (host[0] != '/' || len >= sizeof(text))
 		return;

@@ -98,6 +98,22 @@ bool kp_proc_link_by_name(const struct kp_hpath *link)
 	return rest && (!strcmp(rest, "exe") || !strcmp(rest, "root"));
 }
 
+bool kp_proc_fd_of(const char *link, pid_t *ret_tid, int *ret_fd)
+{
+	const char *at = strstr(link, "/fd/"), *task = at;
+	char *end;
+
+	while (task && task > link && task[-1] != '/')
+		task--;
+	if (!task || !isdigit((unsigned char)*task) || !isdigit((unsigned char)at[4]))
+		return false;
+	*ret_tid = (pid_t)strtol(task, &end, 10);
+	if (end != at)
+		return false;
+	*ret_fd = (int)strtol(at + 4, &end, 10);
+	return !*end;
+}
+
 /* Beside processes: what tells of the kernel, the processors and memory. Not what tells of the host's files, devices, keys and objects. */
 bool kp_proc_shows(const char *name)
 {

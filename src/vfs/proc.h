@@ -10,6 +10,8 @@ int kp_proc_lookup(struct kp_vfs *v, const char *name, size_t len, pid_t tid, st
 int kp_proc_readlink(struct kp_vfs *v, const struct kp_node *n, char *buf, size_t size);
 /* exe and root: the link's text decides, not the object that the host's link holds. */
 bool kp_proc_link_by_name(const struct kp_hpath *link);
+/* /proc/.../TID/fd/N? */
+bool kp_proc_fd_of(const char *link, pid_t *ret_tid, int *ret_fd);
 /* A name right below /proc that guests see, other than by a process's being one of them. */
 bool kp_proc_shows(const char *name);
 /* Below a process's directory? All else of /proc is the whole kernel's: root without powers could still write to it. */

@@ -264,7 +264,7 @@ static bool writes(const struct kp_hpath *link)
 
 /* Of a file that is the host's a guest gets descriptors for reading only, where it may not change it: one that writes came from who
  * started the guest. */
-static bool is_given(const struct kp_hpath *link, const struct kp_mapped *m, const struct stat *st)
+bool kp_link_is_given(const struct kp_hpath *link, const struct kp_mapped *m, const struct stat *st)
 {
 	return m->rule && m->rule->mode != KP_MODE_MERGED && S_ISREG(st->st_mode) && writes(link);
 }
@@ -279,8 +279,10 @@ void kp_node_keep(struct kp_node *n, const struct kp_mapped *m, const struct kp_
 static bool may_not_change(const struct kp_vfs *v, const struct kp_hpath *link, const struct kp_mapped *m, const struct stat *st)
 {
 	if (m->rule)
-		return m->rule->mode != KP_MODE_MERGED && !is_given(link, m, st);
-	return m->kind == KP_MAP_FOREIGN && (v->rule_count || kp_proc_link_by_name(link)) && st->st_nlink &&
+		return m->rule->mode != KP_MODE_MERGED && !kp_link_is_given(link, m, st);
+	if (m->read_only)
+		return !writes(link);
+	return m->kind == KP_MAP_FOREIGN && (v->rule_count || v->bind_count || kp_proc_link_by_name(link)) && st->st_nlink &&
 	       (S_ISREG(st->st_mode) || S_ISDIR(st->st_mode)) && !writes(link);
 }
 
@@ -376,7 +378,7 @@ static int follow_magic(struct walk *w)
 	if (stat(link.s, &held) < 0)
 		return -errno;
 	kp_map_host(w->v, host, &m);
-	if (target[0] == '/' && !m.deleted && !is_given(&link, &m, &held)) {
+	if (target[0] == '/' && !m.deleted && !kp_link_is_given(&link, &m, &held)) {
 		bool by_name = kp_proc_link_by_name(&link);
 
 		rc = go_to(w, target);

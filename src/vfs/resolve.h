@@ -50,6 +50,7 @@ struct kp_mapped {
 	uint32_t entry;
 	bool deleted; /* the link said so */
 	bool copy;    /* a copy of the file, which has the name still */
+	bool read_only; /* a bind of that kind shows it */
 	bool kept;    /* a bind or merged shows it here, and writecopy elsewhere: nobody knows by which name it was opened */
 	const struct kp_rule *rule; /* KP_MAP_GUEST: a file of the host that this rule shows; else NULL */
 	struct kp_gpath guest;
@@ -59,6 +60,8 @@ void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret
 bool kp_same_object(const struct kp_vfs *v, const struct kp_node *n, const struct kp_mapped *m, const struct stat *held);
 /* What of the host a descriptor for reading leads to under its other name cannot be changed, where it may be that of writecopy. */
 void kp_node_keep(struct kp_node *n, const struct kp_mapped *m, const struct kp_hpath *link);
+/* Was that descriptor opened by who started the guest? */
+bool kp_link_is_given(const struct kp_hpath *link, const struct kp_mapped *m, const struct stat *st);
 /* The object that a /proc/PID/{fd/N,cwd} link holds, whatever its names are now; m: what the link's text maps to. */
 int kp_node_from_link(struct kp_vfs *v, const struct kp_hpath *link, const struct kp_mapped *m, struct kp_node *ret_node);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * races WAY COUNT FORBIDDEN: inside only, but for `path`. COUNT calls while another thread exchanges what they are made with, or the directories that they walk:
- *   path how exec argv stream datagram symlink directory lease pids
+ *   path how exec argv stream datagram symlink directory lease reopen pids
  * One value is the guest's own, the other leads to FORBIDDEN on the host (its last character F; for one's own, O). Prints how often each was seen,
  * and how often something of the host was got, and ends with 0 when that is never.
  * races run TEXT: what `argv` executes. races victim FILE: processes of the host that come and go and tell FILE of each signal they get.
@@ -18,12 +18,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 static struct {
@@ -184,6 +186,40 @@ static void try_lease(unsigned long i)
 		++*(rc == 0 ? &seen.own : errno == EAGAIN ? &seen.other : &seen.refused);
 	(void)fcntl(lease_image, F_SETLEASE, F_UNLCK);
 	(void)fcntl(lease_own, F_SETLEASE, F_UNLCK);
+}
+
+/*
+ * A descriptor's file, opened anew for writing and changed by number: one's own may be, the other's must not be reached by that: it is an image's
+ * (/readonly), or the host's that a mode shows. Which one a descriptor is of its number tells; what is done to the other is looked at by who reads
+ * it on the host.
+ */
+static void try_reopen(unsigned long i)
+{
+	char name[40], now[8] = "";
+	struct stat st, other, mine;
+	int fd;
+
+	(void)fchmod(lease_number, 0666);
+	(void)futimens(lease_number, NULL);
+	(void)fsetxattr(lease_number, "user.race", "1", 1, 0);
+	(void)snprintf(name, sizeof(name), "/proc/self/fd/%d", lease_number);
+	fd = open(name, O_RDWR);
+	if (fd < 0) {
+		seen.refused++;
+		return;
+	}
+	if (fstat(fd, &st) || fstat(lease_image, &other) || fstat(lease_own, &mine))
+		_exit(3);
+	if (st.st_ino == mine.st_ino && st.st_dev == mine.st_dev) {
+		seen.own++;
+	} else {
+		seen.other++; /* its copy, if all is well */
+		if (pwrite(fd, "forbidden", 9, 0) == 9 && pread(lease_image, now, 3, 0) == 3 && !strncmp(now, "for", 3))
+			seen.forbidden++;
+		if (!(i % 64)) /* the copy goes, so that there is something to be got again */
+			(void)unlink(path);
+	}
+	(void)close(fd);
 }
 
 /* One's own is no program (EACCES), the other does not exist (ENOENT); the host's would end this one. */
@@ -375,6 +411,15 @@ static void set_up(const char *way)
 			exit(2);
 		return;
 	}
+	if (!strcmp(way, "reopen")) {
+		*last = 'F';
+		lease_image = open(path, O_RDONLY);
+		lease_own = memfd_create("own", 0);
+		lease_number = dup(lease_own);
+		if (lease_image < 0 || lease_own < 0 || lease_number < 0)
+			exit(2);
+		return;
+	}
 	make_above(path);
 	put(path, "own");
 	if (!strcmp(way, "lease")) {
@@ -435,7 +480,7 @@ static const struct {
 	{"stream", try_socket, swap_last},     {"datagram", try_socket, swap_last},
 	{"symlink", try_symlink, swap_symlink},
 	{"directory", try_directory, swap_directory}, {"pids", try_pids, NULL},
-	{"lease", try_lease, swap_descriptor},
+	{"lease", try_lease, swap_descriptor}, {"reopen", try_reopen, swap_descriptor},
 };
 
 int main(int argc, char **argv)

@@ -18,6 +18,7 @@ contents:
   - copy: {from: races, to: /races}
   - copy: {from: script, to: /script}
   - file: {path: /readonly, mode: 0444, text: "not to be written\n"}
+  - file: {path: /imageF, mode: 0666, text: "of the image\n"}
 M
 try "$KAPSEL" pack --quiet races.yaml -o races.kapsel
 expect_status 0 "packed"
@@ -44,11 +45,12 @@ tree() {
 }
 tree >"$T/before"
 
-raced() { # LEVEL WAY COUNT FORBIDDEN
-  try "$KAPSEL" run --rm --quiet --level "$1" "$img" -- /races "$2" "$3" "$4"
+raced() { # LEVEL WAY COUNT FORBIDDEN [OPTION...]
+  # shellcheck disable=SC2086 # words
+  try "$KAPSEL" run --rm --quiet --level "$1" ${5-} "$img" -- /races "$2" "$3" "$4"
   least=$(($3 / 100))
   [ $least -lt 1000 ] || least=1000
-  if [ "$status" = 0 ] && awk -v least=$least '{ gsub(",", ""); exit !($1 == "tries" && $6 >= least && $8 >= least && $NF == 0) }' "$T/out"; then
+  if [ "$status" = 0 ] && awk -v least=$least -v way="$2" '{ gsub(",", ""); exit !($1 == "tries" && $6 >= least && $8 + (way == "reopen" ? $10 : 0) >= least && $NF == 0) }' "$T/out"; then
     ok "$2, $1: $(cat "$T/out")"
   else
     not_ok "$2, $1: exit $status" "$T/out" "$T/err"
@@ -71,7 +73,16 @@ for level in portable strict; do
   raced $level symlink "$count" "$host/dirF"
   raced $level directory "$count" "$host/fileF"
   if [ "$sockets" ]; then raced $level lease "$count" /own/F; else skip "lease, $level" 'pidfd_getfd is refused here: the guest makes the call itself'; fi
+  if [ "$sockets" ]; then
+    raced $level reopen "$count" /imageF
+    raced $level reopen "$count" "$host/fileF" "--mode $host=writecopy"
+    raced $level reopen "$count" /bound/fileF "--bind $host:/bound:ro"
+  else
+    skip "reopen, $level" 'pidfd_getfd is refused here: how a descriptor was opened is what its link says'
+  fi
 done
+try "$KAPSEL" cache verify
+expect_status 0 "the store is as it was"
 tree >"$T/after"
 if cmp -s "$T/before" "$T/after"; then ok "the host's files are as they were"; else not_ok "files of the host were changed" "$T/before" "$T/after"; fi
 if [ ! -s "$T/stream-reached" ] && [ ! -s "$T/datagram-reached" ]; then ok "nobody came to the host's sockets"; else not_ok "sockets of the host were reached" "$T/stream-reached" "$T/datagram-reached"; fi
