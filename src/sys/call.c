@@ -97,6 +97,23 @@ int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start)
 	return 0;
 }
 
+static const char *past(const char *p, const char *name)
+{
+	size_t len = strlen(name);
+
+	return !strncmp(p, name, len) && (p[len] == '/' || !p[len]) ? p + len + strspn(p + len, "/") : NULL;
+}
+
+/* Past what leads nowhere else: ".", and where the walk may not leave it, "..". */
+static const char *past_itself(const char *p, bool up_too)
+{
+	const char *next;
+
+	while (*p && ((next = past(p, ".")) || (up_too && (next = past(p, "..")))))
+		p = next;
+	return p;
+}
+
 /* From a directory that was removed "." and ".." still lead somewhere, and nothing else does. */
 static int walk_from_removed(struct kp_call *c, size_t i, struct kp_walk *w, struct kp_node *n)
 {
@@ -111,14 +128,13 @@ static int walk_from_removed(struct kp_call *c, size_t i, struct kp_walk *w, str
 		rc = kp_permit(w->cred, n->st.st_mode, n->st.st_uid, n->st.st_gid, X_OK);
 	if (rc)
 		return rc;
-	while (p[0] == '.' && (p[1] == '/' || !p[1]))
-		p += 1 + strspn(p + 1, "/");
+	p = past_itself(p, w->resolve & RESOLVE_IN_ROOT);
 	n->last = KP_LAST_DOT;
 	if (!*p)
 		return 0;
-	if (w->resolve)
-		return w->resolve & RESOLVE_BENEATH && !strncmp(p, "..", 2) && (!p[2] || p[2] == '/') ? -EXDEV : -ENOENT;
-	if (strcspn(p, "/") != 2 || strncmp(p, "..", 2) != 0) {
+	if (w->resolve & RESOLVE_BENEATH && past(p, ".."))
+		return -EXDEV;
+	if (!past(p, "..")) {
 		n->origin = KP_ABSENT;
 		n->mode = 0;
 		n->last = KP_LAST_NORM;
@@ -129,7 +145,7 @@ static int walk_from_removed(struct kp_call *c, size_t i, struct kp_walk *w, str
 			return -ENOENT;
 		return w->create && n->trailing_slash ? -EISDIR : w->name_only ? 0 : -ENOENT;
 	}
-	p += 2 + strspn(p + 2, "/");
+	p = past(p, "..");
 	if (!*p) {
 		rc = kp_resolve_exact(c->vfs, up.s, c->tid, n);
 		n->last = KP_LAST_DOTDOT;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The working directory: relative paths, `..`, removed and moved directories, who shares it with whom. */
 #include "guest.h"
+#include <linux/openat2.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -246,6 +247,28 @@ static void seen_by_others(void)
 	close(dirs[1]);
 }
 
+/* With each restriction of openat2. */
+static void from_removed(void)
+{
+	static const char *const names[] = {"..", "../", "../a", "../up", "./..", "../..", ".", "./", "x", "../none", "../a/", "...", "../sub/../a", "./../a"};
+	static const uint64_t resolve[] = {0, RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH, RESOLVE_IN_ROOT,
+					   RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS};
+	int fd;
+
+	CALL(mkdir("dir/goes", 0755));
+	fd = FD(open("dir/goes", O_RDONLY | O_DIRECTORY));
+	CALL(rmdir("dir/goes"));
+	for (size_t i = 0; i < ARRAY_LEN(resolve); i++)
+		for (size_t k = 0; k < ARRAY_LEN(names); k++) {
+			struct open_how how = {.flags = O_RDONLY, .resolve = resolve[i]};
+			int opened = (int)syscall(SYS_openat2, fd, names[k], &how, sizeof(how));
+
+			printf("%s, %llx: %s\n", names[k], (unsigned long long)resolve[i], opened < 0 ? errno_name(errno) : "opened");
+			if (opened >= 0)
+				(void)close(opened);
+		}
+}
+
 int main(void)
 {
 	guest_start();
@@ -261,5 +284,7 @@ int main(void)
 		named_as_deleted();
 	if (chdir(top) == 0)
 		seen_by_others();
+	if (chdir(top) == 0)
+		from_removed();
 	return 0;
 }
