@@ -206,6 +206,8 @@ void kp_fast_note(struct kp_call *c, bool follow, const struct kp_node *n)
 
 	if (c->vfs->fast && (!relative || c->from_standin))
 		c->noted = kp_fast_put(c->vfs, c->path[0], relative ? c->start.s : NULL, follow, kp_call_cred(c), n);
+	if (c->noted && relative && c->dirfd[0] == AT_FDCWD)
+		kp_where_noted(c);
 }
 
 void kp_fast_note_fd(struct kp_call *c, const struct kp_node *n)

@@ -139,6 +139,8 @@ void kp_where_called(struct kp_engine *e, pid_t tid, bool exec);
 bool kp_where_get(struct kp_call *c, struct kp_gpath *ret);
 bool kp_where_begin(struct kp_call *c, struct kp_where_mark *ret);
 void kp_where_put(struct kp_call *c, const struct kp_where_mark *mark, const struct kp_gpath *guest);
+/* A name that the caller asked for from there is in the cache that guests read. */
+void kp_where_noted(struct kp_call *c);
 
 /* spawn.c */
 int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err);

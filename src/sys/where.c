@@ -8,7 +8,7 @@
  * machine does within HOLDS_NS; in an exec, where a thread takes over another's number, the loader's first call makes all void.
  * Renames and removals of directories move the vfs' generation. The host's own directories, which others rename, are not remembered.
  *
- * Guests that stay for longer than HOLDS_NS are told where they are (kp_fast_place_put), for as long as nobody moves. There no time limits it:
+ * Guests that ask often, or stay for longer than HOLDS_NS, are told where they are (kp_fast_place_put), for as long as nobody moves. There no time limits it:
  * a pidfd tells when the process has ended, long before another can have its number.
  */
 #include <fcntl.h>
@@ -25,6 +25,7 @@
 #define LOOK_NS 1000000
 #define MIN_PID_MAX 32768
 #define KNOWN 64
+#define OFTEN 3
 #define MIN_FILES 512 /* with fewer descriptors, calls may want them all */
 
 struct known {
@@ -32,6 +33,8 @@ struct known {
 	pid_t tid;
 	unsigned epoch, generation;
 	uint64_t since;
+	struct kp_fast_mark fast;
+	unsigned noted; /* names that the cache has been told, asked for from here */
 	char guest[256];
 };
 
@@ -147,15 +150,24 @@ static bool is_quiet(struct kp_where *w, uint64_t now)
 	return quiet;
 }
 
-bool kp_where_get(struct kp_call *c, struct kp_gpath *ret)
+/* What is remembered of the caller, and holds. */
+static struct known *find(struct kp_call *c)
 {
 	struct known *k = known ? &known[(size_t)c->tid % KNOWN] : NULL;
 
 	if (!k || k->tid != c->tid || k->engine != c->engine || k->epoch != atomic_load(&c->engine->where.epoch) ||
 	    k->generation != atomic_load(&c->vfs->generation) || now_ns() - k->since > HOLDS_NS)
-		return false;
-	memcpy(ret->s, k->guest, strlen(k->guest) + 1);
-	return true;
+		return NULL;
+	return k;
+}
+
+bool kp_where_get(struct kp_call *c, struct kp_gpath *ret)
+{
+	struct known *k = find(c);
+
+	if (k)
+		memcpy(ret->s, k->guest, strlen(k->guest) + 1);
+	return k;
 }
 
 bool kp_where_begin(struct kp_call *c, struct kp_where_mark *ret)
@@ -169,8 +181,7 @@ bool kp_where_begin(struct kp_call *c, struct kp_where_mark *ret)
 	return w->usable && is_quiet(w, ret->since);
 }
 
-/* Will its end be told? From the second time on that it is asked: most processes do not live for so long. Not for threads, which pidfds are
- * not of: they ask the kernel. */
+/* Will its end be told? Not of threads, which pidfds are not of: they ask the kernel. */
 static bool ends_are_told(struct kp_call *c)
 {
 	struct kp_where *w = &c->engine->where;
@@ -181,12 +192,10 @@ static bool ends_are_told(struct kp_call *c)
 	if (w->ends_fd < 0)
 		return false;
 	pthread_mutex_lock(&w->ends_lock);
-	if (w->watched[i].pid != c->tid) {
-		w->watched[i].pidfd = kp_close(w->watched[i].pidfd);
+	told = w->watched[i].pid == c->tid && w->watched[i].pidfd >= 0;
+	if (!told) {
+		(void)kp_close(w->watched[i].pidfd);
 		w->watched[i].pid = c->tid;
-	} else if (w->watched[i].pidfd >= 0) {
-		told = true;
-	} else {
 		w->watched[i].pidfd = (int)syscall(SYS_pidfd_open, c->tid, 0);
 		/* Still the one that waits for us? Then it was when the descriptor was opened. */
 		told = w->watched[i].pidfd >= 0 && kp_trap_valid(c->trap, c->n.id) &&
@@ -220,22 +229,40 @@ void kp_engine_ended(struct kp_engine *e)
 	}
 }
 
+static void tell(struct kp_call *c, const struct known *k)
+{
+	if (ends_are_told(c))
+		(void)kp_fast_place_put(c->vfs, c->tid, &k->fast, k->guest);
+}
+
+void kp_where_noted(struct kp_call *c)
+{
+	struct known *k = find(c);
+
+	if (k && ++k->noted == OFTEN)
+		tell(c, k);
+}
+
 void kp_where_put(struct kp_call *c, const struct kp_where_mark *mark, const struct kp_gpath *guest)
 {
 	size_t size = strlen(guest->s) + 1;
 	struct known *k;
+	bool again;
 
 	if (!known)
 		known = kp_calloc(KNOWN, sizeof(*known));
 	k = &known[(size_t)c->tid % KNOWN];
+	again = k->tid == c->tid && k->engine == c->engine;
 	if (size > sizeof(k->guest))
 		return;
+	k->noted = again ? k->noted : 0;
 	k->engine = c->engine;
 	k->tid = c->tid;
 	k->epoch = mark->epoch;
 	k->generation = mark->generation;
 	k->since = mark->since;
+	k->fast = mark->fast;
 	memcpy(k->guest, guest->s, size);
-	if (ends_are_told(c))
-		(void)kp_fast_place_put(c->vfs, c->tid, &mark->fast, guest->s);
+	if (again)
+		tell(c, k);
 }
