@@ -21,11 +21,12 @@ static int keep_only(uint32_t keep, uint32_t *ret_left)
 	struct __user_cap_data_struct caps[2] = {0};
 	uint32_t extra, more;
 
-	for (int cap = 0; cap < 64; cap++)
-		if (cap >= 32 || !(keep & KP_POWER(cap)))
-			(void)prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
 	if (syscall(SYS_capget, &header, caps) < 0)
 		return -errno;
+	/* Without CAP_SETPCAP, as for all ordinary users, each would be refused. */
+	for (int cap = 0; caps[0].effective & KP_POWER(CAP_SETPCAP) && cap < 64; cap++)
+		if (cap >= 32 || !(keep & KP_POWER(cap)))
+			(void)prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
 	extra = (caps[0].permitted | caps[0].inheritable) & ~keep;
 	more = caps[1].permitted | caps[1].inheritable;
 	*ret_left = caps[0].permitted & keep;

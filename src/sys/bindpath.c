@@ -12,13 +12,11 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "sys/bindpath.h"
+#include "sys/child.h"
 #include "vfs/upper.h"
-
-#define STACK_SIZE (64U << 10)
 
 /* --- the child --- */
 
@@ -31,7 +29,7 @@ struct binding {
 	bool rooted;
 };
 
-/* Shares the memory of the caller, which waits; its root, working directory and umask are its own. */
+/* Its root, working directory and umask are its own. */
 static int in_child(void *arg)
 {
 	struct binding *b = arg;
@@ -47,14 +45,8 @@ static int in_child(void *arg)
 /* 0; -errno of the bind; -EPERM with !b->rooted: there is no such child here. */
 static int bind_in_child(struct binding *b)
 {
-	kp_autofree char *stack = kp_calloc(1, STACK_SIZE);
-	int own_root = b->root_fd >= 0 ? CLONE_NEWUSER : 0;
-	pid_t pid;
-
 	b->rooted = false;
-	pid = clone(in_child, stack + STACK_SIZE, own_root | CLONE_VM | CLONE_VFORK | CLONE_FILES, b);
-	if (pid > 0)
-		(void)waitpid(pid, NULL, __WALL);
+	kp_in_child(CLONE_FILES | (b->root_fd >= 0 ? CLONE_NEWUSER : 0), in_child, b);
 	return b->rooted ? -b->error : -EPERM;
 }
 

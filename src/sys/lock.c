@@ -8,15 +8,14 @@
  */
 #include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <sys/file.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "sys/handlers.h"
+#include "sys/child.h"
 #include "sys/internal.h"
 #include "vfs/proc.h"
 
@@ -287,14 +286,11 @@ static int get_range(struct kp_call *c, int fd, int cmd, struct flock *l)
 
 /* --- leases --- */
 
-#define STACK_SIZE (16U << 10)
-
 struct lease {
 	int fd, number, error;
 };
 
-/* Shares the memory of the caller, which waits; its descriptors are its own, so that the one with the lease has the guest's number there:
- * the signal that the lease is broken tells it. */
+/* Its descriptors are its own, so that the one with the lease has the guest's number there: the signal that the lease is broken tells it. */
 static int in_child(void *arg)
 {
 	struct lease *l = arg;
@@ -306,17 +302,13 @@ static int in_child(void *arg)
 /* Who gets that signal is who asks for the lease, unless somebody is named already. */
 static int lease_for(int fd, int number, pid_t guest)
 {
-	kp_autofree char *stack = kp_calloc(1, STACK_SIZE);
 	struct f_owner_ex owner = {.pid = 0}, named = {F_OWNER_PID, guest}, none = {F_OWNER_PID, 0};
 	struct lease l = {fd, number, EAGAIN};
 	bool unnamed = fcntl(fd, F_GETOWN_EX, &owner) == 0 && !owner.pid;
-	pid_t pid;
 
 	if (unnamed && fcntl(fd, F_SETOWN_EX, &named) < 0)
 		return -errno;
-	pid = clone(in_child, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK, &l);
-	if (pid > 0)
-		(void)waitpid(pid, NULL, __WALL);
+	kp_in_child(0, in_child, &l);
 	if (l.error && unnamed)
 		(void)fcntl(fd, F_SETOWN_EX, &none);
 	return -l.error;

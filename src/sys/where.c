@@ -31,9 +31,7 @@
 struct known {
 	const struct kp_engine *engine;
 	pid_t tid;
-	unsigned epoch, generation;
-	uint64_t since;
-	struct kp_fast_mark fast;
+	struct kp_where_mark mark;
 	unsigned noted; /* names that the cache has been told, asked for from here */
 	char guest[256];
 };
@@ -155,8 +153,8 @@ static struct known *find(struct kp_call *c)
 {
 	struct known *k = known ? &known[(size_t)c->tid % KNOWN] : NULL;
 
-	if (!k || k->tid != c->tid || k->engine != c->engine || k->epoch != atomic_load(&c->engine->where.epoch) ||
-	    k->generation != atomic_load(&c->vfs->generation) || now_ns() - k->since > HOLDS_NS)
+	if (!k || k->tid != c->tid || k->engine != c->engine || k->mark.epoch != atomic_load(&c->engine->where.epoch) ||
+	    k->mark.generation != atomic_load(&c->vfs->generation) || now_ns() - k->mark.since > HOLDS_NS)
 		return NULL;
 	return k;
 }
@@ -232,7 +230,7 @@ void kp_engine_ended(struct kp_engine *e)
 static void tell(struct kp_call *c, const struct known *k)
 {
 	if (ends_are_told(c))
-		(void)kp_fast_place_put(c->vfs, c->tid, &k->fast, k->guest);
+		(void)kp_fast_place_put(c->vfs, c->tid, &k->mark.fast, k->guest);
 }
 
 void kp_where_noted(struct kp_call *c)
@@ -258,10 +256,7 @@ void kp_where_put(struct kp_call *c, const struct kp_where_mark *mark, const str
 	k->noted = again ? k->noted : 0;
 	k->engine = c->engine;
 	k->tid = c->tid;
-	k->epoch = mark->epoch;
-	k->generation = mark->generation;
-	k->since = mark->since;
-	k->fast = mark->fast;
+	k->mark = *mark;
 	memcpy(k->guest, guest->s, size);
 	if (again)
 		tell(c, k);

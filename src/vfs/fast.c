@@ -289,13 +289,14 @@ static bool is_same(const struct kp_fast_entry *a, const struct kp_fast_entry *b
 	return a->hash == b->hash && a->ino == b->ino && a->dev == b->dev && a->path_len == b->path_len && !strcmp(a->text, b->text);
 }
 
-static void store(struct kp_fast_entry *to, const struct kp_fast_entry *e)
+/* An entry or a place, which begins with its seq, over another one. */
+static void store(void *to, const void *from, size_t size)
 {
-	uint32_t seq = to->seq;
+	uint32_t *at = to, seq = *at;
 
-	__atomic_store_n(&to->seq, seq + 1, __ATOMIC_SEQ_CST);
-	memcpy((char *)to + sizeof(seq), (const char *)e + sizeof(seq), sizeof(*e) - sizeof(seq));
-	__atomic_store_n(&to->seq, seq + 2, __ATOMIC_SEQ_CST);
+	__atomic_store_n(at, seq + 1, __ATOMIC_SEQ_CST);
+	memcpy((char *)to + sizeof(seq), (const char *)from + sizeof(seq), size - sizeof(seq));
+	__atomic_store_n(at, seq + 2, __ATOMIC_SEQ_CST);
 }
 
 /* In the entry of that way, or in the next one: whoever had that, if it was taken long ago, finds another's path there. */
@@ -309,7 +310,7 @@ static void put_entry(struct kp_fast_cache *c, uint32_t *way, struct kp_fast_ent
 	to = &c->mem->entries[at];
 	e->seq = to->seq;
 	if (memcmp(to, e, sizeof(*e)) != 0)
-		store(to, e);
+		store(to, e, sizeof(*e));
 	__atomic_store_n(way, at, __ATOMIC_RELEASE);
 }
 
@@ -456,16 +457,6 @@ void kp_fast_place_begin(struct kp_vfs *v, pid_t tid, struct kp_fast_mark *ret)
 	ret->seq = __atomic_load_n(&place_of(v, tid)->seq, __ATOMIC_SEQ_CST);
 }
 
-/* With the lock of the entries held. */
-static void write_place(struct kp_fast_place *to, const struct kp_fast_place *p)
-{
-	uint32_t seq = to->seq;
-
-	__atomic_store_n(&to->seq, seq + 1, __ATOMIC_SEQ_CST);
-	memcpy((char *)to + sizeof(seq), (const char *)p + sizeof(seq), sizeof(*p) - sizeof(seq));
-	__atomic_store_n(&to->seq, seq + 2, __ATOMIC_SEQ_CST);
-}
-
 bool kp_fast_place_put(struct kp_vfs *v, pid_t tid, const struct kp_fast_mark *mark, const char *standin)
 {
 	struct kp_fast_place p = {.tid = (uint32_t)tid, .moved = mark->moved};
@@ -479,7 +470,7 @@ bool kp_fast_place_put(struct kp_vfs *v, pid_t tid, const struct kp_fast_mark *m
 	pthread_mutex_lock(&v->fast->lock);
 	good = place_of(v, tid)->seq == mark->seq;
 	if (good) {
-		write_place(place_of(v, tid), &p);
+		store(place_of(v, tid), &p, sizeof(p));
 		__atomic_store_n(&v->fast->mem->placed, mark->moved, __ATOMIC_RELEASE);
 	}
 	pthread_mutex_unlock(&v->fast->lock);
@@ -494,9 +485,11 @@ void kp_fast_place_moves(struct kp_vfs *v)
 
 void kp_fast_place_ended(struct kp_vfs *v, pid_t tid)
 {
+	static const struct kp_fast_place nobody;
+
 	if (!v->fast)
 		return;
 	pthread_mutex_lock(&v->fast->lock);
-	write_place(place_of(v, tid), &(struct kp_fast_place){0});
+	store(place_of(v, tid), &nobody, sizeof(nobody));
 	pthread_mutex_unlock(&v->fast->lock);
 }
