@@ -288,7 +288,7 @@ replay: ## every input of tests/fuzz/corpus/ once, under ASan and UBSan
 	$(Q)$(MAKE) --no-print-directory SANITIZE=address,undefined replay-run
 
 replay-run: $(FUZZ_NAMES:%=$(O)/replay-%)
-	$(Q)for name in $(FUZZ_NAMES); do $(O)/replay-$$name tests/fuzz/corpus/$$name || exit 1; done
+	$(Q)export ASAN_OPTIONS=max_allocation_size_mb=512; for name in $(FUZZ_NAMES); do $(O)/replay-$$name tests/fuzz/corpus/$$name || exit 1; done
 
 # --- looking at the source ---
 lint: ## long files and functions, `//`, trailing blanks; CPPCHECK=1: cppcheck too

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <sodium.h>
 #include <sqfs/block.h>
+#include <sqfs/dir.h>
 #include <sqfs/error.h>
 #include <sqfs/inode.h>
 #include <sys/stat.h>
@@ -144,24 +145,65 @@ void kp_sq_close(struct kp_image *image)
 	sqfs_destroy(image->sq_file);
 }
 
-/* The size that a file's inode claims, before the list of its blocks is allocated. */
-static int claimed_size(struct kp_sq_reader *r, uint64_t block, size_t offset, uint64_t *ret_size)
+/* Names and targets are as long as an inode says, up to 4 GiB. */
+static int check_dir_index(struct kp_sq_reader *r, uint16_t count)
 {
-	sqfs_inode_file_ext_t ext;
-	sqfs_inode_file_t plain;
-	sqfs_inode_t base;
-	int rc = sqfs_meta_reader_seek(r->inodes, block, offset);
+	char name[KP_NAME_LIMIT];
+	sqfs_dir_index_t at;
+	int rc = 0;
 
-	*ret_size = 0;
+	for (; !rc && count > 0; count--) {
+		rc = sqfs_meta_reader_read(r->inodes, &at, offsetof(sqfs_dir_index_t, name));
+		if (!rc && at.size >= sizeof(name))
+			rc = SQFS_ERROR_OVERFLOW;
+		if (!rc)
+			rc = sqfs_meta_reader_read(r->inodes, name, at.size + 1);
+	}
+	return rc;
+}
+
+/* What an inode claims to be followed by, before libsquashfs allocates as much. */
+static int check_claims(const struct kp_image *image, struct kp_sq_reader *r, uint64_t block,
+			size_t offset)
+{
+	const sqfs_super_t *s = &image->sq_super;
+	union {
+		sqfs_inode_file_t file;
+		sqfs_inode_file_ext_t file_ext;
+		sqfs_inode_slink_t slink; /* the extended one begins like it */
+		sqfs_inode_dir_ext_t dir;
+	} u;
+	sqfs_inode_t base;
+	uint64_t size = 0;
+	int rc = sqfs_meta_reader_seek(r->inodes, s->inode_table_start + block, offset);
+
 	if (!rc)
 		rc = sqfs_meta_reader_read(r->inodes, &base, sizeof(base));
-	if (!rc && base.type == SQFS_INODE_FILE) {
-		rc = sqfs_meta_reader_read(r->inodes, &plain, sizeof(plain));
-		*ret_size = rc ? 0 : plain.file_size;
-	} else if (!rc && base.type == SQFS_INODE_EXT_FILE) {
-		rc = sqfs_meta_reader_read(r->inodes, &ext, sizeof(ext));
-		*ret_size = rc ? 0 : ext.file_size;
+	if (rc)
+		return rc;
+	switch (base.type) {
+	case SQFS_INODE_FILE:
+		rc = sqfs_meta_reader_read(r->inodes, &u.file, sizeof(u.file));
+		size = rc ? 0 : u.file.file_size;
+		break;
+	case SQFS_INODE_EXT_FILE:
+		rc = sqfs_meta_reader_read(r->inodes, &u.file_ext, sizeof(u.file_ext));
+		size = rc ? 0 : u.file_ext.file_size;
+		break;
+	case SQFS_INODE_SLINK:
+	case SQFS_INODE_EXT_SLINK:
+		rc = sqfs_meta_reader_read(r->inodes, &u.slink, sizeof(u.slink));
+		return !rc && u.slink.target_size > KP_PATH_LIMIT ? SQFS_ERROR_OVERFLOW : rc;
+	case SQFS_INODE_EXT_DIR:
+		rc = sqfs_meta_reader_read(r->inodes, &u.dir, sizeof(u.dir));
+		return rc ? rc : check_dir_index(r, u.dir.inodex_count);
+	default:
+		return 0;
 	}
+	if (!rc && (size > KP_FILE_LIMIT ||
+		    size / s->block_size * sizeof(uint32_t) >
+			metadata_limit(s->directory_table_start - s->inode_table_start)))
+		rc = SQFS_ERROR_OVERFLOW;
 	return rc;
 }
 
@@ -169,17 +211,14 @@ int kp_sq_inode(const struct kp_image *image, struct kp_sq_reader *reader, uint6
 		sqfs_inode_generic_t **ret_inode)
 {
 	const sqfs_super_t *s = &image->sq_super;
-	uint64_t table = s->directory_table_start - s->inode_table_start, size;
 	uint64_t block = ref >> 16;
 	size_t offset = ref & 0xffff;
 	int rc;
 
-	if (block >= table || offset >= SQFS_META_BLOCK_SIZE)
+	if (block >= s->directory_table_start - s->inode_table_start ||
+	    offset >= SQFS_META_BLOCK_SIZE)
 		return SQFS_ERROR_OUT_OF_BOUNDS;
-	rc = claimed_size(reader, s->inode_table_start + block, offset, &size);
-	if (!rc && (size > KP_FILE_LIMIT ||
-		    size / s->block_size * sizeof(uint32_t) > metadata_limit(table)))
-		rc = SQFS_ERROR_OVERFLOW;
+	rc = check_claims(image, reader, block, offset);
 	if (rc)
 		return rc;
 	/* Unlike seek, this one counts from the start of the inode table. */
