@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The fast path in a guest's process: what a patched call site runs in place of its system call. No libc, no locks, no state of its
- * own, little stack: it may be interrupted, left by longjmp and entered again anywhere. It answers from the cache only what the
+ * The fast path in a guest's process: what a patched call site runs in place of its system call. No libc, no locks, no state but a
+ * count that answers nothing (wants_telling), little stack: it may be interrupted, left by longjmp and entered again anywhere. It answers from the cache only what the
  * supervisor has written there and nothing has moved since; for all else the call is made as it was. Bad pointers are the kernel's to
  * find: nothing of the guest's is touched that no system call has touched before.
  */
@@ -19,6 +19,7 @@
 #define PAGE 4096ULL
 #define TASK_SIZE 0x7ffffffff000ULL
 #define STACK_NEAR 16384ULL
+#define WANTS_TELLING 32
 #define NOT_A_HOW 77 /* rt_sigprocmask reads the set, then finds that it cannot be told what to do with it */
 
 /* As stub.S has saved them. */
@@ -323,6 +324,21 @@ static bool is_placed(uint64_t *ret_dev, uint64_t *ret_ino)
 	return load32(&p->seq) == seq && load32(&fast->moved) == moved;
 }
 
+/* Who asks the kernel often goes to the supervisor, which tells him: a program whose every name is known never would. At ever longer intervals: not
+ * everybody can be told. The count may be another process's copy, or torn between threads. */
+static bool wants_telling(void)
+{
+	static uint32_t asked, moved;
+	uint32_t now = load32(&fast->moved);
+
+	if (moved != now) {
+		moved = now;
+		asked = 0;
+	}
+	asked++;
+	return asked >= WANTS_TELLING && !(asked & (asked - 1));
+}
+
 /* The real directory that the call starts from. */
 static bool start_of(const struct query *q, uint64_t *ret_dev, uint64_t *ret_ino)
 {
@@ -330,6 +346,8 @@ static bool start_of(const struct query *q, uint64_t *ret_dev, uint64_t *ret_ino
 
 	if (q->dirfd == AT_FDCWD && is_placed(ret_dev, ret_ino))
 		return true;
+	if (q->dirfd == AT_FDCWD && wants_telling())
+		return false;
 	if (kp_gate(SYS_newfstatat, (uint64_t)(int64_t)q->dirfd, (uint64_t)"", (uint64_t)&st, AT_EMPTY_PATH))
 		return false;
 	*ret_dev = st.st_dev;

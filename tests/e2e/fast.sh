@@ -48,17 +48,27 @@ if [ "$n" = 0 ] && [ "$(cat "$T/out")" = "0 wrong" ]; then ok "not at level stri
 try env KAPSEL_FAST=eager "$STAGE/e2e/docker-shim" "$KAPSEL" run --rm --cwd /tree --level portable "$img"
 expect_out "0 wrong" "with what Docker refuses, and mseal, refused"
 
-# Who has asked from one directory for a while asks the kernel no more which one it is, but who it is itself.
-if command -v strace >/dev/null; then
-  "$KAPSEL" run --rm --cwd /tree --level portable "$img" -- /fast stay >"$T/out" 2>"$T/err" </dev/null &
+# Who has asked from one directory for a while asks the kernel no more which one it is, but who it is itself; also where another has asked for
+# all the names before, so that none brings him to the supervisor.
+knows() { # WORD
+  "$KAPSEL" run --rm --cwd /tree --level portable "$img" -- /fast "$1" >"$T/out" 2>"$T/err" </dev/null &
   front=$!
   i=0
-  until [ -s "$T/out" ] || [ $i -gt 100 ]; do i=$((i + 1)) && sleep 0.05; done
-  sleep 1.5
-  timeout 1 strace -qq -e trace=newfstatat,gettid,stat -o "$T/strace" -p "$(cat "$T/out")" 2>"$T/strace.err"
+  : >"$T/strace"
+  until [ -s "$T/out" ] || [ $i -gt 600 ]; do i=$((i + 1)) && sleep 0.05; done
+  sleep 2 # and one look: who is interrupted by a tracer comes to the supervisor, which may tell him then
+  i=0
+  until [ "$(grep -c '^gettid' "$T/strace")" -gt 20 ] || [ $i -gt 10 ]; do
+    i=$((i + 1))
+    timeout 1 strace -qq -e trace=newfstatat,gettid,stat -o "$T/strace" -p "$(cat "$T/out")" 2>"$T/strace.err"
+  done 2>/dev/null
   kill -9 $front
   wait $front 2>/dev/null
-  if [ "$(grep -c '^gettid' "$T/strace")" -gt 20 ] && ! grep -q 'newfstatat(AT_FDCWD, ""' "$T/strace"; then ok "where it is it knows"; else not_ok "where it is it asks" "$T/strace" "$T/strace.err" "$T/err"; fi
+  if [ $i -le 10 ] && ! grep -q 'newfstatat(AT_FDCWD, ""' "$T/strace"; then ok "where it is it knows, $1"; else not_ok "where it is it asks, $1" "$T/strace" "$T/strace.err" "$T/err"; fi
+}
+if command -v strace >/dev/null; then
+  knows stay
+  knows heir
 fi
 
 try "$KAPSEL" run --rm --level portable "$img" -- /fast gate "$T/canary"
