@@ -15,7 +15,7 @@ END {
 	print "# Figures\n"
 	printf "Written by `make bench PAGE=1`; [PERFORMANCE.md](PERFORMANCE.md) says what costs what and why. %s\n\n", machine
 	printf "%d rounds, engines in turns within each. A cell is the median of the ratios to native of one round, and its 95 %% interval. " \
-		"`least` is a supervisor that receives each call, reads its path and lets the kernel go on: what the mechanism alone costs (tests/bench/least.c).\n\n![times native](%s)\n\n", rounds, plot
+		"`least` is a supervisor that receives each call, reads its path and lets the kernel go on, or opens the file and hands the descriptor over: what the mechanism alone costs (tests/bench/least.c).\n\n![times native](%s)\n\n", rounds, plot
 	printf "| case | native |"
 	for (i = 1; i <= columns; i++) printf " %s |", engine[i]
 	printf "\n|---|---|"
