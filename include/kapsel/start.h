@@ -63,11 +63,11 @@ struct kp_start {
 	uint32_t comm_off;
 	uint32_t argv_off;   /* argv_count strings one after the other, each NUL-terminated */
 	uint32_t strings_len;
-	int32_t scratch_fd; /* mapped, for reading, at KP_SCRATCH_BASE; the loader closes it */
+	int32_t scratch_fd; /* mapped, for reading, at KP_SCRATCH_BASE, and what fast tells at KP_FAST_BASE; the loader closes it */
 	int32_t dumpable;    /* what it begins with */
-	int32_t fast_fd;     /* the fast path's cache, or -1; the loader maps and closes it */
+	uint32_t fast;       /* is the fast path's cache behind the scratch? */
 	int32_t pid;
-	uint32_t site_count; /* with fast_fd: what the loader has jump to the stub */
+	uint32_t site_count; /* with fast: what the loader has jump to the stub */
 	struct kp_start_site sites[KP_START_SITES];
 	char strings[KP_START_STRINGS];
 };

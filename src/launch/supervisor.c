@@ -77,11 +77,12 @@ static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 	};
 	char **private_dirs = NULL;
 	struct kp_engine_options eo = {
-		.run_dir = s->run_dir, .trace_path = plan->trace, .instance = plan->instance->name,
-		.policy = &plan->policy, .limits = &plan->limits, .group = &s->group.run, .level = plan->level,
+		.run_dir = s->run_dir, .trace_path = plan->trace, .instance = plan->instance->name, .policy = &plan->policy, .level = plan->level,
 	};
-	int r = kp_store_open(&s->store, err);
+	int r = kp_engine_new(&eo, &s->engine, err);
 
+	if (!r)
+		r = kp_store_open(&s->store, err);
 	s->store_images = kp_calloc(vo.layer_count, sizeof(struct kp_store_image *));
 	for (size_t i = 0; i < vo.layer_count && !r; i++) {
 		layers[i].image = kp_plan_image(plan, i);
@@ -97,11 +98,10 @@ static int setup_engine(struct kp_supervisor *s, struct kp_err *err)
 		r = kp_vfs_open(&vo, &s->vfs, err);
 		kp_private_dirs_free(private_dirs, vo.private_count);
 	}
-	eo.vfs = s->vfs;
 	if (!r)
 		r = kp_projections_open(s, err);
 	if (!r)
-		r = kp_engine_start(&eo, &s->engine, err);
+		r = kp_engine_start(s->engine, s->vfs, &plan->limits, &s->group.run, err);
 	if (!r)
 		kp_copies_watch_config(s);
 	return r;
@@ -239,7 +239,8 @@ static void tear_down(struct kp_supervisor *s)
 	struct kp_instance *instance = s->plan->instance;
 
 	s->listen_fd = kp_close(s->listen_fd);
-	s->engine = kp_engine_free(s->engine);
+	if (s->engine)
+		kp_engine_stop(s->engine);
 	kp_projections_close(s);
 	s->vfs = kp_vfs_free(s->vfs);
 	s->registry = kp_reg_free(s->registry);
@@ -255,7 +256,8 @@ static void tear_down(struct kp_supervisor *s)
 	/* The lock goes before the connections: who sees their end can start anew at once. */
 	instance->lock_fd = kp_close(instance->lock_fd);
 	for (const struct kp_client *c = s->clients; c; c = c->next)
-		(void)shutdown(c->conn.fd, SHUT_RDWR); /* now, not when the kernel has taken our memory apart */
+		(void)shutdown(c->conn.fd, SHUT_RDWR); /* now, not when our memory has been taken apart */
+	s->engine = kp_engine_free(s->engine);
 }
 
 _Noreturn void kp_supervisor_main(struct kp_plan *plan, int first)

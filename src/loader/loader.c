@@ -371,7 +371,6 @@ static void map_scratch(void)
 	    KP_SCRATCH_BASE)
 		die();
 	sys(KP_NR_MSEAL, KP_SCRATCH_BASE, KP_SCRATCH_SIZE, 0, 0);
-	sys(SYS_close, start.scratch_fd, 0, 0, 0);
 }
 
 /* The cache, and a page that call sites reach: of an interpreter and its libraries, which come right below it, or of a static program.
@@ -381,11 +380,10 @@ static void map_fast(const struct image *prog)
 	struct kp_ident *ident = (struct kp_ident *)KP_IDENT_BASE;
 	uint64_t near, below = start.interp_fd >= 0 ? 0 : prog->span.lo + prog->bias - NEAR_BELOW;
 
-	if (start.fast_fd < 0)
+	if (!start.fast)
 		return;
 	near = (uint64_t)sys6(SYS_mmap, KP_FAST_BASE, sizeof(struct kp_fast), PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE,
-			      (uint64_t)start.fast_fd, 0);
-	sys(SYS_close, start.fast_fd, 0, 0, 0);
+			      (uint64_t)start.scratch_fd, KP_SCRATCH_SIZE);
 	if (near != KP_FAST_BASE)
 		return;
 	near = (uint64_t)sys6(SYS_mmap, below, KP_NEAR_SIZE, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1ULL, 0);
@@ -464,6 +462,7 @@ void kp_loader_main(uint64_t *sp)
 	load(&prog, start.program_fd, PIE_BASE + (rnd[0] % PIE_RANDOM_PAGES) * KP_ELF_PAGE);
 	sys(SYS_close, start.program_fd, 0, 0, 0);
 	map_fast(&prog);
+	sys(SYS_close, start.scratch_fd, 0, 0, 0);
 	entry = jump = prog.info.entry + prog.bias;
 	if (start.interp_fd >= 0) {
 		load(&interp, start.interp_fd, 0);

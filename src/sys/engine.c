@@ -313,36 +313,11 @@ static int may_look(struct kp_err *err)
 
 static const struct kp_policy permissive = {.net = {.mode = KP_NETWORK_HOST}};
 
-int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_engine, struct kp_err *err)
+static int prepare(struct kp_engine *e, const struct kp_engine_options *o, struct kp_err *err)
 {
-	struct kp_engine *e = kp_calloc(1, sizeof(*e));
-	char sockets[PATH_MAX], shared[PATH_MAX + 8];
-	int listener = -1, rc;
+	char sockets[PATH_MAX];
+	int rc = may_look(err);
 
-	e->vfs = o->vfs;
-	e->level = o->level;
-	e->policy = o->policy ? o->policy : &permissive;
-	e->run_dir = kp_strdup(o->run_dir);
-	e->instance = kp_strdup(o->instance ? o->instance : "");
-	e->names = kp_names_new();
-	e->peers = kp_peers_new();
-	e->ports = kp_ports_new();
-	e->wanted = 1;
-	e->cores = (size_t)KP_MAX(1, KP_MIN(get_nprocs(), 8));
-	read_cred(&e->cred);
-	pthread_mutex_init(&e->exec_lock, NULL);
-	pthread_mutex_init(&e->trace_lock, NULL);
-	pthread_mutex_init(&e->freeze_lock, NULL);
-	kp_vfs_set_net_text(e->vfs, kp_sockets_text, e);
-	(void)snprintf(shared, sizeof(shared), "%.*s/.ports", (int)(strrchr(e->run_dir, '/') - e->run_dir), e->run_dir);
-	kp_ports_share(e->ports, shared);
-	for (size_t i = 0; i < e->policy->publish_count; i++)
-		kp_ports_publish(e->ports, e->policy->publish[i].udp, e->policy->publish[i].host, e->policy->publish[i].guest);
-	kp_lent_init(&e->lent);
-	pthread_mutex_init(&e->turn_lock, NULL);
-	pthread_cond_init(&e->turn, NULL);
-	(void)umask(0); /* guests' own umasks are applied by hand */
-	rc = may_look(err);
 	if (!rc)
 		rc = place_loader(e, err);
 	if (!rc)
@@ -354,33 +329,66 @@ int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_en
 		if (!e->trace)
 			rc = kp_fail_errno(err, errno, "%s: cannot write the trace", o->trace_path);
 	}
-	if (!rc)
-		rc = kp_limits_start(e, o->limits, o->group, err);
-	if (!rc && kp_fast_start(e))
-		rc = kp_fail(err, EIO, "fast path: no memory for its cache");
-	kp_where_init(&e->where, kp_fast_fd(e->vfs) >= 0);
-	if (!rc) {
-		e->trap = kp_trap_new();
-		rc = kp_spawner_start(e, &listener, err);
-	}
-	if (!rc) {
-		rc = kp_trap_listen(e->trap, listener);
-		if (rc) {
-			(void)kp_fail(err, -rc, "seccomp: no descriptors can be put into programs");
-			rc = kp_hint(err, "`kapsel doctor` tells what this kernel offers; Linux 5.13 or newer is needed");
-		}
-	}
-	if (!rc) {
-		rc = add_worker(e);
-		if (rc)
-			rc = kp_fail_errno(err, rc, "workers: cannot start");
-	}
-	if (rc) {
-		kp_engine_free(e);
-		return rc;
-	}
+	return rc ? rc : kp_spawner_begin(e, err);
+}
+
+int kp_engine_new(const struct kp_engine_options *o, struct kp_engine **ret_engine, struct kp_err *err)
+{
+	struct kp_engine *e = kp_calloc(1, sizeof(*e));
+	int rc;
+
+	e->level = o->level;
+	e->policy = o->policy ? o->policy : &permissive;
+	e->run_dir = kp_strdup(o->run_dir);
+	e->instance = kp_strdup(o->instance ? o->instance : "");
+	e->names = kp_names_new();
+	e->peers = kp_peers_new();
+	e->ports = kp_ports_new();
+	e->trap = kp_trap_new();
+	e->wanted = 1;
+	e->cores = (size_t)KP_MAX(1, KP_MIN(get_nprocs(), 8));
+	read_cred(&e->cred);
+	pthread_mutex_init(&e->exec_lock, NULL);
+	pthread_mutex_init(&e->trace_lock, NULL);
+	pthread_mutex_init(&e->freeze_lock, NULL);
+	kp_lent_init(&e->lent);
+	pthread_mutex_init(&e->turn_lock, NULL);
+	pthread_cond_init(&e->turn, NULL);
+	kp_fast_init(e);
+	kp_where_init(&e->where, e->fast);
+	rc = prepare(e, o, err);
+	if (rc)
+		e = kp_engine_free(e);
 	*ret_engine = e;
-	return 0;
+	return rc;
+}
+
+int kp_engine_start(struct kp_engine *e, struct kp_vfs *vfs, const struct kp_limits *limits, const struct kp_engine_group *group, struct kp_err *err)
+{
+	char shared[PATH_MAX + 8];
+	int listener = -1, rc;
+
+	e->vfs = vfs;
+	kp_vfs_set_net_text(e->vfs, kp_sockets_text, e);
+	(void)snprintf(shared, sizeof(shared), "%.*s/.ports", (int)(strrchr(e->run_dir, '/') - e->run_dir), e->run_dir);
+	kp_ports_share(e->ports, shared);
+	for (size_t i = 0; i < e->policy->publish_count; i++)
+		kp_ports_publish(e->ports, e->policy->publish[i].udp, e->policy->publish[i].host, e->policy->publish[i].guest);
+	(void)umask(0); /* guests' own umasks are applied by hand */
+	rc = kp_limits_start(e, limits, group, err);
+	if (!rc && kp_fast_start(e))
+		rc = kp_fail(err, EIO, "fast path: /proc does not tell what filters there are");
+	if (!rc)
+		rc = kp_spawner_ready(e, &listener, err);
+	if (rc)
+		return rc;
+	rc = kp_trap_listen(e->trap, listener);
+	if (rc) {
+		(void)kp_fail(err, -rc, "seccomp: no descriptors can be put into programs");
+		return kp_hint(err, "`kapsel doctor` tells what this kernel offers; Linux 5.13 or newer is needed");
+	}
+	rc = add_worker(e);
+	return rc ? kp_fail_errno(err, rc, "workers: cannot start") : 0;
 }
 
 static void on_wake(int sig)
@@ -410,26 +418,33 @@ static void stop_workers(struct kp_engine *e)
 	}
 }
 
-struct kp_engine *kp_engine_free(struct kp_engine *e)
+void kp_engine_stop(struct kp_engine *e)
 {
-	if (!e)
-		return NULL;
-	kp_vfs_set_net_text(e->vfs, NULL, NULL);
+	if (atomic_exchange(&e->stopping, true))
+		return;
+	if (e->vfs)
+		kp_vfs_set_net_text(e->vfs, NULL, NULL);
 	kp_limits_stop(e);
 	/* First: when the spawner goes, the listener has nothing more to wait for. */
-	atomic_store(&e->stopping, true);
 	kp_spawner_stop(e);
 	stop_workers(e);
 	while (atomic_load(&e->waits.calls)) /* their callers are gone, as they see within moments */
 		(void)usleep(1000);
-	kp_trap_free(e->trap);
 	kp_exec_free(e);
-	kp_names_free(e->names);
-	kp_peers_free(e->peers);
-	kp_ports_free(e->ports);
+	e->names = kp_names_free(e->names);
+	e->ports = kp_ports_free(e->ports);
 	if (e->trace)
 		(void)fclose(e->trace);
 	(void)unlink(e->loader_path);
+}
+
+struct kp_engine *kp_engine_free(struct kp_engine *e)
+{
+	if (!e)
+		return NULL;
+	kp_engine_stop(e);
+	kp_trap_free(e->trap);
+	kp_peers_free(e->peers);
 	kp_where_free(&e->where);
 	pthread_mutex_destroy(&e->exec_lock);
 	pthread_mutex_destroy(&e->trace_lock);

@@ -27,20 +27,23 @@ struct kp_engine_group {
 };
 
 struct kp_engine_options {
-	struct kp_vfs *vfs;      /* outlives the engine */
 	const char *run_dir;     /* host; the exec loader is placed here as run_dir/loader (its path marks this
 	                          * run's guests in /proc/PID/exe) */
 	const char *trace_path;  /* one decoded line a call, or NULL */
 	const struct kp_policy *policy; /* what the profile refuses; outlives the engine; NULL: the network is the host's */
-	const struct kp_limits *limits; /* NULL: none */
-	const struct kp_engine_group *group; /* outlives the engine; NULL: none */
 	enum kp_level level;     /* what guests may open themselves */
 	const char *instance;    /* instance name: seeds private SysV keys and the like */
 };
 
-/* Call in the supervisor after PR_SET_CHILD_SUBREAPER and before any guest. Starts threads. */
-int kp_engine_start(const struct kp_engine_options *o, struct kp_engine **ret_engine, struct kp_err *err);
-/* After the last guest is gone. NULL is fine; returns NULL. */
+/* Call in the supervisor after PR_SET_CHILD_SUBREAPER. Starts the thread that guests will be children of: the kernel takes its time over the
+ * filter, beside what else there is to prepare. */
+int kp_engine_new(const struct kp_engine_options *o, struct kp_engine **ret_engine, struct kp_err *err);
+/* Before any guest. vfs and group outlive the engine; limits and group may be NULL: none. */
+int kp_engine_start(struct kp_engine *engine, struct kp_vfs *vfs, const struct kp_limits *limits, const struct kp_engine_group *group,
+		    struct kp_err *err);
+/* After the last guest is gone: nothing runs any more, nothing is written. */
+void kp_engine_stop(struct kp_engine *engine);
+/* Stops it, too. NULL is fine; returns NULL. */
 struct kp_engine *kp_engine_free(struct kp_engine *engine);
 
 #define KP_SPAWN_FDS_MAX 64U

@@ -198,7 +198,7 @@ static int fill_start(struct plan *p, const char *exe)
 	uint32_t off;
 	int rc = 0;
 
-	s->program_fd = s->interp_fd = s->fast_fd = -1;
+	s->program_fd = s->interp_fd = -1;
 	s->argv_drop = p->drop;
 	s->argv_count = (uint32_t)p->argc;
 	s->argv_off = 0;
@@ -356,10 +356,10 @@ static int run(struct kp_call *c, int flags, int argv_arg)
 		remember(c->engine, p->x);
 		p->x = NULL;
 	}
-	if (!rc && c->n.data.instruction_pointer == KP_ASK_IP && kp_fast_fd(c->vfs) >= 0) {
+	if (!rc && c->n.data.instruction_pointer == KP_ASK_IP && c->engine->fast) {
 		c->value = KP_EXEC_READY;
 	} else if (!rc) {
-		c->noted = c->n.data.nr == SYS_execve && kp_fast_fd(c->vfs) >= 0;
+		c->noted = c->n.data.nr == SYS_execve && c->engine->fast;
 		rw = kp_call_rewrite(c, SYS_execve);
 		rc = kp_rewrite_string(rw, 0, c->engine->loader_path);
 		rw->args[1] = c->raw[argv_arg];
@@ -392,7 +392,7 @@ int kp_sys_execveat(struct kp_call *c)
 int kp_exec_start(struct kp_call *c)
 {
 	struct kp_exec *x = recall(c->engine, c->tid);
-	int fds[4], numbers[4], rc = x ? 0 : -ENOSYS;
+	int fds[3], numbers[3], rc = x ? 0 : -ENOSYS;
 
 	if (!rc && c->raw[1] != sizeof(x->start))
 		rc = -EINVAL;
@@ -400,17 +400,16 @@ int kp_exec_start(struct kp_call *c)
 		fds[0] = x->program_fd;
 		fds[1] = kp_trap_scratch(c->trap);
 		fds[2] = x->interp_fd;
-		fds[3] = kp_fast_fd(c->vfs);
 		kp_trap_add_fds(c->trap, c->n.id, c->tid, fds, numbers, KP_ARRAY_LEN(fds));
 		x->start.program_fd = numbers[0];
 		x->start.scratch_fd = numbers[1];
 		x->start.interp_fd = numbers[2];
-		x->start.fast_fd = numbers[3]; /* without a descriptor to spare there is no fast path there */
+		x->start.fast = c->engine->fast;
 		rc = KP_MIN(KP_MIN(numbers[0], numbers[1]), 0);
 		if (!rc && x->interp_fd >= 0)
 			rc = KP_MIN(numbers[2], 0);
 	}
-	if (!rc && x->start.fast_fd >= 0 && x->interp_fd >= 0)
+	if (!rc && x->start.fast && x->interp_fd >= 0)
 		kp_sites_tell(&c->engine->sites, x->interp_ino, &x->start);
 	if (!rc)
 		x->start.pid = c->tid;

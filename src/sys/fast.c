@@ -216,18 +216,25 @@ void kp_fast_note_fd(struct kp_call *c, const struct kp_node *n)
 }
 
 /* KAPSEL_FAST=off; eager: at the first call, for tests. */
-int kp_fast_start(struct kp_engine *e)
+void kp_fast_init(struct kp_engine *e)
 {
 	const char *how = secure_getenv("KAPSEL_FAST");
-	kp_autofree char *text = NULL;
 
 	pthread_mutex_init(&e->sites.lock, NULL);
 	e->fast_often = how && !strcmp(how, "eager") ? 1 : OFTEN;
-	if (e->level != KP_LEVEL_PORTABLE || (how && !strcmp(how, "off")))
+	e->fast = e->level == KP_LEVEL_PORTABLE && (!how || strcmp(how, "off") != 0);
+}
+
+int kp_fast_start(struct kp_engine *e)
+{
+	kp_autofree char *text = NULL;
+
+	if (!e->fast)
 		return 0;
 	if (!(text = status_of(getpid())))
 		return -EIO;
 	e->filters = field(text, FILTERS);
 	e->filters += e->filters >= 0; /* the guests' own */
-	return kp_fast_make(e->vfs);
+	kp_fast_make(e->vfs, kp_trap_more(e->trap));
+	return 0;
 }

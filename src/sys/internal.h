@@ -93,6 +93,7 @@ struct kp_engine {
 	pthread_mutex_t freeze_lock; /* one at a time: clients ask for it, and calls that change configuration */
 	struct kp_lent lent;
 	struct kp_where where;
+	bool fast;           /* guests answer for themselves what they can */
 	unsigned fast_often; /* a call site is patched at its so-manieth call */
 	struct kp_sites sites;
 	int filters;         /* that each guest has: Seccomp_filters of /proc/PID/status */
@@ -108,6 +109,7 @@ int kp_exec_keep_name(struct kp_call *c, const char *name);
 void kp_exec_free(struct kp_engine *e);
 
 /* fast.c */
+void kp_fast_init(struct kp_engine *e);
 int kp_fast_start(struct kp_engine *e);
 /* After an answer that guests can read now: is the call's site worth a jump to the stub? */
 void kp_fast_patch(struct kp_call *c);
@@ -143,7 +145,9 @@ void kp_where_put(struct kp_call *c, const struct kp_where_mark *mark, const str
 void kp_where_noted(struct kp_call *c);
 
 /* spawn.c */
-int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err);
+/* Its thread installs the filter meanwhile; ready() waits for it, and confines it to what the vfs shows. */
+int kp_spawner_begin(struct kp_engine *e, struct kp_err *err);
+int kp_spawner_ready(struct kp_engine *e, int *ret_listener, struct kp_err *err);
 void kp_spawner_stop(struct kp_engine *e);
 
 /* names.c */

@@ -18,6 +18,7 @@ struct kp_ports {
 	bool published[2][65536];
 	char notice[160]; /* not told yet; the last one */
 	bool told_untranslated;
+	bool used[2]; /* else the tables are not looked through, page by page */
 	char *dir; /* udp-PORT there is a link: which instance has that port of the host */
 	char self[48];
 };
@@ -91,17 +92,18 @@ struct kp_ports *kp_ports_new(void)
 	return p;
 }
 
-void kp_ports_free(struct kp_ports *p)
+struct kp_ports *kp_ports_free(struct kp_ports *p)
 {
 	if (!p)
-		return;
+		return NULL;
 	for (unsigned udp = 0; udp < 2 && p->dir; udp++)
-		for (unsigned port = 1; port < 65536; port++)
+		for (unsigned port = 1; p->used[udp] && port < 65536; port++)
 			if (p->host[udp][port] && !p->published[udp][port])
 				unmark(p, udp, p->host[udp][port]);
 	free(p->dir);
 	pthread_mutex_destroy(&p->lock);
 	free(p);
+	return NULL;
 }
 
 static void put(struct kp_ports *p, bool udp, uint16_t host, uint16_t guest)
@@ -110,6 +112,7 @@ static void put(struct kp_ports *p, bool udp, uint16_t host, uint16_t guest)
 		p->guest[udp][p->host[udp][guest]] = 0;
 		unmark(p, udp, p->host[udp][guest]);
 	}
+	p->used[udp] = true;
 	p->host[udp][guest] = host;
 	p->guest[udp][host] = guest;
 	if (!p->published[udp][guest])
@@ -354,7 +357,7 @@ void kp_ports_text(struct kp_ports *p, struct kp_buf *out)
 {
 	pthread_mutex_lock(&p->lock);
 	for (int udp = 0; udp < 2; udp++)
-		for (unsigned port = 1; port < 65536; port++) {
+		for (unsigned port = 1; p->used[udp] && port < 65536; port++) {
 			unsigned host = p->host[udp][port];
 
 			if (!host)

@@ -16,7 +16,7 @@ struct kp_engine;
 struct kp_ports;
 
 struct kp_ports *kp_ports_new(void);
-void kp_ports_free(struct kp_ports *p);
+struct kp_ports *kp_ports_free(struct kp_ports *p); /* NULL is fine; returns NULL */
 /* Ports are marked as the instance's in this directory, which all instances of the user share. */
 void kp_ports_share(struct kp_ports *p, const char *dir);
 /* Guests that bind `guest` are at `host`, or fail. */

@@ -231,7 +231,6 @@ static int install(struct kp_spawner *sp)
 {
 	const struct sock_fprog *prog = &sp->filter;
 	long fd;
-	int rc;
 
 	weaken(prog);
 	/* Keys of the user's session are not the guests', should the filter ever let them ask. */
@@ -240,9 +239,6 @@ static int install(struct kp_spawner *sp)
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return -errno;
-	rc = kp_fault("landlock") ? 0 : kp_landlock_enter(sp->landlock_fd);
-	if (rc)
-		return rc;
 	fd = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
 		     SECCOMP_FILTER_FLAG_NEW_LISTENER | SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, prog);
 	if (fd < 0 && errno == EINVAL) /* before 5.19 */
@@ -253,17 +249,26 @@ static int install(struct kp_spawner *sp)
 	return 0;
 }
 
+/* false: no more are asked for. */
+static bool is_asked(struct kp_spawner *sp)
+{
+	while (sem_wait(&sp->asked) < 0)
+		;
+	return !sp->stop;
+}
+
 static void *spawner(void *arg)
 {
 	struct kp_spawner *sp = arg;
 
 	sp->error = install(sp);
 	sem_post(&sp->answered);
-	while (!sp->error) {
-		while (sem_wait(&sp->asked) < 0)
-			;
-		if (sp->stop)
-			break;
+	if (sp->error || !is_asked(sp))
+		return NULL;
+	/* The filter lets this call through. */
+	sp->error = kp_fault("landlock") ? 0 : kp_landlock_enter(sp->landlock_fd);
+	sem_post(&sp->answered);
+	while (!sp->error && is_asked(sp)) {
 		/* Not fork(): its handlers take locks that other threads may hold. */
 		sp->pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL);
 		if (!sp->pid)
@@ -275,6 +280,12 @@ static void *spawner(void *arg)
 	return NULL;
 }
 
+static void wait_for_answer(struct kp_spawner *sp)
+{
+	while (sem_wait(&sp->answered) < 0)
+		;
+}
+
 /* Gate and entry of the loader, at their addresses. */
 static bool map_gate(const struct kp_engine *e)
 {
@@ -284,34 +295,36 @@ static bool map_gate(const struct kp_engine *e)
 	return fd >= 0 && mmap(at, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_FIXED_NOREPLACE, fd, 0) == at;
 }
 
-int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
+int kp_spawner_begin(struct kp_engine *e, struct kp_err *err)
 {
 	struct kp_spawner *sp = kp_calloc(1, sizeof(*sp));
-	enum kp_gate gate = kp_policy_gate(kp_fast_fd(e->vfs) >= 0);
+	enum kp_gate gate = kp_policy_gate(e->fast);
 	int rc;
 
 	e->spawner = sp;
 	sp->limits = &e->limit;
-	sp->landlock_fd = -1;
+	sp->listener = sp->landlock_fd = -1;
 	/* A guest's scratch area comes with its loader; the child between fork and exec needs one too. */
-	rc = kp_trap_scratch_make(e->trap, e->loader_path);
+	rc = kp_trap_scratch_make(e->trap, e->loader_path, e->fast ? sizeof(struct kp_fast) : 0);
 	if (rc)
 		return kp_fail_errno(err, -rc, "scratch area: cannot be mapped");
 	sp->gate = gate == KP_GATE_EXECUTES && map_gate(e);
 	rc = kp_policy_filter(e->policy, gate, &sp->filter.filter, &sp->filter.len, err);
-	if (!rc)
-		rc = kp_landlock_make(e->vfs, e->loader_path, e->level, &sp->landlock_fd, err);
 	if (rc)
 		return rc;
 	pthread_mutex_init(&sp->busy, NULL);
 	sem_init(&sp->asked, 0, 0);
 	sem_init(&sp->answered, 0, 0);
 	rc = pthread_create(&sp->thread, NULL, spawner, sp);
-	if (rc)
-		return kp_fail_errno(err, rc, "spawner: cannot start");
-	while (sem_wait(&sp->answered) < 0)
-		;
-	sp->landlock_fd = kp_close(sp->landlock_fd);
+	return rc ? kp_fail_errno(err, rc, "spawner: cannot start") : 0;
+}
+
+int kp_spawner_ready(struct kp_engine *e, int *ret_listener, struct kp_err *err)
+{
+	struct kp_spawner *sp = e->spawner;
+	int rc = kp_landlock_make(e->vfs, e->loader_path, e->level, &sp->landlock_fd, err);
+
+	wait_for_answer(sp);
 	if (sp->error == -EBUSY) {
 		(void)kp_fail(err, EBUSY, "seccomp: a listener is installed already");
 		return kp_hint(err, "a tracer or sandbox around this process uses seccomp user notification");
@@ -321,7 +334,12 @@ int kp_spawner_start(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 		return kp_hint(err, "'kapsel doctor' tells what this kernel offers; Linux 5.13 or newer is needed");
 	}
 	*ret_listener = sp->listener;
-	return 0;
+	if (rc)
+		return rc;
+	sem_post(&sp->asked);
+	wait_for_answer(sp);
+	sp->landlock_fd = kp_close(sp->landlock_fd);
+	return sp->error ? kp_fail_errno(err, -sp->error, "Landlock: its rules cannot be entered") : 0;
 }
 
 void kp_spawner_stop(struct kp_engine *e)
@@ -390,8 +408,7 @@ int kp_engine_spawn(struct kp_engine *e, const struct kp_spawn *s, pid_t *ret_pi
 	sp->status_fd = pipe_fds[1];
 	sp->cwd_fd = open_cwd(e, s->cwd);
 	sem_post(&sp->asked);
-	while (sem_wait(&sp->answered) < 0)
-		;
+	wait_for_answer(sp);
 	pid = sp->pid;
 	(void)kp_close(sp->cwd_fd);
 	pthread_mutex_unlock(&sp->busy);

@@ -37,6 +37,7 @@ struct kp_held;
 struct kp_trap {
 	int fd;
 	int scratch_fd;
+	size_t scratch_size;
 	uint8_t *scratch; /* the one mapping that can be written */
 	pthread_mutex_t lock; /* of the table */
 	struct kp_pending pending[KP_SCRATCH_SLOTS];

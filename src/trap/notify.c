@@ -38,14 +38,15 @@ bool kp_trap_can_seal(void)
 	return syscall(KP_NR_MSEAL, 0, 0, 0) == 0;
 }
 
-int kp_trap_scratch_make(struct kp_trap *t, const char *loader)
+int kp_trap_scratch_make(struct kp_trap *t, const char *loader, size_t more)
 {
 	void *here;
 
+	t->scratch_size = KP_SCRATCH_SIZE + more;
 	t->scratch_fd = memfd_create("kapsel-scratch", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (t->scratch_fd < 0 || ftruncate(t->scratch_fd, KP_SCRATCH_SIZE) < 0)
+	if (t->scratch_fd < 0 || ftruncate(t->scratch_fd, (off_t)t->scratch_size) < 0)
 		return -errno;
-	here = mmap(NULL, KP_SCRATCH_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, t->scratch_fd, 0);
+	here = mmap(NULL, t->scratch_size, PROT_READ | PROT_WRITE, MAP_SHARED, t->scratch_fd, 0);
 	if (here == MAP_FAILED)
 		return -errno;
 	t->scratch = here;
@@ -56,6 +57,11 @@ int kp_trap_scratch_make(struct kp_trap *t, const char *loader)
 		return -errno;
 	here = mmap((void *)(uintptr_t)KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, t->scratch_fd, 0);
 	return here == MAP_FAILED ? -errno : 0;
+}
+
+void *kp_trap_more(const struct kp_trap *t)
+{
+	return t->scratch + KP_SCRATCH_SIZE;
 }
 
 int kp_trap_scratch(const struct kp_trap *t)
@@ -80,7 +86,7 @@ struct kp_trap *kp_trap_free(struct kp_trap *t)
 	kp_close(t->fd);
 	kp_close(t->scratch_fd);
 	if (t->scratch)
-		(void)munmap(t->scratch, KP_SCRATCH_SIZE);
+		(void)munmap(t->scratch, t->scratch_size);
 	kp_passed_free(t);
 	for (size_t i = 0; i < KP_SCRATCH_SLOTS; i++)
 		free(t->pending[i].blob);

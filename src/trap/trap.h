@@ -17,9 +17,10 @@
 struct kp_trap; /* the listener and what hangs on it */
 
 struct kp_trap *kp_trap_new(void);
-/* The memory that the strings of rewritten calls go to (kapsel/start.h), and the exec loader's path; mapped here as guests have it. 0 or
- * -errno. */
-int kp_trap_scratch_make(struct kp_trap *t, const char *loader);
+/* The memory that the strings of rewritten calls go to (kapsel/start.h), and the exec loader's path; mapped here as guests have it; behind it
+ * `more` bytes for what else guests are to read and the supervisor alone can write. 0 or -errno. */
+int kp_trap_scratch_make(struct kp_trap *t, const char *loader, size_t more);
+void *kp_trap_more(const struct kp_trap *t);
 /* Can a guest be kept from mapping something else in its place? Since Linux 6.10. */
 bool kp_trap_can_seal(void);
 int kp_trap_scratch(const struct kp_trap *t); /* its descriptor, to be mapped for reading only */

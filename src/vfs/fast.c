@@ -10,15 +10,8 @@
 #include "vfs/internal.h"
 #include "vfs/live.h"
 
-#ifndef F_SEAL_FUTURE_WRITE
-#define F_SEAL_FUTURE_WRITE 0x0010
-#endif
-
-#define NAME "kapsel-names"
-
 struct kp_fast_cache {
 	struct kp_fast *mem;
-	int fd;
 	pthread_mutex_t lock; /* of the entries */
 	uint32_t next;        /* the entry that is taken next, and which way of a full set goes */
 	struct object *objects;
@@ -35,38 +28,23 @@ struct object {
 #define OBJECTS 16384U
 #define PROBES 4U
 
-int kp_fast_make(struct kp_vfs *v)
+void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
 {
 	struct kp_fast_cache *c = kp_calloc(1, sizeof(*c));
-	int rc = 0;
 
 	pthread_mutex_init(&c->lock, NULL);
-	c->fd = memfd_create(NAME, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	c->mem = MAP_FAILED;
+	c->mem = mem;
 	c->objects = kp_calloc(OBJECTS, sizeof(*c->objects));
-	if (c->fd >= 0 && ftruncate(c->fd, sizeof(*c->mem)) == 0)
-		c->mem = mmap(NULL, sizeof(*c->mem), PROT_READ | PROT_WRITE, MAP_SHARED, c->fd, 0);
-	/* From here on nobody else maps it for writing, however he got at it. */
-	if (c->mem == MAP_FAILED || fcntl(c->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0)
-		rc = -errno;
-	if (rc) {
-		(void)kp_fast_free(c);
-		return rc;
-	}
 	c->mem->magic = KP_FAST_MAGIC;
 	c->mem->st_dev = v->dev;
 	c->mem->all = 1;
 	c->mem->on = 1;
 	v->fast = c;
-	return 0;
 }
 
 struct kp_fast_cache *kp_fast_free(struct kp_fast_cache *c)
 {
 	if (c) {
-		if (c->mem != MAP_FAILED)
-			(void)munmap(c->mem, sizeof(*c->mem));
-		kp_close(c->fd);
 		free(c->objects);
 		for (size_t i = 0; i < KP_MAX_LAYERS; i++)
 			free(c->opened[i]);
@@ -74,16 +52,6 @@ struct kp_fast_cache *kp_fast_free(struct kp_fast_cache *c)
 		free(c);
 	}
 	return NULL;
-}
-
-int kp_fast_fd(const struct kp_vfs *v)
-{
-	return v->fast ? v->fast->fd : -1;
-}
-
-bool kp_fast_is_file(const char *host)
-{
-	return !strcmp(host, "/memfd:" NAME " (deleted)");
 }
 
 void kp_fast_void(struct kp_vfs *v)

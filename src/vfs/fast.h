@@ -9,16 +9,11 @@
 #include "vfs/resolve.h"
 
 struct kp_fast_cache;
+struct kp_fast;
 
-/* Without one (NULL) the functions below do nothing. 0 or -errno. */
-int kp_fast_make(struct kp_vfs *v);
+/* mem: zeroes, which guests can read; outlives the cache. Without one (NULL) the functions below do nothing. */
+void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem);
 struct kp_fast_cache *kp_fast_free(struct kp_fast_cache *c);
-/* What guests map; -1: none. */
-int kp_fast_fd(const struct kp_vfs *v);
-
-/* Is that the cache, in a text of /proc? */
-bool kp_fast_is_file(const char *host);
-
 /* All that is known is void. */
 void kp_fast_void(struct kp_vfs *v);
 /* With the write lock held, before anything is done: what this change may concern. A new name, or one of something that no path leads

@@ -50,7 +50,7 @@ static void maps_line(const struct kp_vfs *v, const char *line, size_t len, bool
 	kp_map_host(v, host, &m);
 	kp_buf_add(out, line, (size_t)(path - line));
 	if (m.kind == KP_MAP_FOREIGN)
-		kp_buf_puts(out, strstr(host, "/loader") || strstr(host, "/memfd:kapsel-scratch") || kp_fast_is_file(host) ? "[kapsel]" : host);
+		kp_buf_puts(out, strstr(host, "/loader") || strstr(host, "/memfd:kapsel-scratch") ? "[kapsel]" : host);
 	else
 		kp_buf_printf(out, "%s%s", m.guest.s, m.deleted ? " (deleted)" : "");
 	kp_buf_add(out, path + path_len, (size_t)(line + len - path) - path_len);

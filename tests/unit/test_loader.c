@@ -105,7 +105,7 @@ static void answer(int listener, const struct run *r)
 
 	if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &n) < 0)
 		return;
-	s = (struct kp_start){.interp_fd = -1, .fast_fd = -1, .argv_drop = r->drop, .argv_count = r->count};
+	s = (struct kp_start){.interp_fd = -1, .argv_drop = r->drop, .argv_count = r->count};
 	s.execfn_off = put(&s, r->program, strlen(r->program) + 1);
 	s.exe_off = s.execfn_off;
 	s.dumpable = 1;
