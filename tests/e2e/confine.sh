@@ -86,7 +86,7 @@ canary=/tmp/kapsel-canary-$$
 "$STAGE/e2e/swap-socket" serve $canary >"$T/reached" 2>&1 </dev/null &
 server=$!
 trap 'kill $server 2>/dev/null; rm -f $canary $canary.d' EXIT
-for i in $(seq 200); do [ ! -s "$T/reached" ] || break; sleep 0.02; done
+wait_for test -s "$T/reached"
 raced() { # LEVEL WAY CANARY
   try "$KAPSEL" run --rm --level "$1" "$img" -- /bin/sh -c "/swap-socket $2 /own $3 3 $SCRATCH"
   if [ "$status" = 0 ] && grep -q ', other 0$' "$T/out" && ! grep -q ' own 0,' "$T/out" &&

@@ -52,13 +52,17 @@ expect_out "0 wrong" "with what Docker refuses, and mseal, refused"
 if command -v strace >/dev/null; then
   "$KAPSEL" run --rm --cwd /tree --level portable "$img" -- /fast stay >"$T/out" 2>"$T/err" </dev/null &
   front=$!
-  i=0
-  until [ -s "$T/out" ] || [ $i -gt 100 ]; do i=$((i + 1)) && sleep 0.05; done
+  wait_for test -s "$T/out"
   sleep 1.5
-  timeout 1 strace -qq -e trace=newfstatat,gettid,stat -o "$T/strace" -p "$(cat "$T/out")" 2>"$T/strace.err"
+  strace -qq -e trace=newfstatat,gettid,stat -o "$T/strace" -p "$(cat "$T/out")" 2>"$T/strace.err" &
+  tracer=$!
+  has_asked() { [ "$(grep -c '^gettid' "$T/strace")" -gt 20 ]; }
+  wait_for has_asked
+  kill $tracer
+  wait $tracer 2>/dev/null
   kill -9 $front
   wait $front 2>/dev/null
-  if [ "$(grep -c '^gettid' "$T/strace")" -gt 20 ] && ! grep -q 'newfstatat(AT_FDCWD, ""' "$T/strace"; then ok "where it is it knows"; else not_ok "where it is it asks" "$T/strace" "$T/strace.err" "$T/err"; fi
+  if has_asked && ! grep -q 'newfstatat(AT_FDCWD, ""' "$T/strace"; then ok "where it is it knows"; else not_ok "where it is it asks" "$T/strace" "$T/strace.err" "$T/err"; fi
 fi
 
 try "$KAPSEL" run --rm --level portable "$img" -- /fast gate "$T/canary"
