@@ -64,10 +64,13 @@ for kind in front supervisor both; do
 done
 
 # While the first program starts, which takes a few milliseconds: nobody may wait for the dead.
+from=$(date +%s%N)
+for round in 1 2 3 4; do "$KAPSEL" run --instance s "$img" -- /bin/true; done
+span=$((($(date +%s%N) - from) / 12000)) # of a start, in microseconds: a third of a whole run
 round=0 hung=0 killed=0
 while [ "$round" -lt $((rounds * 16)) ]; do
   round=$((round + 1)) front='' sup=''
-  pause=$(awk -v s="$round" 'BEGIN { srand(); printf "0.00%02d", int((rand() * 100 + s * 37) % 100) }')
+  pause=$(awk -v s="$round" -v span="$span" 'BEGIN { srand(); printf "%.4f", (rand() * 100 + s * 37) % 100 / 100 * span / 1000000 }')
   timeout -k 5 120 "$KAPSEL" run --instance s "$img" -- /bin/sleep 0.02 >/dev/null 2>&1 &
   timeout=$!
   sleep "$pause"
