@@ -52,6 +52,7 @@ expect_status 0 "who waits for a core keeps the path of its call: $(cat "$T/out"
 # What guests that wait make the supervisor hold.
 held() { # WHAT THREADS ALL-MAY-WAIT: $peak, the supervisor's memory in KiB at its most
   mkfifo "$T/end-$1"
+  : >"$T/out" # not what the one before said
   "$KAPSEL" run --rm --quiet --level strict "$img" -- /waits "$1" "$2" <"$T/end-$1" >"$T/out" 2>"$T/err" &
   runner=$!
   exec 9>"$T/end-$1"

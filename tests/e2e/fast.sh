@@ -50,6 +50,7 @@ expect_out "0 wrong" "with what Docker refuses, and mseal, refused"
 
 # Who has asked from one directory for a while asks the kernel no more which one it is, but who it is itself.
 if command -v strace >/dev/null; then
+  : >"$T/out" # not what the one before said
   "$KAPSEL" run --rm --cwd /tree --level portable "$img" -- /fast stay >"$T/out" 2>"$T/err" </dev/null &
   front=$!
   wait_for test -s "$T/out"

@@ -55,6 +55,7 @@ $| = 1;
 print $what eq 'hold' ? "have\n" : (unpack('s', $l))[0] == 2 ? "nobody\n" : "somebody\n";
 sleep 300 if $what eq 'hold';
 P
+: >held # not what the one before said
 "$KAPSEL" run --quiet --mode "$T=merged" --instance a locks.kapsel -- /usr/bin/perl "$T/ranges.pl" hold /alone >held 2>&1 &
 holder=$!
 wait_for grep -q have held

@@ -94,6 +94,7 @@ fresh
 i=0
 while [ $i -lt "$kills" ]; do
   i=$((i + 1))
+  : >loop.out
   "$KAPSEL" run --quiet --profile isolated --mode "$T/m=merged" --cwd "$T/m" --instance k merged.kapsel -- /usr/bin/perl -e "$loop" >loop.out 2>loop.err &
   front=$!
   wait_for test -s loop.out

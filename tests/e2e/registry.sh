@@ -133,6 +133,7 @@ if grep -qx 'kapsel: .*/proc/registry/HKEY_CURRENT_USER/big: what was written is
 else
   not_ok "which is told" "$T/err"
 fi
+: >"$T/run.out" # not what the one before said
 "$KAPSEL" run --instance many "$T/app.kapsel" -- /bin/sh -c 'cd /proc/registry/HKEY_CURRENT_USER; i=0; while [ $i -lt 30 ]; do mkdir k$i; echo -n $i >k$i/v; i=$((i + 1)); done; cat k*/v >/all; echo ready; sleep 300' >"$T/run.out" 2>&1 &
 runner=$!
 wait_for grep -q ready "$T/run.out"
@@ -158,6 +159,7 @@ inside one 'cd /proc/registry/HKEY_CURRENT_USER/ && mv Software/App Moved && mv 
 value one 'HKCU\Software\App' Size 0x4d "a key is moved with all in it, and its types"
 
 # --- beside a run ---
+: >"$T/run.out" # not what the one before said
 "$KAPSEL" run --instance one "$T/app.kapsel" -- /bin/sh -c 'cd /proc/registry/HKEY_CURRENT_USER/Software/App; echo -n inside >Theme; echo ready; while [ "$(cat Theme)" = inside ]; do sleep 0.1; done; cat Theme' >"$T/run.out" 2>&1 &
 runner=$!
 wait_for grep -q ready "$T/run.out"
@@ -168,6 +170,7 @@ if [ "$(cat "$T/run.out")" = "ready
 outside" ]; then ok "and the guest what the command wrote"; else not_ok "and the guest what the command wrote" "$T/run.out"; fi
 
 # --- a killed run: what a guest had written is a value at the next start ---
+: >"$T/run.out" # not what the one before said
 "$KAPSEL" run --instance one "$T/app.kapsel" -- /bin/sh -c 'cd /proc/registry/HKEY_CURRENT_USER/Software/App; exec 3>Theme; printf kept >&3; echo ready; sleep 300' >"$T/run.out" 2>&1 &
 runner=$!
 wait_for grep -q ready "$T/run.out"
