@@ -82,7 +82,7 @@ fresh_tree() {
 
 natively() { # VARIANT OUTPUT
   fresh_tree
-  (cd "$work/t" && plain timeout -k 5 70 env -i PATH=/usr/bin:/bin HOME=/nonexistent LC_ALL=C \
+  (cd "$work/t" && plain timeout -k 5 230 env -i PATH=/usr/bin:/bin HOME=/nonexistent LC_ALL=C \
     "$work/bin/$1" </dev/null >"$2" 2>"$2.err")
   echo "exit status $?" >>"$2"
 }
@@ -94,7 +94,7 @@ inside() { # VARIANT KAPSEL_FAST OUTPUT
     mode="--mode $work/t=$MODE"
   fi
   # shellcheck disable=SC2086 # nothing or two words
-  (cd / && KAPSEL_FAST=$2 timeout -k 5 80 "$build/kapsel" run --quiet --rm $mode --cwd "$work/t" "$out/image.kapsel" -- "$work/bin/$1" \
+  (cd / && KAPSEL_FAST=$2 timeout -k 5 240 "$build/kapsel" run --quiet --rm $mode --cwd "$work/t" "$out/image.kapsel" -- "$work/bin/$1" \
     </dev/null >"$3" 2>"$3.err")
   echo "exit status $?" >>"$3"
 }

@@ -27,10 +27,10 @@ trap 'chmod -R u+rwx "$T" 2>/dev/null; rm -rf "$T"' EXIT
 export T HOME="$T/home" XDG_RUNTIME_DIR="$T/run" STAGE="${0%/*}" KAPSEL="${0%/*}/kapsel"
 mkdir -m 0700 "$HOME" "$XDG_RUNTIME_DIR"
 unset XDG_CONFIG_HOME XDG_DATA_HOME XDG_CACHE_HOME KAPSEL_OPTS
-timeout -k 10 "${SCRIPT_LIMIT:-600}" sh "$1"
+timeout -k 10 "${SCRIPT_LIMIT:-1200}" sh "$1"
 rc=$?
 if [ "$rc" = 124 ] || [ "$rc" = 137 ]; then
-  echo "not ok 0 - still running after ${SCRIPT_LIMIT:-600} s"
+  echo "not ok 0 - still running after ${SCRIPT_LIMIT:-1200} s"
   # What hangs, and in which call: it is over when somebody looks.
   ps -eo pid,ppid,uid,stat,etimes,wchan:24,args --forest | cut -c1-160 | tail -60 >&2
 fi

@@ -72,7 +72,7 @@ mkdir -m 0700 "$HOME" "$XDG_RUNTIME_DIR"
 unset XDG_CONFIG_HOME XDG_DATA_HOME XDG_CACHE_HOME KAPSEL_OPTS
 for how in $hows; do
   mkdir -m 0755 "$T/$how" "$T/$how/cwd"
-  (cd "$T/$how/cwd" && timeout -k 5 120 "$dir/hostile" stage "$T/$how" sh "$dir/one" "$results/$how" "$how" "$@")
+  (cd "$T/$how/cwd" && timeout -k 5 400 "$dir/hostile" stage "$T/$how" sh "$dir/one" "$results/$how" "$how" "$@")
 done
 END
 

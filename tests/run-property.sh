@@ -186,7 +186,7 @@ for place in image writecopy; do
   for run in first again; do
     [ $run = first ] || script='/operations "$1" 0 1'
     # shellcheck disable=SC2086 # words
-    (cd / && timeout 300 "$build/kapsel" run --quiet --instance eight $options "$out/image.kapsel" -- /sh -c "$script" sh "$work/t" "$((steps * 2))") \
+    (cd / && timeout 900 "$build/kapsel" run --quiet --instance eight $options "$out/image.kapsel" -- /sh -c "$script" sh "$work/t" "$((steps * 2))") \
       >"$out/$run" 2>&1 </dev/null || { echo "# $run: status $?"; tail -3 "$out/$run" | sed 's/^/# /'; echo >>"$out/$run"; }
   done
   if cmp -s "$out/first" "$out/again" && grep -q '^tree' "$out/first" && "$build/kapsel" verify eight >"$out/verified" 2>&1; then

@@ -46,7 +46,7 @@ fail() { # NAME WHAT FILE...
 try_sample() { # NAME KIND
   started=$(date +%s)
   out=$log/$1.$2
-  KAPSEL=$stage/on-$2 IMAGE=$image timeout -k 5 300 sh "$stage/sample/test.sh" </dev/null >"$out" 2>"$out.err"
+  KAPSEL=$stage/on-$2 IMAGE=$image timeout -k 5 600 sh "$stage/sample/test.sh" </dev/null >"$out" 2>"$out.err"
   rc=$?
   if diff -U2 "samples/$1/expected" "$out" >"$out.diff" && [ "$rc" = 0 ]; then
     passed="$passed $2 $(($(date +%s) - started)) s"

@@ -7,7 +7,7 @@ set -u
 results=$O/results
 rm -rf "$results"
 mkdir -p "$results"
-limit=${STEP_LIMIT:-1800} # seconds of a step: several times what it takes
+limit=${STEP_LIMIT:-3000} # seconds of a step: twice what it takes on a slow machine
 passed=0 failed=0 skipped=0 broken=
 
 tree_state() {

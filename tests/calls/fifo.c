@@ -120,37 +120,50 @@ static void two_processes(void)
 
 static volatile sig_atomic_t rings;
 
+static int rung[2];
+
 static void ring(int sig unused)
 {
 	rings++;
+	(void)!write(rung[1], "x", 1);
 }
 
 static void interrupted(void)
 {
 	struct sigaction sa = {.sa_handler = ring};
-	struct itimerval soon = {.it_value = {.tv_usec = 50000}};
+	struct itimerval soon = {.it_value = {.tv_usec = 50000}, .it_interval = {.tv_usec = 50000}}, never = {0};
+	char byte;
 	int fd;
 	pid_t pid;
 
 	sigaction(SIGALRM, &sa, NULL);
-	setitimer(ITIMER_REAL, &soon, NULL);
+	if (pipe(rung) < 0)
+		exit(EXIT_FAILURE);
+	setitimer(ITIMER_REAL, &soon, NULL); /* again and again: the first one may come before the call */
 	FD(open("p", O_RDONLY));
-	printf("rings %d\n", rings);
+	setitimer(ITIMER_REAL, &never, NULL);
+	printf("it rang: %d\n", rings > 0);
+	while (rings--)
+		(void)!read(rung[0], &byte, 1);
+	rings = 0;
 	sa.sa_flags = SA_RESTART;
 	sigaction(SIGALRM, &sa, NULL);
 	fflush(stdout);
 	pid = fork();
 	if (!pid) {
-		usleep(150000);
+		close(rung[1]);
+		(void)!read(rung[0], &byte, 1);
+		usleep(50000);
 		_exit(open("p", O_WRONLY) < 0);
 	}
+	soon.it_interval.tv_usec = 0;
 	setitimer(ITIMER_REAL, &soon, NULL);
 	fd = FD(open("p", O_RDONLY));
 	printf("rings %d\n", rings);
 	show_wait("writer", pid);
 	close(fd);
 	signal(SIGALRM, SIG_DFL);
-	alarm(20);
+	alarm(100);
 }
 
 int main(void)

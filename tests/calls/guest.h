@@ -31,7 +31,7 @@ static inline void guest_start(void)
 {
 	umask(022);
 	setvbuf(stdout, NULL, _IOLBF, 4096);
-	alarm(60);
+	alarm(200);
 }
 
 static inline const char *errno_name(int error)

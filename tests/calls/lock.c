@@ -130,11 +130,11 @@ static void apart(const char *path)
 
 static void waiting(void)
 {
-	int pipes[2], fd = open("file", O_RDWR);
+	int pipes[2], back[2], fd = open("file", O_RDWR);
 	char byte;
 	pid_t pid;
 
-	if (pipe(pipes) < 0)
+	if (pipe(pipes) < 0 || pipe(back) < 0)
 		exit(EXIT_FAILURE);
 	fflush(stdout);
 	pid = fork();
@@ -143,11 +143,13 @@ static void waiting(void)
 
 		flock(own, LOCK_EX);
 		(void)!write(pipes[1], "x", 1);
+		(void)!read(back[0], &byte, 1);
 		usleep(100000);
 		_exit(0);
 	}
 	(void)!read(pipes[0], &byte, 1);
 	CALL(flock(fd, LOCK_EX | LOCK_NB));
+	(void)!write(back[1], "x", 1);
 	CALL(flock(fd, LOCK_EX));
 	show_wait("the holder went first", pid);
 }
@@ -155,7 +157,7 @@ static void waiting(void)
 /* Who has it is told that somebody comes, by the signal that he chose, with the number of his descriptor. */
 static void write_lease(const char *name)
 {
-	const struct timespec limit = {10, 0};
+	const struct timespec limit = {100, 0};
 	int fd = dup2(open(name, O_RDONLY | O_CLOEXEC), 77), status = -1;
 	siginfo_t info = {0};
 	sigset_t set;

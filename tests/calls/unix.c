@@ -295,8 +295,9 @@ static void waits(void)
 		n++;
 	showf(-1, "sendto a full queue");
 	sigaction(SIGALRM, &act, NULL);
-	ualarm(100000, 0);
+	ualarm(100000, 100000); /* again, where the first one came before the call */
 	CALL(sendto(client, "x", 1, 0, (struct sockaddr *)&to, len));
+	ualarm(0, 0);
 	fflush(stdout);
 	pid = fork();
 	if (!pid) {
@@ -313,8 +314,9 @@ static void waits(void)
 	}
 	showf(r, "connect after %d", n);
 	r = socket(AF_UNIX, SOCK_STREAM, 0);
-	ualarm(100000, 0);
+	ualarm(100000, 100000);
 	CALL(connect(r, (struct sockaddr *)&queue, queue_len));
+	ualarm(0, 0);
 	fflush(stdout);
 	pid = fork();
 	if (!pid) {
@@ -323,7 +325,7 @@ static void waits(void)
 	}
 	CALL(connect(r, (struct sockaddr *)&queue, queue_len));
 	show_wait("who accepts", pid);
-	alarm(60);
+	alarm(200);
 	CALL(unlink("full"));
 	CALL(unlink("backlog"));
 	close(server);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * anycall SECONDS SEED: inside only. Every system call by its number, 0 to 600, with arguments out of a hat, in processes that live for a
- * moment each. Says its supervisor's number, rests so that who watches can count, goes on, rests again.
+ * moment each. Says its supervisor's number and its own, rests until who watches has counted and sends SIGUSR1, goes on, rests again.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -148,17 +148,24 @@ static unsigned long run_for(unsigned seconds)
 	return rounds;
 }
 
+/* Until who watches has counted. */
 static void rest(const char *phase)
 {
+	const struct timespec limit = {.tv_sec = 120};
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGUSR1);
 	printf("%s\n", phase);
 	(void)fflush(stdout);
-	(void)sleep(3);
+	(void)sigtimedwait(&set, NULL, &limit);
 }
 
 int main(int argc, char **argv)
 {
 	unsigned seconds = argc > 1 ? (unsigned)atoi(argv[1]) : 1;
 	unsigned long rounds;
+	sigset_t set;
 
 	state = (argc > 2 ? strtoull(argv[2], NULL, 0) : 1) * 0x9e3779b97f4a7c15ULL | 1;
 	if (access("/this-is-inside", F_OK) < 0) {
@@ -167,7 +174,10 @@ int main(int argc, char **argv)
 	}
 	area = mmap(NULL, AREA + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	(void)munmap(area + AREA, 4096);
-	printf("supervisor %d\n", getppid());
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGUSR1);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+	printf("supervisor %d\nguest %d\n", getppid(), getpid());
 	(void)run_for(seconds / 4 + 1);
 	rest("first");
 	rounds = run_for(seconds);

@@ -23,9 +23,9 @@ figures() { # of the supervisor: descriptors, private memory in KiB
   echo "$(find "/proc/$1/fd" -mindepth 1 2>/dev/null | wc -l) $(awk '/^Private/ { sum += $2 } END { print sum + 0 }' "/proc/$1/smaps_rollup" 2>/dev/null)"
 }
 
-wait_for() { # WORD in $T/said, up to a minute more than the run
+wait_for_word() { # WORD in $T/said, up to two minutes more than the run
   i=0
-  until grep -q "^$1" "$T/said" || [ $i -gt $(((seconds * 2 + 60) * 10)) ] || ! kill -0 "$runner" 2>/dev/null; do
+  until grep -q "^$1" "$T/said" || [ $i -gt $(((seconds * 2 + 120) * 10)) ] || ! kill -0 "$runner" 2>/dev/null; do
     sleep 0.1
     i=$((i + 1))
   done
@@ -41,15 +41,17 @@ for level in portable strict; do
   # By way of a FIFO: the program changes its own output's mode, too.
   rm -f "$T/fifo" "$T/said" && mkfifo "$T/fifo" && : >"$T/said"
   cat "$T/fifo" >"$T/said" &
-  timeout -k 5 $((seconds * 2 + 90)) "$KAPSEL" run --rm --quiet --level $level --net none --mode /tmp=full anycall.kapsel -- /anycall "$seconds" "$seed" >"$T/fifo" 2>"$T/err" &
+  timeout -k 5 $((seconds * 2 + 300)) "$KAPSEL" run --rm --quiet --level $level --net none --mode /tmp=full anycall.kapsel -- /anycall "$seconds" "$seed" >"$T/fifo" 2>"$T/err" &
   runner=$!
-  wait_for first
-  supervisor=$(sed -n 's/^supervisor //p' "$T/said")
+  wait_for_word first
+  supervisor=$(sed -n 's/^supervisor //p' "$T/said") guest=$(sed -n 's/^guest //p' "$T/said")
   sleep 1
   before=$(figures "$supervisor")
-  wait_for second
+  kill -USR1 "$guest"
+  wait_for_word second
   sleep 1
   after=$(figures "$supervisor")
+  kill -USR1 "$guest"
   status=0
   wait $runner || status=$?
   expect_status 0 "any call with any arguments, $level, seed $seed: $(tail -1 "$T/said")"

@@ -87,19 +87,19 @@ within "$alone" sh -c '"$@"; exit' - "$KAPSEL" doctor
 if grep -q '^control-group *NO .*: other programs are in' "$T/out"; then ok 'doctor says why'; else not_ok 'doctor says why' "$T/out"; fi
 nothing_left 'beside other programs'
 
+two_inside() {
+  inside=$(find "$group" -name 'kapsel-j.*' ! -name '*.launcher')
+  [ -d "$inside" ] && [ "$(wc -l <"$inside/cgroup.procs")" = 2 ]
+}
+
 # Who joins is in it, too; the supervisor is not. Guests cannot leave. Killed, the next start removes what there was.
 for where in launcher "$alone"; do
-  sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group/$where" "$KAPSEL" run --instance j --limit processes=20 "$T/l.kapsel" -- /bin/sleep 60 2>/dev/null &
+  sh -c 'echo $$ >"$0/cgroup.procs" && exec "$@"' "$group/$where" "$KAPSEL" run --instance j --limit processes=20 "$T/l.kapsel" -- /bin/sleep 300 2>/dev/null &
   front=$!
-  for _ in 1 2 3 4 5 6 7 8 9 10; do
-    sleep 0.3
-    "$KAPSEL" exec j -- /bin/sleep 0 2>/dev/null && break
-  done
-  "$KAPSEL" exec j -- /bin/sleep 60 2>/dev/null &
+  wait_for "$KAPSEL" exec j -- /bin/sleep 0
+  "$KAPSEL" exec j -- /bin/sleep 300 2>/dev/null &
   joined=$!
-  sleep 1
-  inside=$(find "$group" -name 'kapsel-j.*' ! -name '*.launcher')
-  if [ -d "$inside" ] && [ "$(wc -l <"$inside/cgroup.procs")" = 2 ] && [ "$(cat "$inside/pids.max")" = 20 ]; then
+  if wait_for two_inside && [ "$(cat "$inside/pids.max")" = 20 ]; then
     ok "$where: who joins is in the group, the supervisor is not"
   else
     not_ok "$where: who joins is in the group, the supervisor is not"

@@ -52,6 +52,7 @@ expect_status 0 "who waits for a core keeps the path of its call: $(cat "$T/out"
 # What guests that wait make the supervisor hold.
 held() { # WHAT THREADS ALL-MAY-WAIT: $peak, the supervisor's memory in KiB at its most
   mkfifo "$T/end-$1"
+  : >"$T/out" # not what the one before said
   "$KAPSEL" run --rm --quiet --level strict "$img" -- /waits "$1" "$2" <"$T/end-$1" >"$T/out" 2>"$T/err" &
   runner=$!
   exec 9>"$T/end-$1"
@@ -86,7 +87,7 @@ canary=/tmp/kapsel-canary-$$
 "$STAGE/e2e/swap-socket" serve $canary >"$T/reached" 2>&1 </dev/null &
 server=$!
 trap 'kill $server 2>/dev/null; rm -f $canary $canary.d' EXIT
-for i in $(seq 200); do [ ! -s "$T/reached" ] || break; sleep 0.02; done
+wait_for test -s "$T/reached"
 raced() { # LEVEL WAY CANARY
   try "$KAPSEL" run --rm --level "$1" "$img" -- /bin/sh -c "/swap-socket $2 /own $3 3 $SCRATCH"
   if [ "$status" = 0 ] && grep -q ', other 0$' "$T/out" && ! grep -q ' own 0,' "$T/out" &&

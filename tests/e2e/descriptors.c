@@ -38,7 +38,7 @@ static int wait_for_host(void)
 	if (fd < 0)
 		return -1;
 	(void)close(fd);
-	for (int i = 0; i < 200; i++, (void)usleep(50000))
+	for (int i = 0; i < 1200; i++, (void)usleep(50000))
 		if (access("ready", F_OK) < 0)
 			return 0;
 	errno = ETIMEDOUT;

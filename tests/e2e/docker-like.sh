@@ -24,11 +24,7 @@ else not_ok "a bind that fails does not bring back a removed file" "$T/out" "$T/
 # Ports cannot be the instance's own here: that is said.
 cp "$STAGE/e2e/ports" "$T/ports"
 "$shim" "$KAPSEL" run --instance p --bind "$T/ports:/ports:ro" "$T/small.kapsel" -- /ports serve p 127.0.0.1 $((30000 + $$ % 2000)) >"$T/out" 2>"$T/err" </dev/null &
-i=0
-until grep -q 'kapsel: p: port' "$T/err" || [ "$i" -gt 100 ]; do
-  i=$((i + 1))
-  sleep 0.05
-done
+wait_for grep -q 'kapsel: p: port' "$T/err"
 if grep -qE "^kapsel: p: port [0-9]+ is the host's own, which no other program may have: pidfd_getfd is refused here" "$T/err"; then
   ok "a server is told that its port is the host's"
 else not_ok "a server is told that its port is the host's" "$T/out" "$T/err"; fi

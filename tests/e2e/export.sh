@@ -126,10 +126,12 @@ while [ "$round" -lt "$rounds" ] && [ -z "$bad" ]; do
   if [ -e "$T/cut.kpi" ] && ! zstd -qt "$T/cut.kpi"; then bad="round $round: export"; fi
 done
 mkdir "$other/.local/share/kapsel/instances/.gone-half" # a sweep was killed in the middle
-sleep 0.5 # what was killed has left its packager, which ends by itself
-try $there run --rm "$img" -- /bin/true
-left=$(find "$other/.local/share/kapsel/instances" -maxdepth 1 -name '.*')
-if [ -z "$bad" ] && [ -z "$left" ]; then ok "$rounds kills of import and export: whole or not there"; else not_ok "kills of import: $bad $left" "$T/out" "$T/err"; fi
+nothing_is_left() { # what was killed has left its packager, which ends by itself
+  try $there run --rm "$img" -- /bin/true
+  left=$(find "$other/.local/share/kapsel/instances" -maxdepth 1 -name '.*')
+  [ -z "$left" ]
+}
+if [ -z "$bad" ] && wait_for nothing_is_left; then ok "$rounds kills of import and export: whole or not there"; else not_ok "kills of import: $bad $left" "$T/out" "$T/err"; fi
 echo "# $whole whole"
 
 # --- what is none ---

@@ -50,21 +50,22 @@ expect_out "0 wrong" "with what Docker refuses, and mseal, refused"
 
 # Who has asked from one directory for a while asks the kernel no more which one it is, but who it is itself; also where another has asked for
 # all the names before, so that none brings him to the supervisor.
+has_asked() { [ "$(grep -c '^gettid' "$T/strace")" -gt 20 ]; }
 knows() { # WORD
+  : >"$T/out" # not what the one before said
+  : >"$T/strace"
   "$KAPSEL" run --rm --cwd /tree --level portable "$img" -- /fast "$1" >"$T/out" 2>"$T/err" </dev/null &
   front=$!
-  i=0
-  : >"$T/strace"
-  until [ -s "$T/out" ] || [ $i -gt 600 ]; do i=$((i + 1)) && sleep 0.05; done
+  wait_for test -s "$T/out"
   sleep 2 # and one look: who is interrupted by a tracer comes to the supervisor, which may tell him then
-  i=0
-  until [ "$(grep -c '^gettid' "$T/strace")" -gt 20 ] || [ $i -gt 10 ]; do
-    i=$((i + 1))
-    timeout 1 strace -qq -e trace=newfstatat,gettid,stat -o "$T/strace" -p "$(cat "$T/out")" 2>"$T/strace.err"
-  done 2>/dev/null
+  strace -qq -e trace=newfstatat,gettid,stat -o "$T/strace" -p "$(cat "$T/out")" 2>"$T/strace.err" &
+  tracer=$!
+  wait_for has_asked
+  kill $tracer
+  wait $tracer 2>/dev/null
   kill -9 $front
   wait $front 2>/dev/null
-  if [ $i -le 10 ] && ! grep -q 'newfstatat(AT_FDCWD, ""' "$T/strace"; then ok "where it is it knows, $1"; else not_ok "where it is it asks, $1" "$T/strace" "$T/strace.err" "$T/err"; fi
+  if has_asked && ! grep -q 'newfstatat(AT_FDCWD, ""' "$T/strace"; then ok "where it is it knows, $1"; else not_ok "where it is it asks, $1" "$T/strace" "$T/strace.err" "$T/err"; fi
 }
 if command -v strace >/dev/null; then
   knows stay

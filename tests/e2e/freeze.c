@@ -35,6 +35,7 @@
 #include <unistd.h>
 
 #define HOUR 3600
+#define PATIENCE 3000 /* times 10 ms */
 #define QUEUED (SIGRTMIN + 5)
 
 static atomic_bool over;
@@ -264,11 +265,13 @@ static long on_accept_timeout(int i)
 	return accept(fd, NULL, NULL);
 }
 
+/* Who is woken may not have come so far as to wait. */
 static void wake_accept(int i)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
-	connect(fd, (struct sockaddr *)&listeners[i], sizeof(listeners[i]));
+	for (int tries = 0; tries < PATIENCE && connect(fd, (struct sockaddr *)&listeners[i], sizeof(listeners[i])) < 0; tries++)
+		usleep(10000);
 	unlink(listeners[i].sun_path);
 }
 
@@ -319,7 +322,8 @@ static void wake_fifo(int i)
 
 	(void)i;
 	snprintf(name, sizeof(name), "freeze-%d-fifo", (int)getpid());
-	(void)!open(name, O_WRONLY | O_NONBLOCK); /* without a reader it fails */
+	for (int tries = 0; tries < PATIENCE && open(name, O_WRONLY | O_NONBLOCK) < 0; tries++) /* without a reader it fails */
+		usleep(10000);
 	unlink(name);
 }
 
@@ -467,7 +471,7 @@ static long on_sender(int i)
 			sent++;
 		usleep(300);
 	}
-	for (int tries = 0; tries < 200 && handled != sent; tries++)
+	for (int tries = 0; tries < PATIENCE && handled != sent; tries++)
 		usleep(10000);
 	errno = 0;
 	return handled == sent ? 1 : -1;
@@ -574,7 +578,7 @@ static int blocked(void)
 		struct timespec until;
 
 		clock_gettime(CLOCK_REALTIME, &until);
-		until.tv_sec += 20;
+		until.tv_sec += 60;
 		if (pthread_timedjoin_np(threads[i].thread, NULL, &until)) {
 			printf("%s: does not come back\n", kinds[i].name);
 			bad = 1;

@@ -19,11 +19,7 @@ start() { # INSTANCE COMMAND...: in the background, with $T/in as its input if t
   "$KAPSEL" run --instance "$one" --bind "$T/b:/b:ro" "$img" -- "$@" <"${input:-/dev/null}" >"$T/said" 2>"$T/said.err" &
   runs=$!
   [ -z "${input-}" ] || exec 9>"$input"
-  i=0
-  until grep -q ready "$T/said" || [ "$i" -gt 200 ]; do
-    i=$((i + 1))
-    sleep 0.05
-  done
+  wait_for grep -q ready "$T/said"
 }
 stop() { # INSTANCE
   "$KAPSEL" stop --time 0 "$1" 2>/dev/null
@@ -56,9 +52,11 @@ count_in() { # SNAPSHOT
   od -An -N8 -tu8 "$base/m/snapshots/$1/files/upper/w/map" | tr -d ' '
 }
 start m /bin/sh -c 'mkdir -p /w; exec /b/held mapped /w/map'
+counts_on() { [ "$(od -An -N8 -tu8 "$base/m/upper/w/map")" -gt "$counted" ]; }
 for s in one two three; do
   try "$KAPSEL" snapshot create m $s
-  sleep 0.1
+  counted=$(count_in $s)
+  wait_for counts_on
 done
 if [ "$(count_in one)" -lt "$(count_in two)" ] && [ "$(count_in two)" -lt "$(count_in three)" ]; then
   ok "what is mapped shared is copied each time"
@@ -81,7 +79,7 @@ copied() { # what `create --json` says
 files=${KAPSEL_FILES:-2000}
 # shellcheck disable=SC2016 # for the guest's shell
 start q /bin/sh -c 'mkdir -p /w; i=0; while [ $i -lt '"$files"' ]; do i=$((i + 1)); [ $((i % 100)) != 1 ] || mkdir /w/d$i && d=/w/d$i; echo $i >$d/f$i; done
-  exec 3>/w/log; echo ready; while :; do echo more >&3; sleep 0.02; done'
+  exec 3>/w/log; echo ready; while :; do echo >&3; j=0; while [ $j -lt 1000 ]; do j=$((j + 1)); done; done'
 sleep 0.1
 for s in one two; do
   try "$KAPSEL" snapshot create --json q $s
@@ -101,30 +99,30 @@ if grep -q '^D .*/w/d1/new$' "$T/out" && grep -q '^M .*/w/d1/f2$' "$T/out"; then
 stop q
 
 # --- stopped by job control: it stays so ---
-start j /bin/sh -c 'mkdir -p /w; /bin/sh -c "kill -STOP \$\$; echo on >/w/on" & echo $! >/w/pid; sleep 0.3; echo ready; wait; cat /w/on; sleep 60'
+start j /bin/sh -c 'mkdir -p /w; /bin/sh -c "kill -STOP \$\$; echo on >/w/on" & echo $! >/w/pid; echo ready; wait; cat /w/on; sleep 300'
 pid=$(cat "$base/j/upper/w/pid")
 state() { sed 's/.*) \(.\).*/\1/' "/proc/$1/stat"; }
+is_stopped() { [ "$(state "$pid")" = T ]; }
+wait_for is_stopped
 before=$(state "$pid")
 try "$KAPSEL" snapshot create j s
 if [ "$status" = 0 ] && [ "$before$(state "$pid")" = TT ]; then ok "a stopped process stays stopped"; else not_ok "a stopped process: $before, then $(state "$pid")" "$T/err"; fi
 kill -CONT "$pid"
-i=0
-until grep -q on "$T/said" || [ "$i" -gt 100 ]; do
-  i=$((i + 1))
-  sleep 0.05
-done
-if grep -q on "$T/said"; then ok "and goes on when it is told to"; else not_ok "and goes on when it is told to" "$T/said"; fi
+if wait_for grep -q on "$T/said"; then ok "and goes on when it is told to"; else not_ok "and goes on when it is told to" "$T/said"; fi
 stop j
 
 # --- on the disk before it has its name; who joins does not wait for the disk ---
 if command -v strace >/dev/null; then
-  start d /bin/sh -c 'mkdir -p /w; echo 1 >/w/f; echo ready; sleep 60'
-  strace -f -qq -e signal=none -o "$T/strace" -e trace=syncfs,renameat -e inject=syncfs:delay_enter=5000000 -p "$(cat "/proc/$runs/task/$runs/children")" 2>"$T/strace.err" &
+  start d /bin/sh -c 'mkdir -p /w; echo 1 >/w/f; echo ready; sleep 300'
+  super=$(cut -d ' ' -f 1 "/proc/$runs/task/$runs/children") # the front's child
+  strace -f -qq -e signal=none -o "$T/strace" -e trace=syncfs,renameat -e inject=syncfs:delay_enter=8000000 -p "$super" 2>"$T/strace.err" &
   tracer=$!
-  sleep 0.5
+  is_traced() { ! grep -q '^TracerPid:.0$' /proc/"$super"/task/*/status; }
+  wait_for is_traced
   "$KAPSEL" snapshot create d s >/dev/null 2>&1 &
   asks=$!
-  sleep 0.5
+  waits_for_disk() { grep -q '^306 ' /proc/"$super"/task/*/syscall; } # syncfs
+  wait_for waits_for_disk
   try "$KAPSEL" exec d -- /bin/sh -c 'echo in'
   if grep -q in "$T/out" && kill -0 "$asks" 2>/dev/null && [ ! -e "$base/d/snapshots/s" ]; then ok "what joins does not wait for the disk"; else not_ok "what joins, while it is written to the disk" "$T/out" "$T/err" "$T/strace.err"; fi
   wait "$asks"
@@ -140,11 +138,13 @@ asks=$!
 sleep 0.5
 try "$KAPSEL" ps
 if grep -q '^t  *0:00:0' "$T/out" && kill -0 "$asks"; then ok "ps is answered while a snapshot is being made"; else not_ok "ps while a snapshot is being made" "$T/out" "$T/err"; fi
+joins=$(date +%s%N)
 try "$KAPSEL" exec t -- /bin/sh -c 'echo in'
 expect_out in "what joins waits for its end"
-sleep 0.3 # it tries for three seconds, and is told of the end when the other is
-if kill -0 "$asks" 2>/dev/null; then not_ok "but no shorter"; else ok "but no shorter"; fi
-wait "$asks"
+joined=$(date +%s%N)
+wait "$asks" # is told of the end when the other is: who did not wait for it is in at once, and then there is much of the three seconds left
+ended=$(date +%s%N)
+if [ $((ended - joined)) -lt $((joined - joins)) ]; then ok "but no shorter"; else not_ok "but no shorter: $(((joined - joins) / 1000000)) ms, and $(((ended - joined) / 1000000)) ms were left"; fi
 try "$KAPSEL" snapshot create t s
 expect_err_line '^kapsel: t: process [0-9]+ \(held\) cannot be stopped: process [0-9]+ traces it' "a process that a guest traces is named"
 stop t
@@ -287,6 +287,11 @@ try "$KAPSEL" run --instance a "$img" -- /bin/true
 if [ -z "$bad" ]; then ok "$n kills of who asks: each snapshot is whole or not there"; else not_ok "kills of who asks: $bad" "$T/out" "$T/err"; fi
 
 # --- killed in the middle, while it is prepared and while all stand still; KAPSEL_KILLS: how often ---
+all_are_gone() {
+  for p in $guests; do
+    case $(state "$p") in '' | Z) ;; *) return 1 ;; esac
+  done
+}
 works='exec 3>>/w/big; i=0; while :; do i=$((i + 1)); echo >&3; echo $i >/w/n; [ $((i % 50)) != 1 ] || echo ready; done'
 start k /bin/sh -c 'mkdir -p /w/d; dd if=/dev/urandom of=/w/big bs=1M count=40 2>/dev/null; while [ "${i:-0}" -lt 300 ]; do i=$((${i:-0} + 1)); echo whole >/w/d/f$i; done; '"$works"
 bad='' round=0 rounds=${KAPSEL_KILLS:-4} made=0
@@ -301,10 +306,7 @@ while [ "$round" -lt "$rounds" ] && [ -z "$bad" ]; do
   kill -9 "$super" 2>/dev/null || bad="no supervisor"
   [ $((round % 2)) = 0 ] || kill -9 "$asks" 2>/dev/null # else it makes the snapshot itself
   wait "$runs" "$asks" 2>/dev/null
-  sleep 0.3
-  for p in $guests; do
-    case $(state "$p" 2>/dev/null) in '' | Z) ;; *) bad="$p is in state $(state "$p")" ;; esac
-  done
+  wait_for all_are_gone || bad="$p is in state $(state "$p")"
   if [ -d "$base/k/snapshots/s$round" ]; then
     made=$((made + 1)) here=$base/k/snapshots/s$round/files/upper/w
     [ "$(cat "$here"/d/* | grep -c '^whole$')" = 300 ] && [ "$(stat -c %s "$here/big")" -gt 41943040 ] || bad="s$round is not whole"

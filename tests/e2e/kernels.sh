@@ -8,7 +8,7 @@ shim=$STAGE/e2e/old-kernel
 on() { # LACK COMMAND...
   lack=$1
   shift
-  TIMEOUT=20 try "$shim" "$lack" "$@"
+  try "$shim" "$lack" "$@"
 }
 doctor() { # FEATURE yes|no: does what it says of it fit, and of the whole?
   on "$lack" "$KAPSEL" doctor

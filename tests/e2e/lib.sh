@@ -24,8 +24,18 @@ not_ok() { # WHAT [FILE...]: shows the files
 
 # Runs a command; its output goes to $T/out and $T/err, its status to $status.
 try() {
-  timeout -k 5 "${TIMEOUT:-60}" "$@" >"$T/out" 2>"$T/err" </dev/null
+  timeout -k 5 "${TIMEOUT:-180}" "$@" >"$T/out" 2>"$T/err" </dev/null
   status=$?
+}
+
+# Waits until a command succeeds: for a minute and more, as that costs nothing where it soon does.
+wait_for() { # COMMAND...
+  waited=0
+  until "$@" 2>/dev/null; do
+    waited=$((waited + 1))
+    [ "$waited" -lt 1500 ] || return 1
+    sleep 0.04
+  done
 }
 
 expect_status() { # WANTED WHAT

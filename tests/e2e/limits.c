@@ -129,7 +129,7 @@ static void take_disk(const char *path, int max)
 	fd = open("/another", O_WRONLY | O_CREAT, 0644);
 	say("create", 0, fd < 0 ? errno : 0);
 	say("unlink", 0, unlink(path) < 0 ? errno : 0);
-	for (int i = 0; i < 80; i++) {
+	for (int i = 0; i < 1200; i++) {
 		(void)nanosleep(&pause, NULL);
 		fd = open("/another", O_WRONLY | O_CREAT, 0644);
 		if (fd >= 0)

@@ -8,7 +8,7 @@ cat >alone <<'S'
 exec 9<"$0"
 flock $1 9 || { echo busy; exit 1; }
 echo have
-[ -z "$2" ] || sleep $2
+[ -z "$2" ] || exec sleep $2
 S
 chmod 755 alone
 cat >locks.yaml <<'M'
@@ -22,10 +22,9 @@ contents:
 M
 try "$KAPSEL" pack --quiet locks.yaml -o locks.kapsel
 expect_status 0 "packed"
-"$KAPSEL" run --quiet --instance a locks.kapsel -- /alone -n 30 >held 2>&1 &
+"$KAPSEL" run --quiet --instance a locks.kapsel -- /alone -n 300 >held 2>&1 &
 holder=$!
-n=0
-while [ "$(cat held)" != have ] && [ $n -lt 100 ]; do sleep 0.1 && n=$((n + 1)); done
+wait_for grep -q have held
 try "$KAPSEL" run --quiet --instance a locks.kapsel -- /alone -n
 if [ "$status" = 1 ] && [ "$(cat out)" = busy ]; then ok "two processes of one instance meet"; else not_ok "two of one instance" held out err; fi
 reaches_sockets locks.kapsel && copies=1 || copies= # what copies sockets copies files
@@ -43,8 +42,7 @@ sleep 0.3
 [ ! -s waited ] && ok "who waits waits" || not_ok "who waits waits" waited
 kill $holder
 wait $holder 2>/dev/null
-n=0
-while [ "$(cat waited)" != have ] && [ $n -lt 100 ]; do sleep 0.1 && n=$((n + 1)); done
+wait_for grep -q have waited
 wait $waiter
 [ "$(cat waited)" = have ] && ok "until the other has ended" || not_ok "until the other has ended" waited
 # Locks of ranges: all of the file for reading, and who is told of them. struct flock: type, whence, start, len, pid.
@@ -55,12 +53,12 @@ my $l = pack('s s x4 q q l x4', $what eq 'hold' ? 0 : 1, 0, 0, 0, 0);
 fcntl($f, $what eq 'hold' ? 6 : 5, $l) or die "fcntl: $!";
 $| = 1;
 print $what eq 'hold' ? "have\n" : (unpack('s', $l))[0] == 2 ? "nobody\n" : "somebody\n";
-sleep 30 if $what eq 'hold';
+sleep 300 if $what eq 'hold';
 P
+: >held # not what the one before said
 "$KAPSEL" run --quiet --mode "$T=merged" --instance a locks.kapsel -- /usr/bin/perl "$T/ranges.pl" hold /alone >held 2>&1 &
 holder=$!
-n=0
-while [ "$(cat held)" != have ] && [ $n -lt 100 ]; do sleep 0.1 && n=$((n + 1)); done
+wait_for grep -q have held
 try "$KAPSEL" run --quiet --mode "$T=merged" --instance a locks.kapsel -- /usr/bin/perl "$T/ranges.pl" ask /alone
 expect_out somebody "a lock of a range is told in its instance"
 if [ "$copies" ]; then

@@ -94,10 +94,10 @@ fresh
 i=0
 while [ $i -lt "$kills" ]; do
   i=$((i + 1))
+  : >loop.out
   "$KAPSEL" run --quiet --profile isolated --mode "$T/m=merged" --cwd "$T/m" --instance k merged.kapsel -- /usr/bin/perl -e "$loop" >loop.out 2>loop.err &
   front=$!
-  n=0
-  while ! [ -s loop.out ] && [ $n -lt 200 ]; do sleep 0.02 && n=$((n + 1)); done
+  wait_for test -s loop.out
   sleep "0.0$((i * 7 % 10))"
   # shellcheck disable=SC2046 # words
   kill -9 $front $(cat "/proc/$front/task/$front/children")

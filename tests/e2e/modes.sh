@@ -45,7 +45,7 @@ rm -rf "$T/away" && mkdir "$T/away"
 host
 "$STAGE/e2e/descriptors" "$H/f" fsetxattr >/dev/null
 (
-  for i in $(seq 200); do [ ! -e "$H/ready" ] || break; sleep 0.05; done
+  wait_for test -e "$H/ready"
   mv "$H/f" "$T/away/f"
   stat -c '%a %Y %h %s' "$T/away/f" >"$T/before"
   rm "$H/ready"
@@ -133,7 +133,7 @@ expect_out "$(printf 'setversion 95\next4-setversion 95\nverity 95')" 'writecopy
 # One program of the guest waits for a host program's lease; the others do not wait with it.
 host
 (cd "$H" && exec "$STAGE/e2e/descriptors" f lease >"$T/lease") &
-for i in $(seq 100); do [ ! -e "$H/ready" ] || break; sleep 0.05; done
+wait_for test -e "$H/ready"
 guest "$H=merged" 'cat f & ls / && ls / && ls /; rm ready; wait'
 wait
 try cat "$T/lease"

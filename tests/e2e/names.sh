@@ -23,11 +23,7 @@ for one in one two; do
 done
 exec 8>"$T/in-one" 9>"$T/in-two"
 for one in one two; do
-  i=0
-  until grep -q ready "$T/$one" || [ "$i" -gt 200 ]; do
-    i=$((i + 1))
-    sleep 0.05
-  done
+  wait_for grep -q ready "$T/$one"
   { for kind in $kinds; do echo "$kind new"; done; echo "sethostname EPERM"; echo ready; } >"$T/wanted"
   if cmp -s "$T/wanted" "$T/$one"; then ok "in $one each name is free"; else not_ok "in $one each name is free" "$T/$one" "$T/$one.err"; fi
 done

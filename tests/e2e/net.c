@@ -60,7 +60,7 @@ static void say(const char *way, int fd, int rc)
 		printf("%s %s\n", way, strerrorname_np(errno));
 		return;
 	}
-	if (fd >= 0 && poll(&p, 1, 1500) > 0 && read(fd, text, sizeof(text) - 1) < 0)
+	if (fd >= 0 && poll(&p, 1, 20000) > 0 && read(fd, text, sizeof(text) - 1) < 0)
 		(void)snprintf(text, sizeof(text), "%s", strerrorname_np(errno));
 	printf("%s 0 %s\n", way, text);
 }
@@ -73,7 +73,7 @@ static void try_connect(const char *way, const union address *a, socklen_t len, 
 
 	if (fd >= 0)
 		rc = connect(fd, &a->sa, len);
-	if (rc < 0 && errno == EINPROGRESS && poll(&p, 1, 3000) > 0 && !getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size)) {
+	if (rc < 0 && errno == EINPROGRESS && poll(&p, 1, 20000) > 0 && !getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size)) {
 		errno = error;
 		rc = error ? -1 : 0;
 	}
@@ -193,7 +193,7 @@ static void on_alarm(int sig)
 static void try_interrupt(const union address *a, socklen_t len)
 {
 	struct sigaction act = {.sa_handler = on_alarm};
-	struct itimerval in = {.it_value = {.tv_usec = 300000}};
+	struct itimerval in = {.it_value = {.tv_usec = 300000}, .it_interval = {.tv_usec = 300000}}; /* one may come too early */
 	int fd = socket(a->sa.sa_family, SOCK_STREAM, 0);
 
 	(void)sigaction(SIGALRM, &act, NULL);

@@ -21,7 +21,7 @@ serve() { # NAME KIND ADDRESS...: its port in $T/NAME
   shift
   "$net" "$@" >"$T/$name" 2>"$T/$name.err" </dev/null &
   servers="${servers-} $!"
-  for i in $(seq 100); do [ ! -s "$T/$name" ] || break; sleep 0.02; done
+  wait_for test -s "$T/$name"
 }
 trap 'kill $servers 2>/dev/null' EXIT
 serve tcp serve-tcp 0.0.0.0 0
@@ -118,7 +118,7 @@ try "$KAPSEL" run --rm --net loopback "$T/n.kapsel" -- /net listen "${outside:-1
 expect_out "$(printf 'listen-unbound 0 0.0.0.0\nlisten-any 0 0.0.0.0\nlisten-there %s' "$there")" 'loopback: what listens everywhere is on the device of the loopback'
 "$KAPSEL" run --rm --net loopback "$T/n.kapsel" -- /net serve-tcp 0.0.0.0 0 >"$T/inside" 2>"$T/err" </dev/null &
 servers="$servers $!"
-for i in $(seq 200); do [ ! -s "$T/inside" ] || break; sleep 0.02; done
+wait_for test -s "$T/inside"
 "$net" tcp 127.0.0.1 "$(cat "$T/inside")" >"$T/out" 2>&1
 if [ "$(grep -c '0 canary' "$T/out")" = 3 ]; then ok 'loopback: a listener inside is reached from this host'; else not_ok 'loopback: a listener inside' "$T/out" "$T/err"; fi
 if [ "$sockets" ]; then

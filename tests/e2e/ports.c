@@ -99,7 +99,7 @@ static int serve(char **argv)
 static void ask_one(const union address *a, socklen_t len, int type, const char *from)
 {
 	int fd = socket(a->sa.sa_family, type, 0), on = 1;
-	struct timeval limit = {.tv_sec = 2};
+	struct timeval limit = {.tv_sec = 20};
 	char buf[64] = "";
 	union address own;
 

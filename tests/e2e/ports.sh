@@ -33,7 +33,7 @@ start() { # NAME OPTIONS... -- SERVE...: an instance that serves; "ready" is in 
   # shellcheck disable=SC2086 # words
   "$KAPSEL" run --quiet --instance "$name" $options "$image" -- /ports serve "$name" "$@" >"$T/$name" 2>&1 </dev/null &
   started="$started $name"
-  for i in $(seq 300); do ! grep -qE 'ready|kapsel: --publish|^(tcp|udp) ' "$T/$name" || break; sleep 0.02; done
+  wait_for grep -qE 'ready|kapsel: --publish|^(tcp|udp) ' "$T/$name"
 }
 trap 'for name in $started; do "$KAPSEL" stop "$name"; done >/dev/null 2>&1' EXIT
 answers() { # NAME ADDRESS PORT WANTED: what is answered inside NAME
@@ -50,7 +50,7 @@ start one -- 0.0.0.0 $port
 start two -- 0.0.0.0 $port again
 if [ "$(cat "$T/one")" = "ready $port" ] && [ "$(grep -v ^kapsel: "$T/two")" = "tcp EADDRINUSE
 ready $port" ]; then ok "both serve at $port, and neither twice"; else not_ok 'both start' "$T/one" "$T/two"; fi
-for i in $(seq 100); do ! grep -q ^kapsel: "$T/two" || break; sleep 0.02; done
+wait_for grep -q ^kapsel: "$T/two"
 if grep -qE "^kapsel: two: port $port(/udp)? is not to be had: it is port [0-9]+ of this host" "$T/two"; then ok 'the user is told where it is'; else not_ok 'a notice' "$T/two"; fi
 try "$KAPSEL" ps
 if grep -qE "^one .* $port,$port/udp " "$T/out" && grep -qE "^two .* [0-9]+->$port,[0-9]+->$port/udp " "$T/out"; then ok 'ps lists them'; else not_ok 'ps lists them' "$T/out"; fi
@@ -129,7 +129,7 @@ try "$KAPSEL" pack --quiet "$T/a.yaml" -o "$T/a.kapsel"
 "$STAGE/e2e/net" serve-unix "@kapsel-name-$$" >"$T/name" 2>&1 </dev/null &
 holder=$!
 trap 'kill $holder; for name in $started; do "$KAPSEL" stop "$name"; done >/dev/null 2>&1' EXIT
-for i in $(seq 100); do [ ! -s "$T/name" ] || break; sleep 0.02; done
+wait_for test -s "$T/name"
 for name in abstract-a abstract-b; do
   try "$KAPSEL" run --quiet --instance $name "$T/a.kapsel" -- /net own "@kapsel-name-$$"
   if [ "$(cat "$T/out")" = 'own 0 ' ]; then ok "$name: a name that the host has is its own inside"; else not_ok "$name: abstract" "$T/out" "$T/err"; fi

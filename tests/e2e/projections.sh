@@ -117,7 +117,7 @@ fi
 
 # While it runs.
 "$KAPSEL" run --instance live "$T/settings.kapsel" -- /bin/sh -c 'echo A=1 >>/etc/app.env; echo up; while [ ! -e /stop ]; do sleep 0.05; done; cat /etc/app.env' >"$T/live" 2>"$T/live.err" &
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do grep -q up "$T/live" && break; sleep 0.2; done
+wait_for grep -q up "$T/live"
 query live 'HKCU\Software\Env' A
 expect_out 1 "what a running program wrote is in the registry for who asks from outside"
 add live 'HKCU\Software\Env' A REG_SZ 2
@@ -134,7 +134,7 @@ B='x y'" "and the other way round"
 # kill -9 between a program's writing and anything else.
 "$KAPSEL" run --instance killed "$T/settings.kapsel" -- /bin/sh -c 'cat /etc/app.env; echo "A=1" >>/etc/app.env; echo written; kill -9 $PPID; sleep 60' >"$T/out" 2>"$T/err" &
 pid=$!
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do grep -q written "$T/out" && break; sleep 0.2; done
+wait_for grep -q written "$T/out"
 kill -9 "$pid" 2>/dev/null
 wait "$pid" 2>/dev/null
 sleep 1

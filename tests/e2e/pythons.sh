@@ -56,11 +56,7 @@ for name in one two; do
 done
 exec 8>in-one 9>in-two
 for name in one two; do
-  i=0
-  until grep -q ready "$name.out" || [ "$i" -gt 400 ]; do
-    i=$((i + 1))
-    sleep 0.05
-  done
+  wait_for grep -q ready "$name.out"
 done
 echo >&8
 echo >&9

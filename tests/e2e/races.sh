@@ -39,7 +39,8 @@ for type in stream datagram; do
 done
 # shellcheck disable=SC2086 # words
 trap 'kill $servers 2>/dev/null; rm -rf "$shown"' EXIT
-for i in $(seq 100); do [ ! -S "$shown/datagram-F" ] || break; sleep 0.02; done
+wait_for test -S "$shown/stream-F"
+wait_for test -S "$shown/datagram-F"
 tree() {
   (cd "$host" && find . -printf '%P|%y %m %s %C@ %T@ %n %l\n' | sort && cat fileF dirF/canary)
 }

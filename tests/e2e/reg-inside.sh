@@ -103,8 +103,7 @@ mkdir "$T/bin"
 cp "$KAPSEL" "$T/bin/kapsel"
 "$T/bin/kapsel" run --instance gone "$T/app.kapsel" -- /bin/sh -c 'echo up; until [ -e /go ]; do sleep 0.1; done; /.kapsel/reg add "HKCU\Software\App" /v theme /d late /f' >"$T/run.out" 2>&1 &
 runner=$!
-n=0
-until grep -q up "$T/run.out" 2>/dev/null || [ $n = 100 ]; do n=$((n + 1)); sleep 0.1; done
+wait_for grep -q up "$T/run.out"
 rm -r "$T/bin"
 "$KAPSEL" exec gone -- /bin/sh -c ': >/go'
 wait "$runner"

@@ -32,14 +32,24 @@ whole() {
 # What was killed is no child of ours, and may not be gone yet. Sets now.
 settled() {
   n=0
-  until now=$(whole) || [ $n = 50 ]; do n=$((n + 1)) && sleep 0.1; done
-  [ $n -lt 50 ] || { bad=$((bad + 1)) && cp "$T/state" "$T/bad" && cp "$T/err" "$T/bad.err"; }
+  until now=$(whole) || [ $n = 600 ]; do n=$((n + 1)) && sleep 0.1; done
+  [ $n -lt 600 ] || { bad=$((bad + 1)) && cp "$T/state" "$T/bad" && cp "$T/err" "$T/bad.err"; }
 }
+# Instants are chosen by how long it takes here and now.
+span() { # COMMAND...: in $ms
+  from=$(date +%s%N)
+  "$@" >/dev/null 2>&1
+  ms=$((($(date +%s%N) - from) / 1000000 + 1))
+}
+after() { # LOW HIGH: rests for so many milliseconds
+  sleep "$(awk -v s="$killed$$" -v low="$1" -v high="$2" 'BEGIN { srand(s); printf "%.3f", (low + rand() * (high - low)) / 1000 }')"
+}
+span "$KAPSEL" reg import one "$T/0.reg"
 killed=0 bad=0 moved=0 last=$(whole)
 while [ $killed -lt "$rounds" ]; do
   sh -c 'n=0; while :; do n=$(((n + 1) % 64)); "$1" reg import one "$2/$n.reg" >/dev/null 2>&1; done' writer "$KAPSEL" "$T" &
   writer=$!
-  sleep "0.$(awk -v s="$killed$$" 'BEGIN { srand(s); printf "%03d", rand() * 400 }')"
+  after 0 $((ms * 10))
   kill -STOP "$writer"
   for child in $(cat "/proc/$writer/task/$writer/children"); do kill -9 "$child" 2>/dev/null; done
   kill -9 "$writer"
@@ -53,10 +63,12 @@ if [ $bad = 0 ] && [ $moved -gt 0 ]; then ok "$rounds kills of \`kapsel reg impo
 # The supervisor dies, with all that runs in it, while a guest writes transactions.
 killed=0 bad=0 moved=0
 cp "$T"/*.reg "$HOME/"
+span "$KAPSEL" run --quiet --instance one --bind "$HOME:/reg:ro" "$T/app.kapsel" -- /.kapsel/reg import /reg/0.reg
+last=$(whole)
 while [ $killed -lt "$rounds" ]; do
   "$KAPSEL" run --quiet --instance one --bind "$HOME:/reg:ro" "$T/app.kapsel" -- /bin/sh -c 'n=0; while :; do n=$(((n + 1) % 64)); /.kapsel/reg import /reg/$n.reg; done' >/dev/null 2>&1 &
   front=$!
-  sleep "0.$(awk -v s="$killed$$" 'BEGIN { srand(s); printf "%03d", 250 + rand() * 700 }')"
+  after "$ms" $((ms * 5))
   supervisor=$(cut -d ' ' -f 1 "/proc/$front/task/$front/children" 2>/dev/null)
   kill -9 ${supervisor:+"$supervisor"} "$front" 2>/dev/null
   wait "$front" 2>/dev/null

@@ -133,10 +133,10 @@ if grep -qx 'kapsel: .*/proc/registry/HKEY_CURRENT_USER/big: what was written is
 else
   not_ok "which is told" "$T/err"
 fi
-"$KAPSEL" run --instance many "$T/app.kapsel" -- /bin/sh -c 'cd /proc/registry/HKEY_CURRENT_USER; i=0; while [ $i -lt 30 ]; do mkdir k$i; echo -n $i >k$i/v; i=$((i + 1)); done; cat k*/v >/all; echo ready; sleep 60' >"$T/run.out" 2>&1 &
+: >"$T/run.out" # not what the one before said
+"$KAPSEL" run --instance many "$T/app.kapsel" -- /bin/sh -c 'cd /proc/registry/HKEY_CURRENT_USER; i=0; while [ $i -lt 30 ]; do mkdir k$i; echo -n $i >k$i/v; i=$((i + 1)); done; cat k*/v >/all; echo ready; sleep 300' >"$T/run.out" 2>&1 &
 runner=$!
-n=0
-until grep -q ready "$T/run.out" 2>/dev/null || [ $n = 600 ]; do n=$((n + 1)); sleep 0.1; done
+wait_for grep -q ready "$T/run.out"
 if [ "$(find "$XDG_RUNTIME_DIR" /dev/shm /tmp -path '*/dirs/proc/registry/*' -name v 2>/dev/null | wc -l)" = 0 ] && grep -q ready "$T/run.out"; then
   ok "what has become a value is no file any more"
 else
@@ -159,10 +159,10 @@ inside one 'cd /proc/registry/HKEY_CURRENT_USER/ && mv Software/App Moved && mv 
 value one 'HKCU\Software\App' Size 0x4d "a key is moved with all in it, and its types"
 
 # --- beside a run ---
+: >"$T/run.out" # not what the one before said
 "$KAPSEL" run --instance one "$T/app.kapsel" -- /bin/sh -c 'cd /proc/registry/HKEY_CURRENT_USER/Software/App; echo -n inside >Theme; echo ready; while [ "$(cat Theme)" = inside ]; do sleep 0.1; done; cat Theme' >"$T/run.out" 2>&1 &
 runner=$!
-n=0
-until grep -q ready "$T/run.out" 2>/dev/null || [ $n = 100 ]; do n=$((n + 1)); sleep 0.1; done
+wait_for grep -q ready "$T/run.out"
 value one 'HKCU\Software\App' Theme inside "a command outside sees what a guest wrote"
 reg add one 'HKCU\Software\App' /v Theme /d outside /f
 wait "$runner"
@@ -170,15 +170,14 @@ if [ "$(cat "$T/run.out")" = "ready
 outside" ]; then ok "and the guest what the command wrote"; else not_ok "and the guest what the command wrote" "$T/run.out"; fi
 
 # --- a killed run: what a guest had written is a value at the next start ---
-"$KAPSEL" run --instance one "$T/app.kapsel" -- /bin/sh -c 'cd /proc/registry/HKEY_CURRENT_USER/Software/App; exec 3>Theme; printf kept >&3; echo ready; sleep 60' >"$T/run.out" 2>&1 &
+: >"$T/run.out" # not what the one before said
+"$KAPSEL" run --instance one "$T/app.kapsel" -- /bin/sh -c 'cd /proc/registry/HKEY_CURRENT_USER/Software/App; exec 3>Theme; printf kept >&3; echo ready; sleep 300' >"$T/run.out" 2>&1 &
 runner=$!
-n=0
-until grep -q ready "$T/run.out" 2>/dev/null || [ $n = 100 ]; do n=$((n + 1)); sleep 0.1; done
+wait_for grep -q ready "$T/run.out"
 supervisor=$(cut -d ' ' -f 1 "/proc/$runner/task/$runner/children") # the front's one child
 kill -9 "$supervisor" "$runner"
 wait "$runner" 2>/dev/null
-n=0
-until "$KAPSEL" reg query one HKCU >/dev/null 2>&1 || [ $n = 50 ]; do n=$((n + 1)); sleep 0.1; done # the supervisor is no child of ours
+wait_for "$KAPSEL" reg query one HKCU >/dev/null # the supervisor is no child of ours
 reg query one 'HKCU\Software\App' /v Theme
 grep -qE 'Theme +REG_SZ +(outside|kept)$' "$T/out" && ok "a run that was killed leaves the registry whole" || not_ok "a run that was killed leaves the registry whole" "$T/out" "$T/err"
 inside one 'cat /proc/registry/HKEY_CURRENT_USER/Software/App/Theme && echo'

@@ -37,21 +37,15 @@ expect_sets() { # PID HEX WHAT [BOUNDING]
   if [ "$(wc -l <"$T/sets")" -ge 6 ] && [ -z "$bad" ]; then ok "$3"; else not_ok "$3: $bad" "$T/sets"; fi
 }
 
-wait_for() { # COMMAND...
-  for _ in $(seq 100); do
-    "$@" && return
-    sleep 0.1
-  done
-  return 1
-}
-
-"$KAPSEL" run -i kept "$image" -- sh -c 'echo new >/new; exec sleep 60' >/dev/null 2>&1 &
+"$KAPSEL" run -i kept "$image" -- sh -c 'echo new >/new; exec sleep 300' >/dev/null 2>&1 &
 front=$!
 supervisor_is_up() {
   supervisor=$("$KAPSEL" ps --json | sed -n 's/.*"name":"kept".*"supervisor":\([0-9]*\).*/\1/p')
   [ -n "$supervisor" ]
 }
 wait_for supervisor_is_up
+has_changed() { "$KAPSEL" diff kept | grep -q /new; }
+wait_for has_changed # the guest is past what is done for it before it begins
 expect_sets "$front" "$run_set" "the front"
 expect_sets "$supervisor" "$run_set" "the supervisor"
 for guest in $(cat /proc/"$supervisor"/task/*/children); do
@@ -63,9 +57,7 @@ if grep -q '"memory":[1-9]' "$T/out"; then ok "ps is told the memory"; else not_
 # A command whose output nobody takes: the pipe is full.
 mkfifo "$T/held"
 blocked() { grep -q pipe_write "/proc/$held/wchan"; }
-has_changed() { "$KAPSEL" diff kept | grep -q /new; }
-wait_for has_changed
-sleep 60 <>"$T/held" &
+sleep 300 <>"$T/held" &
 sleeper=$!
 head -c 65536 /dev/zero >"$T/held"
 for words in "inspect $image" "ls $image" "cat $image /etc/greeting" "verify $image" "explain $image /etc/greeting" "diff kept"; do

@@ -18,7 +18,7 @@ redis-server --bind 127.0.0.1 --port 6379 --dir "$dir" --logfile "$dir/redis.log
 i=0
 until redis-cli -p 6379 set who "$1" >/dev/null 2>&1; do
   i=$((i + 1))
-  [ $i -lt 100 ] || { cat "$dir/redis.log"; exit 1; }
+  [ $i -lt 600 ] || { cat "$dir/redis.log"; exit 1; }
   sleep 0.1
 done
 echo "$1" >"$dir/www/who"
@@ -37,7 +37,7 @@ cat >guest/ask <<'E'
 # ask POSTGRESQL REDIS NGINX: what the servers at these ports answer.
 psql -h 127.0.0.1 -p "$1" -U test -d postgres -At -c 'select name from who' 2>/dev/null || echo none
 redis-cli -p "$2" get who 2>/dev/null || echo none
-curl -sf --max-time 5 "http://127.0.0.1:$3/who" || echo none
+curl -sf --max-time 60 "http://127.0.0.1:$3/who" || echo none
 E
 [ "$(id -u)" != 0 ] || skip_rest 'PostgreSQL does not start as root'
 for program in /usr/lib/postgresql/15/bin/postgres /usr/bin/redis-server /usr/sbin/nginx /usr/bin/curl; do

@@ -66,7 +66,7 @@ watch = libc.inotify_init1(os.O_NONBLOCK)
 assert libc.inotify_add_watch(watch, (root + "Types").encode(), 0x2 | 0x8 | 0x100 | 0x200) > 0
 def events():
     names = set()
-    while select.select([watch], [], [], 2 if not names else 0.2)[0]:
+    while select.select([watch], [], [], 30 if not names else 0.2)[0]:
         data, at = os.read(watch, 65536), 0
         while at < len(data):
             _, _, _, length = struct.unpack_from("iIII", data, at)
@@ -225,8 +225,8 @@ END
       git config --system user.name; echo up; until [ -e /go ]; do sleep 0.1; done
       git config --system user.name; cat /proc/registry/HKEY_CURRENT_USER/Software/Git/user/name; echo' >"$T/two-$version" 2>&1 &
   done
-  n=0
-  until grep -q up "$T/two-1" && grep -q up "$T/two-2" || [ $n = 100 ]; do n=$((n + 1)); sleep 0.1; done
+  wait_for grep -q up "$T/two-1"
+  wait_for grep -q up "$T/two-2"
   add two-1 'HKCU\Software\Git\user' name REG_SZ first
   add two-2 'HKCU\Software\Git\user' name REG_SZ second
   for version in 1 2; do "$KAPSEL" exec "two-$version" -- /bin/sh -c ': >/go'; done

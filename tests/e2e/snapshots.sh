@@ -144,11 +144,8 @@ expect_err_line "^kapsel: --since: 'yesterday': not a time" "a time that is none
 # --- in use ---
 "$KAPSEL" run --instance u "$img" -- /bin/sh -c "echo r >/r; mkfifo /wait; read x </wait" >/dev/null 2>&1 &
 runs=$!
-i=0
-until "$KAPSEL" diff u 2>/dev/null | grep -q ' /wait$' || [ "$i" -gt 100 ]; do
-  i=$((i + 1))
-  sleep 0.05
-done
+waits() { "$KAPSEL" diff u | grep -q ' /wait$'; }
+wait_for waits
 for words in "discard u" "undo u" "export u -o x"; do
   # shellcheck disable=SC2086 # words are wanted
   try "$KAPSEL" $words

@@ -4,7 +4,7 @@
 # Nothing happens twice, nothing is lost, nothing hangs. COUNT rounds (300); 10000 processes.
 . "$STAGE/e2e/lib.sh"
 count=${COUNT:-300}
-TIMEOUT=$((60 + count / 10))
+TIMEOUT=$((270 + count / 10))
 
 cp "$STAGE/e2e/storms" "$T/storms"
 printf 'kapsel: 1\nname: storms\nversion: "1"\nentry: {command: [/storms], cwd: /}\ncontents:\n  - copy: {from: storms, to: /storms}\n' >storms.yaml
@@ -33,7 +33,7 @@ from_outside() { # WHAT TIMES COMMAND...: the guest's number comes after it
   timeout -k 5 $TIMEOUT "$KAPSEL" run --rm --quiet "$img" -- /storms watched "$((count * 3))" >"$T/out" 2>"$T/err" <"$T/end-${what##* }" &
   runner=$!
   exec 9>"$T/end-${what##* }"
-  for i in $(seq 100); do [ ! -s "$T/out" ] || break; sleep 0.05; done
+  wait_for test -s "$T/out"
   guest=$(head -1 "$T/out")
   while [ $times -lt "$wanted" ] && "$@" "$guest" >"$T/tool" 2>&1; do times=$((times + 1)); done
   exec 9>&-
@@ -46,7 +46,7 @@ from_outside() { # WHAT TIMES COMMAND...: the guest's number comes after it
   fi
 }
 debug() {
-  timeout 20 gdb -q -nx -batch -p "$1" -ex 'info registers rip' -ex detach && sleep 0.05
+  timeout 100 gdb -q -nx -batch -p "$1" -ex 'info registers rip' -ex detach && sleep 0.05
 }
 if command -v gdb >/dev/null && gdb -q -nx -batch -ex 'python print(1)' >/dev/null 2>&1; then
   from_outside "a debugger of the host" 5 debug

@@ -64,11 +64,14 @@ for kind in front supervisor both; do
 done
 
 # While the first program starts, which takes a few milliseconds: nobody may wait for the dead.
+from=$(date +%s%N)
+for round in 1 2 3 4; do "$KAPSEL" run --instance s "$img" -- /bin/true; done
+span=$((($(date +%s%N) - from) / 12000)) # of a start, in microseconds: a third of a whole run
 round=0 hung=0 killed=0
 while [ "$round" -lt $((rounds * 16)) ]; do
   round=$((round + 1)) front='' sup=''
-  pause=$(awk -v s="$round" 'BEGIN { srand(); printf "0.00%02d", int((rand() * 100 + s * 37) % 100) }')
-  timeout -k 5 20 "$KAPSEL" run --instance s "$img" -- /bin/sleep 0.02 >/dev/null 2>&1 &
+  pause=$(awk -v s="$round" -v span="$span" 'BEGIN { srand(); printf "%.4f", (rand() * 100 + s * 37) % 100 / 100 * span / 1000000 }')
+  timeout -k 5 120 "$KAPSEL" run --instance s "$img" -- /bin/sleep 0.02 >/dev/null 2>&1 &
   timeout=$!
   sleep "$pause"
   # No process in between, which would take longer than the start.
@@ -82,9 +85,11 @@ done
 if [ "$hung" = 0 ] && [ "$killed" -gt 0 ]; then ok "$killed kills of a supervisor that starts"; else not_ok "$killed kills of a supervisor that starts: $hung times the front waits on"; fi
 try "$KAPSEL" cache verify
 expect_status 0 "the store verifies"
-sleep 1
-left=$(for p in /proc/[0-9]*; do
-  case $(readlink "$p/exe" 2>/dev/null) in "$XDG_RUNTIME_DIR"/* | */kapsel-"$(id -u)"/k.*) echo "${p#/proc/}" ;; esac
-done)
-if [ -z "$left" ]; then ok "no guest is left"; else not_ok "guests are left: $left"; fi
+nobody_is_left() {
+  left=$(for p in /proc/[0-9]*; do
+    case $(readlink "$p/exe" 2>/dev/null) in "$XDG_RUNTIME_DIR"/* | */kapsel-"$(id -u)"/k.*) echo "${p#/proc/}" ;; esac
+  done)
+  [ -z "$left" ]
+}
+if wait_for nobody_is_left; then ok "no guest is left"; else not_ok "guests are left: $left"; fi
 finish

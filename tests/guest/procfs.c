@@ -119,13 +119,17 @@ static void child(void)
 	if (!pid) {
 		if (chdir("dir") < 0)
 			_exit(1);
-		execl("/bin/sleep", "sleep", "30", NULL);
+		execl("/bin/sleep", "sleep", "300", NULL);
 		_exit(1);
 	}
-	(void)usleep(200000);
 	(void)snprintf(path, sizeof(path), "/proc/%d/exe", pid);
-	n = readlink(path, buf, sizeof(buf) - 1);
-	buf[n < 0 ? 0 : n] = '\0';
+	for (int i = 0; i < 1500; i++) { /* until it is that program, or for half a minute */
+		(void)usleep(20000);
+		n = readlink(path, buf, sizeof(buf) - 1);
+		buf[n < 0 ? 0 : n] = '\0';
+		if (n > 5 && !strcmp(buf + n - 5, "sleep"))
+			break;
+	}
 	(void)printf("child's exe ends in sleep %d\n", n > 5 && !strcmp(buf + n - 5, "sleep"));
 	(void)snprintf(path, sizeof(path), "/proc/%d/cwd", pid);
 	n = readlink(path, buf, sizeof(buf) - 1);

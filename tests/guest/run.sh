@@ -128,10 +128,10 @@ verdict() { # NAME LABEL OUTPUT
 inside() { # NAME USER OUTPUT
 	local name=$1 user=$2 out=$3
 	if [ -n "$runner" ]; then
-		as "$user" ${KTRACE:+KTRACE="$KTRACE"} KCWD=/ timeout 120 "$runner" "$work/guest.kapsel" \
+		as "$user" ${KTRACE:+KTRACE="$KTRACE"} KCWD=/ timeout 360 "$runner" "$work/guest.kapsel" \
 			"$(mktemp -u "$work/home${user:+-$user}/i.XXXXXX")" "$work/bin/$name" "$tree" > "$out.kapsel" 2>&1 < /dev/null
 	else
-		as "$user" KAPSEL_FAST="$how" timeout 120 "$kapsel" run --rm --mode /tmp=full "$work/guest.kapsel" -- "$work/bin/$name" "$tree" \
+		as "$user" KAPSEL_FAST="$how" timeout 360 "$kapsel" run --rm --mode /tmp=full "$work/guest.kapsel" -- "$work/bin/$name" "$tree" \
 			> "$out.kapsel" 2>&1 < /dev/null
 	fi
 	echo "exit status $?" >> "$out.kapsel"
@@ -144,7 +144,7 @@ one() { # NAME USER
 	if [ -n "$user" ]; then chown -R -h "$user:$(id -g "$user")" "$tree"; fi
 	# Guests have no capabilities, root's neither.
 	as "$user" $([ -n "$user" ] || [ "$(id -u)" != 0 ] || echo setpriv --inh-caps=-all --bounding-set=-all) \
-		timeout 120 "$work/bin/$name" "$tree" > "$out.native" 2>&1 < /dev/null
+		timeout 360 "$work/bin/$name" "$tree" > "$out.native" 2>&1 < /dev/null
 	echo "exit status $?" >> "$out.native"
 	# What the guest sees must come out of the image.
 	clear_away "$tree"

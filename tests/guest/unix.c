@@ -114,11 +114,12 @@ static void streams(void)
 	pid = fork();
 	if (!pid) {
 		c = connects(SOCK_STREAM, "stream");
+		(void)!write(c, "c", 1);
 		(void)!read(c, &b, 1);
 		_exit(0);
 	}
 	p = accept(s, NULL, NULL);
-	(void)usleep(50000); /* the child prints first */
+	(void)!read(p, &b, 1); /* the child prints first */
 	len = sizeof(cred);
 	CALL(getsockopt(p, SOL_SOCKET, SO_PEERCRED, &cred, &len));
 	(void)printf("peer is the child %d, my user %d\n", cred.pid == pid, cred.uid == geteuid());

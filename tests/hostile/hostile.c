@@ -84,7 +84,7 @@ static void attempt(const struct hostile *base, const struct attempt *a)
 	(void)fflush(stdout);
 	pid = fork();
 	if (!pid) {
-		(void)alarm(10);
+		(void)alarm(30);
 		_exit(a->try(&h));
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)

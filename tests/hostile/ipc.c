@@ -42,7 +42,7 @@ static int says_token(const struct hostile *h, int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 
-	return poll(&p, 1, 1000) == 1 ? holds_token(h, fd) : ETIMEDOUT;
+	return poll(&p, 1, 10000) == 1 ? holds_token(h, fd) : ETIMEDOUT;
 }
 
 static int connect_to(const struct hostile *h, const char *path, bool abstract)

@@ -16,7 +16,7 @@ int main(void)
 	SRunner *runner = srunner_create(NULL);
 	int failed;
 
-	(void)setenv("CK_DEFAULT_TIMEOUT", "120", 0); /* seconds: a hang is found, a busy machine is none */
+	(void)setenv("CK_DEFAULT_TIMEOUT", "300", 0); /* seconds: a hang is found, a busy machine is none */
 
 	for (size_t i = 0; i < sizeof(suites) / sizeof(suites[0]); i++)
 		srunner_add_suite(runner, suites[i]());

@@ -81,7 +81,7 @@ Suite *test_base(void)
 	tcase_add_test(t, failure_writes_text_and_returns_minus_errno);
 	tcase_add_loop_test(t, path_below, 0, KP_ARRAY_LEN(below));
 	tcase_add_test(t, path_join);
-	tcase_set_timeout(t, 60); /* 6,000 files */
+	tcase_set_timeout(t, 300); /* 6,000 files */
 	tcase_add_test(t, remove_tree_of_any_depth);
 	suite_add_tcase(s, t);
 	return s;

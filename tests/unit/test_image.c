@@ -405,7 +405,7 @@ Suite *test_image(void)
 	Suite *s = suite_create("image");
 	TCase *t = tcase_create("image");
 
-	tcase_set_timeout(t, 120);
+	tcase_set_timeout(t, 300);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, entries_are_what_was_added);
 	tcase_add_test(t, every_path_is_found_and_no_other);

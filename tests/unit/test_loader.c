@@ -434,7 +434,7 @@ Suite *test_loader(void)
 	Suite *s = suite_create("loader");
 	TCase *t = tcase_create("loader");
 
-	tcase_set_timeout(t, 60);
+	tcase_set_timeout(t, 300);
 	tcase_add_unchecked_fixture(t, set_up, tear_down);
 	tcase_add_loop_test(t, starts_like_native, 0, KP_ARRAY_LEN(kinds));
 	tcase_add_loop_test(t, runs_real_programs, 0, KP_ARRAY_LEN(programs));

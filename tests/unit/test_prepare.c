@@ -383,7 +383,7 @@ Suite *test_prepare(void)
 	TCase *tc = tcase_create("prepare");
 
 	tcase_add_checked_fixture(tc, set_up, tear_down);
-	tcase_set_timeout(tc, 120);
+	tcase_set_timeout(tc, 300);
 	tcase_add_loop_test(tc, two_steps_are_one, 0, 25);
 	tcase_add_test(tc, only_what_must_be_is_left_for_the_end);
 	tcase_add_test(tc, what_is_mapped_is_copied_at_the_end);

@@ -446,7 +446,7 @@ Suite *test_projection(void)
 	tcase_add_test(c, renders);
 	tcase_add_test(c, git_is_known_by_its_names);
 	tcase_add_test(c, keeps_what_was_rendered);
-	tcase_set_timeout(c, 60);
+	tcase_set_timeout(c, 300);
 	suite_add_tcase(s, c);
 	return s;
 }

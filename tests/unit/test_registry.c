@@ -501,7 +501,7 @@ Suite *test_registry(void)
 	TCase *tc = tcase_create("registry");
 	const char *kills = getenv("KAPSEL_TEST_KILLS");
 
-	tcase_set_timeout(tc, kills ? 600 : 60);
+	tcase_set_timeout(tc, kills ? 600 : 300);
 	tcase_add_checked_fixture(tc, regdir_make, regdir_remove);
 	tcase_add_test(tc, names);
 	tcase_add_test(tc, within);

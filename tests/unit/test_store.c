@@ -335,7 +335,7 @@ Suite *test_store(void)
 	Suite *s = suite_create("store");
 	TCase *t = tcase_create("store");
 
-	tcase_set_timeout(t, 120);
+	tcase_set_timeout(t, 300);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, equal_content_is_one_object_under_two_names);
 	tcase_add_test(t, types_and_flags);

@@ -1,9 +1,12 @@
 set -m
-sleep 30 &
-sleep 31 &
+sleep 300 &
+sleep 301 &
 jobs -r | wc -l
 kill -STOP %1
-sleep 0.3
+for ((i = 0; i < 300; i++)); do
+  [[ -z $(jobs -s) ]] || break
+  sleep 0.1
+done
 jobs -s | wc -l
 kill -CONT %1
 kill %1 %2
