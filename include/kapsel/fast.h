@@ -42,11 +42,12 @@ enum kp_fast_kind {
 /* Links in the last component: an entry may hold for calls that follow them, for those that do not, or for both. */
 enum { KP_FAST_FOLLOW = 1, KP_FAST_NOFOLLOW = 2, KP_FAST_GETCWD = 4 };
 
-#define KP_FAST_TEXT 236U
+#define KP_FAST_TEXT 228U
 struct kp_fast_entry {
 	uint32_t seq; /* odd while it is written */
 	uint32_t hash;
 	uint32_t all, name; /* hold while the counters are these */
+	uint32_t dirs; /* the same of a path that led through links or dots; 0: it is the directory's name and what follows */
 	uint32_t name_slot;
 	uint16_t path_len;
 	uint8_t kind, calls;
@@ -70,18 +71,19 @@ struct kp_fast_place {
 };
 #define KP_FAST_PLACES 64U /* a thread's is the one of its number modulo this */
 
-#define KP_FAST_WAYS 4U
-#define KP_FAST_SETS 8192U
+#define KP_FAST_WAYS 8U
+#define KP_FAST_SETS 16384U
 #define KP_FAST_ENTRIES (KP_FAST_SETS * KP_FAST_WAYS)
-#define KP_FAST_NAMES 16384U
+#define KP_FAST_NAMES 262144U
 struct kp_fast {
 	uint64_t magic;
 	uint32_t on;
 	uint32_t all;  /* moves when directories or links change, or whatever may concern other names */
+	uint32_t dirs; /* moves, too, when an empty directory goes; odd */
 	uint64_t st_dev; /* what guests see */
 	uint32_t moved;  /* moves before any thread goes to another directory */
 	uint32_t placed; /* what that was when a place was written last */
-	uint64_t reserved[4];
+	uint32_t reserved[7];
 	struct kp_fast_place places[KP_FAST_PLACES];
 	uint32_t names[KP_FAST_NAMES]; /* each moves when a name of its hash changes */
 	uint32_t index[KP_FAST_SETS][KP_FAST_WAYS]; /* which entries, taken one after the other: memory is used as they are */

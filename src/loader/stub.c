@@ -116,7 +116,7 @@ static bool same(const char *a, const char *b, size_t len)
 
 static bool holds(const struct kp_fast_entry *e, uint32_t seq)
 {
-	return load32(&e->seq) == seq && e->all == load32(&fast->all) && e->name == load32(&fast->names[e->name_slot % KP_FAST_NAMES]);
+	return load32(&e->seq) == seq && e->all == load32(&fast->all) && (!e->dirs || e->dirs == load32(&fast->dirs)) && e->name == load32(&fast->names[e->name_slot % KP_FAST_NAMES]);
 }
 
 static const struct kp_fast_entry *find(const struct query *q, uint64_t hash, size_t len, uint64_t dev, uint64_t ino, uint32_t *ret_seq)

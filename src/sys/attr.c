@@ -66,7 +66,9 @@ static int check_not_path_only(struct kp_call *c, int fd)
 
 static int do_chmod(struct kp_call *c, const struct target *t, uint64_t mode)
 {
-	return CHANGE(c, t, n, kp_fast_changes_file, kp_chmod(c->vfs, n, kp_call_cred(c), (mode_t)mode & 07777));
+#define DECLARE_MODE(v, n) kp_fast_changes_mode(v, n, kp_call_cred(c), (mode_t)mode & 07777)
+	return CHANGE(c, t, n, DECLARE_MODE, kp_chmod(c->vfs, n, kp_call_cred(c), (mode_t)mode & 07777));
+#undef DECLARE_MODE
 }
 
 int kp_sys_chmod(struct kp_call *c)

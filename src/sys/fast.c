@@ -212,7 +212,7 @@ void kp_fast_note(struct kp_call *c, bool follow, const struct kp_node *n)
 
 void kp_fast_note_fd(struct kp_call *c, const struct kp_node *n)
 {
-	c->noted = (n->origin == KP_IMAGE && S_ISREG(n->mode) && c->vfs->fast) || kp_fast_put_fd(c->vfs, n);
+	c->noted = kp_fast_put_fd(c->vfs, n) || (n->origin == KP_IMAGE && S_ISREG(n->mode) && c->vfs->fast);
 }
 
 /* KAPSEL_FAST=off; eager: at the first call, for tests. */

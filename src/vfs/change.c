@@ -312,7 +312,6 @@ int kp_rmdir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 	}
 	if (removed_at_once(v, n)) {
 		kp_standin_remove(v, n);
-		kp_dircache_void(v);
 		return 0;
 	}
 	if (!kp_node_on_host(n) || n->self.upper)
@@ -333,7 +332,8 @@ int kp_rmdir(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred)
 		(void)rmdir(n->host.s);
 	if (!rc)
 		kp_standin_remove(v, n);
-	kp_dircache_void(v);
+	else
+		kp_dircache_void(v);
 	return rc;
 }
 

@@ -4,27 +4,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "kapsel/fast.h"
 #include "vfs/change.h"
 #include "vfs/fast.h"
-#include "vfs/internal.h"
+#include "vfs/fastcache.h"
 #include "vfs/live.h"
 
-struct kp_fast_cache {
-	struct kp_fast *mem;
-	pthread_mutex_t lock; /* of the entries */
-	uint32_t next;        /* the entry that is taken next, and which way of a full set goes */
-	struct object *objects;
-	uint64_t *opened[KP_MAX_LAYERS]; /* a bit for each entry of an image */
-};
-
-/* An inode of the store and the one entry that it was opened as. Never forgotten: descriptors of that may be about. */
-struct object {
-	dev_t dev;
-	ino_t ino;
-	uint32_t layer, entry;
-	bool several; /* it was opened as another, too */
-};
 #define OBJECTS 16384U
 #define PROBES 4U
 
@@ -38,6 +22,7 @@ void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
 	c->mem->magic = KP_FAST_MAGIC;
 	c->mem->st_dev = v->dev;
 	c->mem->all = 1;
+	c->mem->dirs = 1;
 	c->mem->on = 1;
 	v->fast = c;
 }
@@ -52,61 +37,6 @@ struct kp_fast_cache *kp_fast_free(struct kp_fast_cache *c)
 		free(c);
 	}
 	return NULL;
-}
-
-void kp_fast_void(struct kp_vfs *v)
-{
-	if (v->fast)
-		__atomic_fetch_add(&v->fast->mem->all, 1, __ATOMIC_SEQ_CST);
-}
-
-static uint32_t name_slot(const char *guest)
-{
-	uint64_t h = kp_hash_string(guest);
-
-	return (uint32_t)(h ^ h >> 32) % KP_FAST_NAMES;
-}
-
-static uint32_t inode_slot(dev_t dev, ino_t ino)
-{
-	return (uint32_t)(kp_fast_key(KP_FAST_SEED, dev, ino) >> 8) % KP_FAST_NAMES;
-}
-
-static void move_counter(struct kp_vfs *v, uint32_t slot)
-{
-	__atomic_fetch_add(&v->fast->mem->names[slot], 1, __ATOMIC_SEQ_CST);
-}
-
-/* Before the change: who sees the kernel's answer of after it finds the entry void. Nothing is filled until the lock is let go. */
-void kp_fast_changes(struct kp_vfs *v, const struct kp_node *n)
-{
-	if (n->origin == KP_MAGIC || S_ISDIR(n->mode) || S_ISLNK(n->mode))
-		kp_fast_void(v);
-	else if (v->fast)
-		move_counter(v, name_slot(n->guest.s));
-	if (v->fast && n->origin == KP_UPPER)
-		move_counter(v, inode_slot(n->st.st_dev, n->st.st_ino));
-	v->declared = true;
-}
-
-void kp_fast_changes_file(struct kp_vfs *v, const struct kp_node *n)
-{
-	if (n->origin == KP_UPPER && n->st.st_nlink > 1)
-		kp_fast_void(v);
-	kp_fast_changes(v, n);
-}
-
-void kp_fast_changes_data(struct kp_vfs *v, const struct kp_node *n)
-{
-	if (n->origin == KP_UPPER)
-		kp_fast_unchanged(v);
-	else
-		kp_fast_changes(v, n);
-}
-
-void kp_fast_unchanged(struct kp_vfs *v)
-{
-	v->declared = true;
 }
 
 /* The real directory of a stand-in. Remembered: most callers ask again from where they were. */
@@ -210,6 +140,14 @@ static bool is_known_absent(const struct kp_vfs *v, const struct kp_node *n)
 	       (n->whiteout || !n->self.rule || n->self.rule->mode == KP_MODE_FULL);
 }
 
+/* Nothing but the directory's name, a slash and what follows is where it leads: removed directories on the way have no part in it. */
+static bool leads_straight(const char *path, const char *start, const char *guest)
+{
+	size_t len = start && start[1] ? strlen(start) : 0;
+
+	return start ? !strncmp(guest, start, len) && guest[len] == '/' && !strcmp(guest + len + 1, path) : !strcmp(guest, path);
+}
+
 static bool fill(struct kp_vfs *v, const char *path, const char *start, const struct kp_cred *cred, const struct kp_node *n,
 		 struct kp_fast_entry *e)
 {
@@ -225,7 +163,8 @@ static bool fill(struct kp_vfs *v, const char *path, const char *start, const st
 	e->path_len = (uint16_t)len;
 	e->mode = n->mode;
 	e->st_ino = n->ino;
-	e->name_slot = name_slot(n->guest.s);
+	e->name_slot = kp_fast_name_slot(n->guest.s);
+	e->dirs = !leads_straight(path, start, n->guest.s); /* add() tells which */
 	for (int bit = 1; n->origin != KP_ABSENT && bit < 8; bit <<= 1)
 		if (!kp_node_permit(v, n, cred, bit))
 			e->perm |= (uint8_t)bit;
@@ -249,7 +188,7 @@ static bool fill(struct kp_vfs *v, const char *path, const char *start, const st
 
 static bool is_current(const struct kp_fast *f, const struct kp_fast_entry *e)
 {
-	return e->kind && e->all == f->all && e->name == f->names[e->name_slot];
+	return e->kind && e->all == f->all && (!e->dirs || e->dirs == f->dirs) && e->name == f->names[e->name_slot];
 }
 
 static bool is_same(const struct kp_fast_entry *a, const struct kp_fast_entry *b)
@@ -297,6 +236,7 @@ static bool add(struct kp_vfs *v, struct kp_fast_entry *e)
 	set = c->mem->index[key % KP_FAST_SETS];
 	pthread_mutex_lock(&c->lock);
 	e->all = c->mem->all;
+	e->dirs = e->dirs ? c->mem->dirs : 0;
 	e->name = c->mem->names[e->name_slot];
 	for (size_t i = 0; i < KP_FAST_WAYS; i++) {
 		struct kp_fast_entry *old = &c->mem->entries[set[i]];
@@ -312,6 +252,41 @@ static bool add(struct kp_vfs *v, struct kp_fast_entry *e)
 	return true;
 }
 
+/* With the lock of the entries held. NULL: there is no room to remember it. */
+static struct kp_fast_object *object_of(struct kp_fast_cache *c, const struct stat *st)
+{
+	uint64_t key = kp_fast_key(KP_FAST_SEED, st->st_dev, st->st_ino);
+
+	for (uint64_t i = 0; i < PROBES; i++) {
+		struct kp_fast_object *o = &c->objects[(key + i) % OBJECTS];
+
+		if (!o->ino || (o->ino == st->st_ino && o->dev == st->st_dev))
+			return o;
+	}
+	return NULL;
+}
+
+/* Of an open file of an image, known by its name, which the supervisor has seen opened before. */
+static bool put_image_fd(struct kp_vfs *v, const struct kp_node *n)
+{
+	struct kp_fast_entry e = {.calls = KP_FAST_FOLLOW, .mode = n->mode, .st_ino = n->ino, .name_slot = kp_fast_name_slot(n->guest.s)};
+	const struct kp_fast_object *o;
+	char path[PATH_MAX];
+	struct stat st;
+	bool good;
+
+	(void)snprintf(path, sizeof(path), "%s/%u", v->store_dir[n->layer].s, n->entry);
+	if (n->nameless || lstat(path, &st) < 0)
+		return false;
+	pthread_mutex_lock(&v->fast->lock);
+	o = object_of(v->fast, &st);
+	good = o && o->ino && !o->several && o->layer == n->layer && o->entry == n->entry;
+	pthread_mutex_unlock(&v->fast->lock);
+	e.dev = st.st_dev;
+	e.ino = st.st_ino;
+	return good && from_image(v, n, &e) && add(v, &e);
+}
+
 bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n)
 {
 	struct kp_fast_entry e = {.calls = KP_FAST_FOLLOW, .mode = n->mode, .st_ino = n->ino};
@@ -320,15 +295,17 @@ bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n)
 	if (!v->fast)
 		return false;
 	if (dir && (n->origin == KP_IMAGE || n->origin == KP_UPPER)) {
-		e.name_slot = name_slot(n->guest.s);
+		e.name_slot = kp_fast_name_slot(n->guest.s);
 		return start_of(v, n->guest.s, &e) && (n->origin == KP_IMAGE ? from_image(v, n, &e) : from_upper(v, n, &e)) && add(v, &e);
 	}
+	if (n->origin == KP_IMAGE && S_ISREG(n->mode))
+		return put_image_fd(v, n);
 	/* Open files of the upper are known by the descriptor alone (kp_node_from_link). */
 	if (n->origin != KP_MAGIC || !n->ino || n->self.rule || !S_ISREG(n->mode) || !n->st.st_nlink)
 		return false;
 	e.dev = n->st.st_dev;
 	e.ino = n->st.st_ino;
-	e.name_slot = inode_slot(e.dev, e.ino);
+	e.name_slot = kp_fast_inode_slot(e.dev, e.ino);
 	if (!kp_may_have_record(n->st.st_mode))
 		e.st_ino = KP_INO_UPPER;
 	e.kind = kp_may_have_record(n->st.st_mode) ? KP_FAST_NOTED : KP_FAST_PLAIN;
@@ -339,23 +316,9 @@ bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n)
 
 bool kp_fast_put_cwd(struct kp_vfs *v, const char *standin)
 {
-	struct kp_fast_entry e = {.kind = KP_FAST_CWD, .calls = KP_FAST_GETCWD, .name_slot = name_slot(standin)};
+	struct kp_fast_entry e = {.kind = KP_FAST_CWD, .calls = KP_FAST_GETCWD, .name_slot = kp_fast_name_slot(standin)};
 
 	return v->fast && start_of(v, standin, &e) && add_text(&e, 1, "", standin) && add(v, &e);
-}
-
-/* With the lock of the entries held. NULL: there is no room to remember it. */
-static struct object *object_of(struct kp_fast_cache *c, const struct stat *st)
-{
-	uint64_t key = kp_fast_key(KP_FAST_SEED, st->st_dev, st->st_ino);
-
-	for (uint64_t i = 0; i < PROBES; i++) {
-		struct object *o = &c->objects[(key + i) % OBJECTS];
-
-		if (!o->ino || (o->ino == st->st_ino && o->dev == st->st_dev))
-			return o;
-	}
-	return NULL;
 }
 
 /* With the lock of the entries held. */
@@ -372,8 +335,8 @@ static void note_opened(struct kp_vfs *v, const struct kp_node *n)
 
 void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd)
 {
-	struct kp_fast_entry e = {.calls = KP_FAST_FOLLOW, .mode = n->mode, .st_ino = n->ino, .name_slot = name_slot(n->guest.s)};
-	struct object *o;
+	struct kp_fast_entry e = {.calls = KP_FAST_FOLLOW, .mode = n->mode, .st_ino = n->ino, .name_slot = kp_fast_name_slot(n->guest.s)};
+	struct kp_fast_object *o;
 	struct stat st;
 	bool good;
 
@@ -382,7 +345,7 @@ void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd)
 	pthread_mutex_lock(&v->fast->lock);
 	o = object_of(v->fast, &st);
 	if (o && !o->ino)
-		*o = (struct object){st.st_dev, st.st_ino, (uint32_t)n->layer, n->entry, false};
+		*o = (struct kp_fast_object){st.st_dev, st.st_ino, (uint32_t)n->layer, n->entry, false};
 	if (o && !o->several && (o->layer != n->layer || o->entry != n->entry)) {
 		o->several = true;
 		kp_fast_void(v);

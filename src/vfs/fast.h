@@ -20,6 +20,21 @@ void kp_fast_void(struct kp_vfs *v);
  * through, concerns itself; a directory or a link all names; nothing declared at all: all names, when the lock is let go. */
 void kp_fast_changes(struct kp_vfs *v, const struct kp_node *n);
 /* The same of owner or mode, which other names of the file have, too. */
+/* An empty directory is about to be removed. */
+void kp_fast_removes_dir(struct kp_vfs *v, const struct kp_node *n);
+void kp_fast_dir_goes(struct kp_vfs *v);
+/* A directory is about to be copied up. */
+void kp_fast_copies_dir(struct kp_vfs *v, const struct kp_node *n);
+/* Whoever could go through directory n still can, and nobody else: guests are all one user. */
+struct kp_cred;
+bool kp_fast_keeps_ways(const struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred, mode_t mode);
+void kp_fast_changes_mode(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred, mode_t mode);
+/* Directories that stand for a guest's: its number may be another's from now on; one has come, NULL: or several. Under the write lock, or the
+ * stand-ins' lock: nobody is let into a new one before its number is known to be nobody's. */
+void kp_fast_standins_lock(struct kp_vfs *v);
+void kp_fast_standins_unlock(struct kp_vfs *v);
+void kp_fast_standin_goes(struct kp_vfs *v, const struct stat *st);
+void kp_fast_standin_comes(struct kp_vfs *v, const struct stat *st);
 void kp_fast_changes_file(struct kp_vfs *v, const struct kp_node *n);
 /* Of size or times, which are nobody's to remember once they are the instance's. */
 void kp_fast_changes_data(struct kp_vfs *v, const struct kp_node *n);

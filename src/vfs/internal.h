@@ -130,10 +130,20 @@ int kp_shown_parents(struct kp_vfs *v, const struct kp_node *n);
 /* --- cache.c: per-thread cache of directory look-ups --- */
 const struct kp_dir *kp_dircache_get(struct kp_vfs *v, const char *guest, uint64_t *ret_ino);
 void kp_dircache_put(struct kp_vfs *v, const char *guest, const struct kp_dir *dir, uint64_t ino);
-static inline void kp_dircache_void(struct kp_vfs *v)
+static inline void kp_dircache_renew(struct kp_vfs *v)
 {
 	atomic_fetch_add(&v->generation, 1);
+}
+static inline void kp_dircache_void(struct kp_vfs *v)
+{
+	kp_dircache_renew(v);
 	kp_fast_void(v);
+}
+/* When one went that was empty. */
+static inline void kp_dircache_forget(struct kp_vfs *v)
+{
+	kp_dircache_renew(v);
+	kp_fast_dir_goes(v);
 }
 
 /* Names that the upper was asked for and does not have. Only known to who holds the read lock: a writer's own changes count for it. */

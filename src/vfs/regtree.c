@@ -244,8 +244,10 @@ int kp_regtree_mkdir(struct kp_vfs *v, struct kp_node *n)
 	rc = kp_config_touch(v, n, false);
 	if (!rc)
 		rc = change(v->registry, &(struct change){key, NULL, NULL, true}, 1);
-	if (!rc)
+	if (!rc) {
 		(void)kp_mkdir_all(v->dirs_fd, n->guest.s + 1, 0700);
+		kp_fast_standin_comes(v, NULL);
+	}
 	return rc;
 }
 

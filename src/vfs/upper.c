@@ -182,6 +182,17 @@ static int find_dir(struct kp_vfs *v, const char *guest, struct kp_node *n)
 	return !rc && !S_ISDIR(n->mode) ? -ENOTDIR : rc;
 }
 
+/* It is looked up anew, and tells of itself by the kernel from now on; what is in it is what it was. */
+static int bring_dir(struct kp_vfs *v, struct kp_node *n)
+{
+	int rc;
+
+	kp_fast_copies_dir(v, n);
+	rc = copy_up_dir(v, n);
+	kp_dircache_renew(v);
+	return rc;
+}
+
 /* From the top down and not by recursion: a path may have two thousand components, a worker's stack is small. */
 int kp_upper_parents(struct kp_vfs *v, const struct kp_gpath *guest)
 {
@@ -198,10 +209,8 @@ int kp_upper_parents(struct kp_vfs *v, const struct kp_gpath *guest)
 			(void)snprintf(part.s, sizeof(part.s), "%.*s", (int)len, up.s);
 			rc = find_dir(v, part.s, n);
 		} while (!rc && n->self.upper && up.s[len]);
-		if (!rc && !n->self.upper) {
-			rc = copy_up_dir(v, n);
-			kp_dircache_void(v);
-		}
+		if (!rc && !n->self.upper)
+			rc = bring_dir(v, n);
 	}
 	free(n);
 	return rc;
@@ -375,7 +384,7 @@ int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how)
 		return rc;
 	KP_DEBUG(VFS, "copy-up %s", n->guest.s);
 	if (S_ISDIR(n->mode))
-		rc = copy_up_dir(v, n);
+		rc = bring_dir(v, n);
 	else
 		rc = kp_linked_find(v, n, &others);
 	if (!rc && !S_ISDIR(n->mode))
@@ -383,8 +392,6 @@ int kp_copy_up(struct kp_vfs *v, struct kp_node *n, enum kp_copy how)
 	if (!rc && others.count)
 		rc = kp_linked_publish(v, n, &others);
 	kp_strings_free(&others);
-	if (S_ISDIR(n->mode))
-		kp_dircache_void(v);
 	return rc ? rc : kp_refresh(v, n);
 }
 
@@ -466,11 +473,25 @@ static bool is_its_own(const struct kp_vfs *v, const struct kp_node *n)
 	return m.kind == KP_MAP_GUEST && !m.deleted && !strcmp(m.guest.s, n->guest.s);
 }
 
-int kp_standin(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *ret)
+static int make_standin(struct kp_vfs *v, const char *rel)
 {
-	const char *rel = kp_gpath_rel(&n->guest);
 	struct stat st;
 	int rc = 0;
+
+	if (fstatat(v->dirs_fd, rel, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+	if (mkdirat(v->dirs_fd, rel, 0700) == 0) {
+		kp_fast_standin_comes(v, fstatat(v->dirs_fd, rel, &st, AT_SYMLINK_NOFOLLOW) < 0 ? NULL : &st);
+	} else if (errno == ENOENT) {
+		rc = kp_mkdir_all(v->dirs_fd, rel, 0700);
+		kp_fast_standin_comes(v, NULL);
+	}
+	return rc;
+}
+
+int kp_standin(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *ret)
+{
+	int rc;
 
 	if (n->origin == KP_PROC || n->origin == KP_MAGIC || (n->origin == KP_HOST && is_its_own(v, n))) {
 		*ret = n->host;
@@ -478,23 +499,27 @@ int kp_standin(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *ret)
 	}
 	if (kp_path_join(ret->s, sizeof(ret->s), v->dirs.s, n->guest.s))
 		return -ENAMETOOLONG;
-	if (fstatat(v->dirs_fd, rel, &st, AT_SYMLINK_NOFOLLOW) == 0)
-		return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
-	if (mkdirat(v->dirs_fd, rel, 0700) < 0 && errno == ENOENT)
-		rc = kp_mkdir_all(v->dirs_fd, rel, 0700);
+	kp_fast_standins_lock(v);
+	rc = make_standin(v, kp_gpath_rel(&n->guest));
+	kp_fast_standins_unlock(v);
 	return rc;
 }
 
 void kp_standin_remove(struct kp_vfs *v, const struct kp_node *n)
 {
 	const char *rel = n->guest.s + 1;
+	struct stat st;
 
-	kp_dircache_void(v);
+	kp_dircache_forget(v);
 	kp_moves_rename(v, n->guest.s, NULL);
+	if (fstatat(v->dirs_fd, rel, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	kp_fast_standin_goes(v, &st);
 	/* Who is still in it sees the mode it had. */
 	if (n->mode && fchmodat(v->dirs_fd, rel, n->mode & 07777, 0) == 0 &&
 	    (unlinkat(v->dirs_fd, rel, AT_REMOVEDIR) == 0 || fchmodat(v->dirs_fd, rel, 0700, 0) < 0))
 		return;
+	kp_fast_void(v); /* others below it go, too */
 	(void)kp_remove_tree(v->dirs_fd, rel);
 }
 
@@ -508,6 +533,7 @@ void kp_standin_rename(struct kp_vfs *v, const struct kp_gpath *from, const stru
 	(void)kp_remove_tree(v->dirs_fd, to->s + 1);
 	kp_gpath_parent(to, &up);
 	(void)kp_mkdir_all(v->dirs_fd, kp_gpath_rel(&up), 0700);
+	kp_fast_standin_comes(v, NULL);
 	(void)renameat(v->dirs_fd, from->s + 1, v->dirs_fd, to->s + 1);
 }
 

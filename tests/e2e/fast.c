@@ -262,6 +262,50 @@ static void directories(void)
 	close(dir);
 }
 
+/* Directories and links that come and go: what was asked of names by way of them, and of names in another that has its number now. */
+static void ways(void)
+{
+	struct stat st;
+
+	for (int i = 0; i < 40; i++) {
+		int dir;
+
+		for (int k = 0; k < 4; k++)
+			CHECK(size_of("way/x") == -ENOENT && size_of("way/../kept") == -ENOENT);
+		CHECK(!mkdir("way", 0700) && !symlink("way/../kept", "over") && !symlink("/tree/way", "to-way"));
+		dir = open("way", O_RDONLY | O_DIRECTORY);
+		for (int k = 0; k < 4; k++) {
+			CHECK(size_of("way/x") == -ENOENT && size_of("way/../kept") == 4 && size_of("over") == 4 && size_of("to-way/x") == -ENOENT);
+			CHECK(fstatat(dir, "x", &st, 0) < 0 && fstatat(dir, "../kept", &st, 0) == 0 && !lstat("to-way", &st) && S_ISLNK(st.st_mode));
+		}
+		CHECK(!chmod("way", 0755) && !stat("way", &st) && (st.st_mode & 07777) == 0755);
+		write_file("way/x", "123", 0);
+		for (int k = 0; k < 4; k++)
+			CHECK(size_of("way/x") == 3 && size_of("to-way/x") == 3 && fstatat(dir, "x", &st, 0) == 0);
+		CHECK(!chmod("way", 0) && (geteuid() == 0 || size_of("way/x") == -EACCES) && !chmod("way", 0700) && size_of("way/x") == 3);
+		CHECK(!unlink("way/x") && !rmdir("way"));
+		CHECK(size_of("way/x") == -ENOENT && size_of("way/../kept") == -ENOENT && size_of("over") == -ENOENT && size_of("to-way/x") == -ENOENT);
+		CHECK(fstatat(dir, "x", &st, 0) < 0);
+		close(dir);
+		CHECK(!unlink("over") && !unlink("to-way") && lstat("to-way", &st) < 0 && size_of("to-way/x") == -ENOENT);
+	}
+}
+
+/* Told how often the supervisor is asked for a name, while others' directories and links come, go and change. */
+static void quietly(void)
+{
+	int fd = open("changed", O_RDWR | O_CREAT, 0600);
+	struct stat st;
+
+	for (int i = 0; i < 300; i++) {
+		mode_t mode = i % 2 ? 0600 : 0644;
+
+		CHECK(size_of("/tree/kept") == 4 && size_of("kept") == 4);
+		CHECK(!access("changed", R_OK) && !fchmod(fd, mode) && !stat("changed", &st) && (st.st_mode & 07777) == mode && !futimens(fd, NULL));
+		CHECK(!mkdir("quiet", 0700) && !chmod("quiet", 0755) && !symlink("elsewhere", "quiet/link") && !unlink("quiet/link") && !rmdir("quiet"));
+	}
+}
+
 /* --- handlers --- */
 
 static sigjmp_buf out;
@@ -476,6 +520,10 @@ int main(int argc, char **argv)
 {
 	if (argc == 2 && (!strcmp(argv[1], "stay") || !strcmp(argv[1], "heir")))
 		stay(!strcmp(argv[1], "heir"));
+	if (argc == 2 && !strcmp(argv[1], "quietly")) {
+		quietly();
+		return failures != 0;
+	}
 	if (argc == 3 && !strcmp(argv[1], "say"))
 		return !strcmp(argv[2], "two words") && !strcmp(argv[0], "fast") && getenv("A") && !getenv("HOME") ? 7 : 8;
 	if (argc == 3 && !strcmp(argv[1], "gate"))
@@ -487,6 +535,7 @@ int main(int argc, char **argv)
 	opens();
 	descriptors();
 	directories();
+	ways();
 	handlers();
 	work_directory();
 	programs();

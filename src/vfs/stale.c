@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The fast path's answers, voided: by the counters that their entries hold by. Who changes something moves them first, under the write lock. */
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "vfs/fast.h"
+#include "vfs/fastcache.h"
+
+void kp_fast_void(struct kp_vfs *v)
+{
+	if (v->fast)
+		__atomic_fetch_add(&v->fast->mem->all, 1, __ATOMIC_SEQ_CST);
+}
+
+static void move_counter(struct kp_vfs *v, uint32_t slot)
+{
+	__atomic_fetch_add(&v->fast->mem->names[slot], 1, __ATOMIC_SEQ_CST);
+}
+
+void kp_fast_dir_goes(struct kp_vfs *v)
+{
+	if (v->fast)
+		__atomic_fetch_add(&v->fast->mem->dirs, 2, __ATOMIC_SEQ_CST);
+}
+
+/* What is known of that name, and of names that it has a part in without being their beginning: of links and dots. */
+static void changes_itself(struct kp_vfs *v, const struct kp_node *n)
+{
+	if (!v->fast)
+		return;
+	move_counter(v, kp_fast_name_slot(n->guest.s));
+	if (n->origin == KP_UPPER)
+		move_counter(v, kp_fast_inode_slot(n->st.st_dev, n->st.st_ino));
+	if (S_ISDIR(n->mode) || S_ISLNK(n->mode))
+		kp_fast_dir_goes(v);
+}
+
+/* An open file of the instance, which nobody but us gives names, has one at most. */
+static bool changes_open_file(struct kp_vfs *v, const struct kp_node *n)
+{
+	size_t len = strlen(v->upper.s);
+	char text[PATH_MAX];
+	struct stat st;
+	ssize_t got;
+
+	if (!S_ISREG(n->mode) || !n->ino || n->st.st_nlink > 1)
+		return false;
+	if (n->st.st_nlink == 1) {
+		got = readlink(n->host.s, text, sizeof(text) - 1);
+		text[got > 0 ? got : 0] = '\0';
+		if (strncmp(text, v->upper.s, len) != 0 || text[len] != '/' || fstatat(v->upper_fd, text + len + 1, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    st.st_ino != n->st.st_ino || st.st_dev != n->st.st_dev)
+			return false;
+		move_counter(v, kp_fast_name_slot(text + len));
+	}
+	move_counter(v, kp_fast_inode_slot(n->st.st_dev, n->st.st_ino));
+	return true;
+}
+
+/* Before the change: who sees the kernel's answer of after it finds the entry void. Nothing is filled until the lock is let go. */
+void kp_fast_changes(struct kp_vfs *v, const struct kp_node *n)
+{
+	if (n->origin == KP_MAGIC ? !v->fast || !changes_open_file(v, n) : S_ISDIR(n->mode))
+		kp_fast_void(v);
+	else if (n->origin != KP_MAGIC)
+		changes_itself(v, n);
+	v->declared = true;
+}
+
+void kp_fast_removes_dir(struct kp_vfs *v, const struct kp_node *n)
+{
+	if (n->origin == KP_MAGIC || !S_ISDIR(n->mode))
+		kp_fast_changes(v, n);
+	else
+		changes_itself(v, n);
+	v->declared = true;
+}
+
+void kp_fast_copies_dir(struct kp_vfs *v, const struct kp_node *n)
+{
+	if (v->fast)
+		move_counter(v, kp_fast_name_slot(n->guest.s));
+}
+
+bool kp_fast_keeps_ways(const struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred, mode_t mode)
+{
+	uid_t uid;
+	gid_t gid;
+
+	kp_node_owner(v, n, &uid, &gid);
+	return n->origin == KP_UPPER && S_ISDIR(n->mode) && !kp_permit(cred, n->mode, uid, gid, X_OK) == !kp_permit(cred, mode, uid, gid, X_OK);
+}
+
+void kp_fast_changes_mode(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred, mode_t mode)
+{
+	if (kp_fast_keeps_ways(v, n, cred, mode))
+		kp_fast_removes_dir(v, n);
+	else
+		kp_fast_changes_file(v, n);
+}
+
+void kp_fast_standin_goes(struct kp_vfs *v, const struct stat *st)
+{
+	uint32_t slot = kp_fast_inode_slot(st->st_dev, st->st_ino);
+
+	if (!v->fast)
+		return;
+	v->fast->gone.slots[slot / 64] |= 1ULL << slot % 64;
+	v->fast->gone.any = true;
+}
+
+void kp_fast_standins_lock(struct kp_vfs *v)
+{
+	if (v->fast)
+		pthread_mutex_lock(&v->fast->lock);
+}
+
+void kp_fast_standins_unlock(struct kp_vfs *v)
+{
+	if (v->fast)
+		pthread_mutex_unlock(&v->fast->lock);
+}
+
+void kp_fast_standin_comes(struct kp_vfs *v, const struct stat *st)
+{
+	struct kp_fast_gone *g = v->fast ? &v->fast->gone : NULL;
+	uint32_t slot = st ? kp_fast_inode_slot(st->st_dev, st->st_ino) : 0;
+
+	if (g && g->any && (!st || g->slots[slot / 64] >> slot % 64 & 1)) {
+		memset(g, 0, sizeof(*g));
+		kp_fast_void(v);
+	}
+}
+
+void kp_fast_changes_file(struct kp_vfs *v, const struct kp_node *n)
+{
+	if (n->origin == KP_UPPER && n->st.st_nlink > 1)
+		kp_fast_void(v);
+	kp_fast_changes(v, n);
+}
+
+void kp_fast_changes_data(struct kp_vfs *v, const struct kp_node *n)
+{
+	if (n->origin == KP_UPPER)
+		kp_fast_unchanged(v);
+	else
+		kp_fast_changes(v, n);
+}
+
+void kp_fast_unchanged(struct kp_vfs *v)
+{
+	v->declared = true;
+}
