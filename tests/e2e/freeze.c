@@ -564,8 +564,7 @@ static int blocked(void)
 	fflush(stdout);
 	while (read(0, &c, 1) > 0)
 		;
-	memset(&every, 0, sizeof(every));
-	setitimer(ITIMER_REAL, &every, NULL);
+	setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
 	for (size_t i = 0; i < KINDS; i++)
 		if (threads[i].done) {
 			printf("%s: came back early: %ld, %s\n", kinds[i].name, threads[i].result, strerror(threads[i].error));
@@ -576,14 +575,13 @@ static int blocked(void)
 		kinds[i].wake((int)i);
 	for (size_t i = 0; i < KINDS; i++) {
 		struct timespec until;
+		int late;
 
 		clock_gettime(CLOCK_REALTIME, &until);
 		until.tv_sec += 60;
-		if (pthread_timedjoin_np(threads[i].thread, NULL, &until)) {
-			printf("%s: does not come back\n", kinds[i].name);
-			bad = 1;
-		} else if (threads[i].result <= 0) {
-			printf("%s: %ld, %s\n", kinds[i].name, threads[i].result, strerror(threads[i].error));
+		late = pthread_timedjoin_np(threads[i].thread, NULL, &until);
+		if (late || threads[i].result <= 0) {
+			printf("%s: %s %ld, %s\n", kinds[i].name, late ? "does not come back" : "came back", threads[i].result, strerror(threads[i].error));
 			bad = 1;
 		}
 	}
@@ -598,7 +596,5 @@ static int blocked(void)
 int main(int argc, char **argv)
 {
 	self = argv[0];
-	if (argc > 1 && !strcmp(argv[1], "blocked"))
-		return blocked();
-	return argc > 1 && !strcmp(argv[1], "quiet") ? 0 : 2;
+	return argc < 2 ? 2 : !strcmp(argv[1], "blocked") ? blocked() : !strcmp(argv[1], "quiet") ? 0 : 2;
 }
