@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The supervisor's side of the cache that guests read themselves. */
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "vfs/change.h"
@@ -15,6 +17,7 @@
 void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
 {
 	struct kp_fast_cache *c = kp_calloc(1, sizeof(*c));
+	struct statfs fs;
 
 	pthread_mutex_init(&c->lock, NULL);
 	c->mem = mem;
@@ -24,6 +27,7 @@ void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
 	c->mem->all = 1;
 	c->mem->dirs = 1;
 	c->mem->on = 1;
+	c->reused = fstatfs(v->dirs_fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC;
 	v->fast = c;
 }
 
