@@ -55,9 +55,21 @@ static void declare_rmdir(struct kp_call *c, const struct kp_node *n)
 		rc_;                                                                                            \
 	})
 
-static int make_dir(struct kp_call *c, uint64_t mode)
+static void declare_make_dir(struct kp_call *c, const struct kp_node *n, mode_t mode)
 {
-	return WITH_NAME(c, n, declare_make, kp_make_dir(c->vfs, n, kp_call_cred(c), kp_call_mode(c, mode)));
+	if (n->origin == KP_ABSENT)
+		kp_fast_makes_dir(c->vfs, n, mode);
+	else
+		kp_fast_unchanged(c->vfs);
+}
+
+static int make_dir(struct kp_call *c, uint64_t raw_mode)
+{
+	mode_t mode = kp_call_mode(c, raw_mode);
+
+#define DECLARE_DIR(c, n) declare_make_dir(c, n, mode)
+	return WITH_NAME(c, n, DECLARE_DIR, kp_make_dir(c->vfs, n, kp_call_cred(c), mode));
+#undef DECLARE_DIR
 }
 
 int kp_sys_mkdir(struct kp_call *c)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The supervisor's side of the cache that guests read themselves. */
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "vfs/change.h"
@@ -15,6 +17,7 @@
 void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
 {
 	struct kp_fast_cache *c = kp_calloc(1, sizeof(*c));
+	struct statfs fs;
 
 	pthread_mutex_init(&c->lock, NULL);
 	c->mem = mem;
@@ -24,6 +27,7 @@ void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
 	c->mem->all = 1;
 	c->mem->dirs = 1;
 	c->mem->on = 1;
+	c->reused = fstatfs(v->dirs_fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC;
 	v->fast = c;
 }
 
@@ -221,7 +225,9 @@ static void put_entry(struct kp_fast_cache *c, uint32_t *way, struct kp_fast_ent
 	__atomic_store_n(way, at, __ATOMIC_RELEASE);
 }
 
-static bool add(struct kp_vfs *v, struct kp_fast_entry *e)
+/* o: whose descriptors it is for, or NULL. That it is one entry's is looked at under the lock that the entry is written with: who opens it as another
+ * voids what is written before, not after. */
+static bool add_of(struct kp_vfs *v, struct kp_fast_entry *e, const struct kp_fast_object *o)
 {
 	struct kp_fast_cache *c = v->fast;
 	uint32_t *set, *way = NULL;
@@ -235,6 +241,10 @@ static bool add(struct kp_vfs *v, struct kp_fast_entry *e)
 	e->hash = (uint32_t)(key >> 16);
 	set = c->mem->index[key % KP_FAST_SETS];
 	pthread_mutex_lock(&c->lock);
+	if (o && o->several) {
+		pthread_mutex_unlock(&c->lock);
+		return false;
+	}
 	e->all = c->mem->all;
 	e->dirs = e->dirs ? c->mem->dirs : 0;
 	e->name = c->mem->names[e->name_slot];
@@ -250,6 +260,11 @@ static bool add(struct kp_vfs *v, struct kp_fast_entry *e)
 	put_entry(c, way ? way : &set[c->next % KP_FAST_WAYS], e);
 	pthread_mutex_unlock(&c->lock);
 	return true;
+}
+
+static bool add(struct kp_vfs *v, struct kp_fast_entry *e)
+{
+	return add_of(v, e, NULL);
 }
 
 /* With the lock of the entries held. NULL: there is no room to remember it. */
@@ -284,7 +299,7 @@ static bool put_image_fd(struct kp_vfs *v, const struct kp_node *n)
 	pthread_mutex_unlock(&v->fast->lock);
 	e.dev = st.st_dev;
 	e.ino = st.st_ino;
-	return good && from_image(v, n, &e) && add(v, &e);
+	return good && from_image(v, n, &e) && add_of(v, &e, o);
 }
 
 bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n)
@@ -358,7 +373,7 @@ void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd)
 	e.ino = st.st_ino;
 	/* Under the write lock it is about to change; without a name it may have been copied up. */
 	if (good && kp_vfs_is_reading(v) && !n->nameless && from_image(v, n, &e))
-		(void)add(v, &e);
+		(void)add_of(v, &e, o);
 }
 
 bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n)

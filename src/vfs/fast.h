@@ -19,9 +19,11 @@ void kp_fast_void(struct kp_vfs *v);
 /* With the write lock held, before anything is done: what this change may concern. A new name, or one of something that no path leads
  * through, concerns itself; a directory or a link all names; nothing declared at all: all names, when the lock is let go. */
 void kp_fast_changes(struct kp_vfs *v, const struct kp_node *n);
-/* The same of owner or mode, which other names of the file have, too. */
-/* An empty directory is about to be removed. */
+/* A directory is about to be made where nothing is: names that were not in one called so before are not in it either, for who may look. */
+void kp_fast_makes_dir(struct kp_vfs *v, const struct kp_node *n, mode_t mode);
+/* An empty directory is about to be removed; it was: what is made under its name next and is no directory voids all. */
 void kp_fast_removes_dir(struct kp_vfs *v, const struct kp_node *n);
+void kp_fast_dir_went(struct kp_vfs *v, const char *guest);
 void kp_fast_dir_goes(struct kp_vfs *v);
 /* A directory is about to be copied up. */
 void kp_fast_copies_dir(struct kp_vfs *v, const struct kp_node *n);
@@ -35,6 +37,7 @@ void kp_fast_standins_lock(struct kp_vfs *v);
 void kp_fast_standins_unlock(struct kp_vfs *v);
 void kp_fast_standin_goes(struct kp_vfs *v, const struct stat *st);
 void kp_fast_standin_comes(struct kp_vfs *v, const struct stat *st);
+/* Of owner or mode, which other names of the file have, too. */
 void kp_fast_changes_file(struct kp_vfs *v, const struct kp_node *n);
 /* Of size or times, which are nobody's to remember once they are the instance's. */
 void kp_fast_changes_data(struct kp_vfs *v, const struct kp_node *n);

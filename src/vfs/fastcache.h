@@ -16,8 +16,8 @@ struct kp_fast_object {
 	bool several; /* it was opened as another, too */
 };
 
-/* Numbers of stand-ins that are gone, by their slots. What was told of names in one that is empty stays true of it; of another directory with its
- * number it would not be. */
+/* Directories that are gone, by the slots of their names or of their stand-ins' numbers. What was told of names in one that is empty stays true
+ * of it; of what has its name now, if that is a link or a file, or of another directory with its number it would not be. */
 struct kp_fast_gone {
 	uint64_t slots[KP_FAST_NAMES / 64];
 	bool any;
@@ -28,7 +28,8 @@ struct kp_fast_cache {
 	pthread_mutex_t lock; /* of what follows */
 	uint32_t next;        /* the entry that is taken next, and which way of a full set goes */
 	struct kp_fast_object *objects;
-	struct kp_fast_gone gone;
+	struct kp_fast_gone names, standins;
+	bool reused; /* the file system of the stand-ins gives their numbers to others, also to directories that are none */
 	uint64_t *opened[KP_MAX_LAYERS]; /* a bit for each entry of an image */
 };
 

@@ -57,9 +57,34 @@ static bool changes_open_file(struct kp_vfs *v, const struct kp_node *n)
 	return true;
 }
 
+static void note_gone(struct kp_fast_gone *g, uint32_t slot)
+{
+	g->slots[slot / 64] |= 1ULL << slot % 64;
+	g->any = true;
+}
+
+static bool is_gone(const struct kp_fast_gone *g, uint32_t slot)
+{
+	return g->any && g->slots[slot / 64] >> slot % 64 & 1;
+}
+
+static void void_gone(struct kp_vfs *v, struct kp_fast_gone *g)
+{
+	memset(g, 0, sizeof(*g));
+	kp_fast_void(v);
+}
+
+void kp_fast_dir_went(struct kp_vfs *v, const char *guest)
+{
+	if (v->fast)
+		note_gone(&v->fast->names, kp_fast_name_slot(guest));
+}
+
 /* Before the change: who sees the kernel's answer of after it finds the entry void. Nothing is filled until the lock is let go. */
 void kp_fast_changes(struct kp_vfs *v, const struct kp_node *n)
 {
+	if (n->origin == KP_ABSENT && v->fast && is_gone(&v->fast->names, kp_fast_name_slot(n->guest.s)))
+		void_gone(v, &v->fast->names);
 	if (n->origin == KP_MAGIC ? !v->fast || !changes_open_file(v, n) : S_ISDIR(n->mode))
 		kp_fast_void(v);
 	else if (n->origin != KP_MAGIC)
@@ -67,9 +92,19 @@ void kp_fast_changes(struct kp_vfs *v, const struct kp_node *n)
 	v->declared = true;
 }
 
+void kp_fast_makes_dir(struct kp_vfs *v, const struct kp_node *n, mode_t mode)
+{
+	if (mode & S_IXUSR)
+		changes_itself(v, n);
+	else
+		kp_fast_changes(v, n);
+	v->declared = true;
+}
+
+/* Where the host is shown, what the instance had hidden of it there is gone, too. */
 void kp_fast_removes_dir(struct kp_vfs *v, const struct kp_node *n)
 {
-	if (n->origin == KP_MAGIC || !S_ISDIR(n->mode))
+	if (n->origin == KP_MAGIC || !S_ISDIR(n->mode) || (n->self.rule && n->self.rule->mode != KP_MODE_FULL))
 		kp_fast_changes(v, n);
 	else
 		changes_itself(v, n);
@@ -101,12 +136,10 @@ void kp_fast_changes_mode(struct kp_vfs *v, const struct kp_node *n, const struc
 
 void kp_fast_standin_goes(struct kp_vfs *v, const struct stat *st)
 {
-	uint32_t slot = kp_fast_inode_slot(st->st_dev, st->st_ino);
-
-	if (!v->fast)
-		return;
-	v->fast->gone.slots[slot / 64] |= 1ULL << slot % 64;
-	v->fast->gone.any = true;
+	if (v->fast && v->fast->reused)
+		kp_fast_void(v);
+	else if (v->fast)
+		note_gone(&v->fast->standins, kp_fast_inode_slot(st->st_dev, st->st_ino));
 }
 
 void kp_fast_standins_lock(struct kp_vfs *v)
@@ -123,13 +156,10 @@ void kp_fast_standins_unlock(struct kp_vfs *v)
 
 void kp_fast_standin_comes(struct kp_vfs *v, const struct stat *st)
 {
-	struct kp_fast_gone *g = v->fast ? &v->fast->gone : NULL;
-	uint32_t slot = st ? kp_fast_inode_slot(st->st_dev, st->st_ino) : 0;
+	struct kp_fast_gone *g = v->fast ? &v->fast->standins : NULL;
 
-	if (g && g->any && (!st || g->slots[slot / 64] >> slot % 64 & 1)) {
-		memset(g, 0, sizeof(*g));
-		kp_fast_void(v);
-	}
+	if (g && (st ? is_gone(g, kp_fast_inode_slot(st->st_dev, st->st_ino)) : g->any))
+		void_gone(v, g);
 }
 
 void kp_fast_changes_file(struct kp_vfs *v, const struct kp_node *n)

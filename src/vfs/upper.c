@@ -511,6 +511,7 @@ void kp_standin_remove(struct kp_vfs *v, const struct kp_node *n)
 	struct stat st;
 
 	kp_dircache_forget(v);
+	kp_fast_dir_went(v, n->guest.s);
 	kp_moves_rename(v, n->guest.s, NULL);
 	if (fstatat(v->dirs_fd, rel, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return;

@@ -262,11 +262,64 @@ static void directories(void)
 	close(dir);
 }
 
+/* What was asked of names in a directory that is gone now: something else has its name. */
+static void take_name(int kind)
+{
+	long want = kind < 2 ? 4 : -ENOTDIR;
+
+	CHECK(!mkdir("gone", 0700));
+	for (int k = 0; k < 4; k++)
+		CHECK(size_of("gone/name") == -ENOENT);
+	CHECK(!rmdir("gone"));
+	switch (kind) {
+	case 0: CHECK(!symlink("dir", "gone")); break;
+	case 1: CHECK(!symlink("dir", "to-dir") && !rename("to-dir", "gone")); break;
+	case 2: CHECK(!link("made", "gone")); break;
+	case 3: write_file("gone", "1", O_EXCL); break;
+	default: want = mkdir("gone", 0600) ? 0 : size_of("gone/./name"); break; /* by a way that nobody has asked by yet */
+	}
+	CHECK(size_of("gone/name") == want);
+	CHECK(kind == 4 ? !rmdir("gone") : !unlink("gone"));
+}
+
+/* Or another directory, which is the host's, its number. */
+static void take_number(void)
+{
+	CHECK(!mkdir("gone", 0700) && !chdir("gone"));
+	for (int k = 0; k < 4; k++)
+		CHECK(size_of("name") == -ENOENT);
+	CHECK(!chdir("..") && !rmdir("gone") && !mkdir("/dev/shm/other", 0700) && !chdir("/dev/shm/other"));
+	write_file("name", "1", O_EXCL);
+	CHECK(size_of("name") == 1 && !unlink("name") && !chdir("/tree") && !rmdir("/dev/shm/other"));
+}
+
+/* In a directory that the host has, too: what was hidden there, the directory, and then what hid it go. The script goes on with each word. */
+static int hidden(const char *shown)
+{
+	CHECK(!chdir(shown) && !unlink("gone/name"));
+	for (int k = 0; k < 4; k++)
+		CHECK(size_of("gone/name") == -ENOENT);
+	puts("hidden");
+	while (access("one", F_OK))
+		usleep(1000);
+	CHECK(!rmdir("gone"));
+	puts("removed");
+	while (access("two", F_OK))
+		usleep(1000);
+	CHECK(size_of("gone/name") == 2);
+	printf("%d wrong\n", failures);
+	return failures != 0;
+}
+
 /* Directories and links that come and go: what was asked of names by way of them, and of names in another that has its number now. */
 static void ways(void)
 {
 	struct stat st;
 
+	for (int kind = 0; kind < 5; kind++)
+		take_name(kind);
+	for (int i = 0; i < 5; i++)
+		take_number();
 	for (int i = 0; i < 40; i++) {
 		int dir;
 
@@ -529,6 +582,8 @@ int main(int argc, char **argv)
 	if (argc == 3 && !strcmp(argv[1], "gate"))
 		return at_gate(argv[2]);
 	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (argc == 3 && !strcmp(argv[1], "hidden"))
+		return hidden(argv[2]);
 	write_file("made", "123", O_TRUNC);
 	changes();
 	pointers();

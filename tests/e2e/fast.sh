@@ -44,6 +44,26 @@ if [ "$n" = 0 ] && [ "$(cat "$T/out")" = "0 wrong" ]; then ok "switched off"; el
 n=$(sites strict eager)
 if [ "$n" = 0 ] && [ "$(cat "$T/out")" = "0 wrong" ]; then ok "not at level strict"; else not_ok "level strict: $n sites" "$T/out" "$T/err"; fi
 
+# On most disks the numbers of directories that are gone are used again, in memory not: where a run has its own in /dev/shm, if it may.
+try env -u XDG_RUNTIME_DIR KAPSEL_FAST=eager "$KAPSEL" run --rm --cwd /tree --level portable "$img"
+expect_out "0 wrong" "with the run's directory in memory"
+
+# What the instance hides of the host goes with the directory that it is in.
+mkdir -p shown/gone
+printf 1 >shown/gone/name
+: >"$T/out"
+KAPSEL_FAST=eager timeout 120 "$KAPSEL" run --rm --level portable --mode "$T/shown=writecopy" "$img" -- /fast hidden "$T/shown" >"$T/out" 2>"$T/err" </dev/null &
+guest=$!
+wait_for grep -q hidden "$T/out"
+rm -r shown/gone
+: >shown/one
+wait_for grep -q removed "$T/out"
+mkdir shown/gone
+printf 12 >shown/gone/name
+: >shown/two
+wait $guest
+if [ "$(tail -1 "$T/out")" = "0 wrong" ]; then ok "what was hidden of the host"; else not_ok "what was hidden of the host" "$T/out" "$T/err"; fi
+
 # Without mseal (kernels before 6.10) the gate is shut for execve, and the call goes as everywhere else.
 try env KAPSEL_FAST=eager "$STAGE/e2e/docker-shim" "$KAPSEL" run --rm --cwd /tree --level portable "$img"
 expect_out "0 wrong" "with what Docker refuses, and mseal, refused"
