@@ -16,11 +16,17 @@ struct kp_fast_object {
 	bool several; /* it was opened as another, too */
 };
 
-/* Directories that are gone, by the slots of their names or of their stand-ins' numbers. What was told of names in one that is empty stays true
- * of it; of what has its name now, if that is a link or a file, or of another directory with its number it would not be. */
+/* Directories that are gone, by their stand-ins' numbers or their names. What was told of names in one that is empty stays true of it; of another
+ * directory with its number, or of what has its name now, if that is a link or a file, it would not be. */
 struct kp_fast_gone {
 	uint64_t slots[KP_FAST_NAMES / 64];
 	bool any;
+};
+/* Hashes of names, few of which meet: many files are made where some directories went. No room for one: all that was told is void instead. */
+#define KP_FAST_WENT_SETS 512U
+#define KP_FAST_WENT_WAYS 8U
+struct kp_fast_went {
+	uint64_t hash[KP_FAST_WENT_SETS][KP_FAST_WENT_WAYS]; /* 0: none */
 };
 
 struct kp_fast_cache {
@@ -28,7 +34,8 @@ struct kp_fast_cache {
 	pthread_mutex_t lock; /* of what follows */
 	uint32_t next;        /* the entry that is taken next, and which way of a full set goes */
 	struct kp_fast_object *objects;
-	struct kp_fast_gone names, standins;
+	struct kp_fast_gone standins;
+	struct kp_fast_went names;
 	bool reused; /* the file system of the stand-ins gives their numbers to others, also to directories that are none */
 	uint64_t *opened[KP_MAX_LAYERS]; /* a bit for each entry of an image */
 };

@@ -68,23 +68,48 @@ static bool is_gone(const struct kp_fast_gone *g, uint32_t slot)
 	return g->any && g->slots[slot / 64] >> slot % 64 & 1;
 }
 
-static void void_gone(struct kp_vfs *v, struct kp_fast_gone *g)
+/* Where the hash of a name is remembered, or of 0: where there is room for one. */
+static uint64_t *find_went(struct kp_fast_went *w, uint64_t set, uint64_t hash)
 {
-	memset(g, 0, sizeof(*g));
-	kp_fast_void(v);
+	uint64_t *ways = w->hash[set % KP_FAST_WENT_SETS];
+
+	for (size_t i = 0; i < KP_FAST_WENT_WAYS; i++)
+		if (ways[i] == hash)
+			return &ways[i];
+	return NULL;
 }
 
 void kp_fast_dir_went(struct kp_vfs *v, const char *guest)
 {
-	if (v->fast)
-		note_gone(&v->fast->names, kp_fast_name_slot(guest));
+	uint64_t h = kp_hash_string(guest) | 1, *at;
+
+	if (!v->fast || find_went(&v->fast->names, h >> 32, h))
+		return;
+	at = find_went(&v->fast->names, h >> 32, 0);
+	if (!at) {
+		memset(&v->fast->names, 0, sizeof(v->fast->names));
+		kp_fast_void(v);
+		at = v->fast->names.hash[(h >> 32) % KP_FAST_WENT_SETS];
+	}
+	*at = h;
+}
+
+/* What comes where a directory went, and is none, makes void what was told of names in that. */
+static void comes_after_dir(struct kp_vfs *v, const char *guest)
+{
+	uint64_t h = kp_hash_string(guest) | 1, *at = v->fast ? find_went(&v->fast->names, h >> 32, h) : NULL;
+
+	if (at) {
+		kp_fast_void(v);
+		*at = 0;
+	}
 }
 
 /* Before the change: who sees the kernel's answer of after it finds the entry void. Nothing is filled until the lock is let go. */
 void kp_fast_changes(struct kp_vfs *v, const struct kp_node *n)
 {
-	if (n->origin == KP_ABSENT && v->fast && is_gone(&v->fast->names, kp_fast_name_slot(n->guest.s)))
-		void_gone(v, &v->fast->names);
+	if (n->origin == KP_ABSENT)
+		comes_after_dir(v, n->guest.s);
 	if (n->origin == KP_MAGIC ? !v->fast || !changes_open_file(v, n) : S_ISDIR(n->mode))
 		kp_fast_void(v);
 	else if (n->origin != KP_MAGIC)
@@ -158,8 +183,10 @@ void kp_fast_standin_comes(struct kp_vfs *v, const struct stat *st)
 {
 	struct kp_fast_gone *g = v->fast ? &v->fast->standins : NULL;
 
-	if (g && (st ? is_gone(g, kp_fast_inode_slot(st->st_dev, st->st_ino)) : g->any))
-		void_gone(v, g);
+	if (!g || !(st ? is_gone(g, kp_fast_inode_slot(st->st_dev, st->st_ino)) : g->any))
+		return;
+	memset(g, 0, sizeof(*g));
+	kp_fast_void(v);
 }
 
 void kp_fast_changes_file(struct kp_vfs *v, const struct kp_node *n)
