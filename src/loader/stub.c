@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The fast path in a guest's process: what a patched call site runs in place of its system call. No libc, no locks, no state but a
- * count that answers nothing (wants_telling), little stack: it may be interrupted, left by longjmp and entered again anywhere. It answers from the cache only what the
- * supervisor has written there and nothing has moved since; for all else the call is made as it was. Bad pointers are the kernel's to
- * find: nothing of the guest's is touched that no system call has touched before.
+ * count that answers nothing (wants_telling), little stack: it may be interrupted, left by longjmp and entered again anywhere. It
+ * answers from the cache only what the supervisor has written there and nothing has moved since; for all else the call is made as it
+ * was. Bad pointers are the kernel's to find: nothing of the guest's is touched that no system call has touched before.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -116,7 +116,8 @@ static bool same(const char *a, const char *b, size_t len)
 
 static bool holds(const struct kp_fast_entry *e, uint32_t seq)
 {
-	return load32(&e->seq) == seq && e->all == load32(&fast->all) && (!e->dirs || e->dirs == load32(&fast->dirs)) && e->name == load32(&fast->names[e->name_slot % KP_FAST_NAMES]);
+	return load32(&e->seq) == seq && e->all == load32(&fast->all) && (!e->dirs || e->dirs == load32(&fast->dirs)) &&
+	       e->name == load32(&fast->names[e->name_slot % KP_FAST_NAMES]);
 }
 
 static const struct kp_fast_entry *find(const struct query *q, uint64_t hash, size_t len, uint64_t dev, uint64_t ino, uint32_t *ret_seq)

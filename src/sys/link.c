@@ -23,15 +23,7 @@ static void declare_remove(struct kp_call *c, const struct kp_node *n)
 	if (n->origin == KP_ABSENT)
 		kp_fast_unchanged(c->vfs);
 	else
-		kp_fast_changes(c->vfs, n);
-}
-
-static void declare_rmdir(struct kp_call *c, const struct kp_node *n)
-{
-	if (n->origin == KP_ABSENT)
-		kp_fast_unchanged(c->vfs);
-	else
-		kp_fast_removes_dir(c->vfs, n);
+		kp_fast_removes(c->vfs, n);
 }
 
 /* Resolves the name that path 0 is, under the write lock, and hands it to a change. */
@@ -122,7 +114,7 @@ int kp_sys_unlink(struct kp_call *c)
 
 int kp_sys_rmdir(struct kp_call *c)
 {
-	return WITH_NAME(c, n, declare_rmdir, kp_rmdir(c->vfs, n, kp_call_cred(c)));
+	return WITH_NAME(c, n, declare_remove, kp_rmdir(c->vfs, n, kp_call_cred(c)));
 }
 
 int kp_sys_unlinkat(struct kp_call *c)

@@ -249,11 +249,16 @@ static int install(struct kp_spawner *sp)
 	return 0;
 }
 
+static void take(sem_t *s)
+{
+	while (sem_wait(s) < 0)
+		;
+}
+
 /* false: no more are asked for. */
 static bool is_asked(struct kp_spawner *sp)
 {
-	while (sem_wait(&sp->asked) < 0)
-		;
+	take(&sp->asked);
 	return !sp->stop;
 }
 
@@ -278,12 +283,6 @@ static void *spawner(void *arg)
 		sem_post(&sp->answered);
 	}
 	return NULL;
-}
-
-static void wait_for_answer(struct kp_spawner *sp)
-{
-	while (sem_wait(&sp->answered) < 0)
-		;
 }
 
 /* Gate and entry of the loader, at their addresses. */
@@ -324,7 +323,7 @@ int kp_spawner_ready(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 	struct kp_spawner *sp = e->spawner;
 	int rc = kp_landlock_make(e->vfs, e->loader_path, e->level, &sp->landlock_fd, err);
 
-	wait_for_answer(sp);
+	take(&sp->answered);
 	if (sp->error == -EBUSY) {
 		(void)kp_fail(err, EBUSY, "seccomp: a listener is installed already");
 		return kp_hint(err, "a tracer or sandbox around this process uses seccomp user notification");
@@ -337,7 +336,7 @@ int kp_spawner_ready(struct kp_engine *e, int *ret_listener, struct kp_err *err)
 	if (rc)
 		return rc;
 	sem_post(&sp->asked);
-	wait_for_answer(sp);
+	take(&sp->answered);
 	sp->landlock_fd = kp_close(sp->landlock_fd);
 	return sp->error ? kp_fail_errno(err, -sp->error, "Landlock: its rules cannot be entered") : 0;
 }
@@ -408,7 +407,7 @@ int kp_engine_spawn(struct kp_engine *e, const struct kp_spawn *s, pid_t *ret_pi
 	sp->status_fd = pipe_fds[1];
 	sp->cwd_fd = open_cwd(e, s->cwd);
 	sem_post(&sp->asked);
-	wait_for_answer(sp);
+	take(&sp->answered);
 	pid = sp->pid;
 	(void)kp_close(sp->cwd_fd);
 	pthread_mutex_unlock(&sp->busy);

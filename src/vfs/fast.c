@@ -2,7 +2,6 @@
 /* The supervisor's side of the cache that guests read themselves. */
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <sys/mman.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 

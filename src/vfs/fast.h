@@ -21,8 +21,8 @@ void kp_fast_void(struct kp_vfs *v);
 void kp_fast_changes(struct kp_vfs *v, const struct kp_node *n);
 /* A directory is about to be made where nothing is: names that were not in one called so before are not in it either, for who may look. */
 void kp_fast_makes_dir(struct kp_vfs *v, const struct kp_node *n, mode_t mode);
-/* An empty directory is about to be removed; it was: what is made under its name next and is no directory voids all. */
-void kp_fast_removes_dir(struct kp_vfs *v, const struct kp_node *n);
+/* Something is about to be removed, a directory only if it is empty; one was: what is made under its name next and is no directory voids all. */
+void kp_fast_removes(struct kp_vfs *v, const struct kp_node *n);
 void kp_fast_dir_went(struct kp_vfs *v, const char *guest);
 void kp_fast_dir_goes(struct kp_vfs *v);
 /* A directory is about to be copied up. */

@@ -119,20 +119,22 @@ void kp_fast_changes(struct kp_vfs *v, const struct kp_node *n)
 
 void kp_fast_makes_dir(struct kp_vfs *v, const struct kp_node *n, mode_t mode)
 {
-	if (mode & S_IXUSR)
-		changes_itself(v, n);
-	else
+	if (!(mode & S_IXUSR)) {
 		kp_fast_changes(v, n);
+		return;
+	}
+	changes_itself(v, n);
 	v->declared = true;
 }
 
 /* Where the host is shown, what the instance had hidden of it there is gone, too. */
-void kp_fast_removes_dir(struct kp_vfs *v, const struct kp_node *n)
+void kp_fast_removes(struct kp_vfs *v, const struct kp_node *n)
 {
-	if (n->origin == KP_MAGIC || !S_ISDIR(n->mode) || (n->self.rule && n->self.rule->mode != KP_MODE_FULL))
+	if (n->origin == KP_MAGIC || !S_ISDIR(n->mode) || (n->self.rule && n->self.rule->mode != KP_MODE_FULL)) {
 		kp_fast_changes(v, n);
-	else
-		changes_itself(v, n);
+		return;
+	}
+	changes_itself(v, n);
 	v->declared = true;
 }
 
@@ -154,7 +156,7 @@ bool kp_fast_keeps_ways(const struct kp_vfs *v, const struct kp_node *n, const s
 void kp_fast_changes_mode(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred, mode_t mode)
 {
 	if (kp_fast_keeps_ways(v, n, cred, mode))
-		kp_fast_removes_dir(v, n);
+		kp_fast_removes(v, n); /* what goes changes no way either */
 	else
 		kp_fast_changes_file(v, n);
 }
