@@ -32,7 +32,7 @@ long kp_stub(const struct regs *r);
 long kp_gate(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 long kp_ask(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 
-enum what { STAT, STATX, ACCESS, READLINK, OPEN };
+enum what { STAT, STATX, ACCESS, READLINK, OPEN, STATFS /* of what is not there */ };
 
 struct query {
 	enum what what;
@@ -266,7 +266,7 @@ static long open_of(const struct query *q, const struct kp_fast_entry *e, uint32
 {
 	long fd;
 
-	if (!S_ISREG(e->mode) || (e->perm & (KP_FAST_OPEN | 4)) != (KP_FAST_OPEN | 4) || e->second >= KP_FAST_TEXT || !holds(e, seq))
+	if (q->mode & ~KP_GATE_OPEN_FLAGS || !S_ISREG(e->mode) || (e->perm & (KP_FAST_OPEN | 4)) != (KP_FAST_OPEN | 4) || e->second >= KP_FAST_TEXT || !holds(e, seq))
 		return MISS;
 	fd = kp_gate(SYS_openat, (uint64_t)AT_FDCWD, (uint64_t)(e->text + e->second), (uint64_t)q->mode, 0);
 	if (fd < 0)
@@ -412,8 +412,10 @@ static long answer(const struct query *q)
 	case OPEN:
 		return open_of(q, e, seq);
 	case READLINK:
-	default:
 		return link_of(q, e, seq);
+	case STATFS:
+	default:
+		return MISS;
 	}
 }
 
@@ -423,7 +425,7 @@ static long answer(const struct query *q)
 static long answer_open(struct query *q)
 {
 	q->what = OPEN;
-	if (q->mode & ~KP_GATE_OPEN_FLAGS)
+	if (q->mode & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY)))
 		return MISS;
 	q->links = LINKS(q->mode & O_NOFOLLOW);
 	return answer(q);
@@ -499,6 +501,9 @@ static long answer_call(const struct regs *r)
 		q.what = READLINK;
 		q.links = KP_FAST_NOFOLLOW;
 		q.size = r->rdx;
+		return answer(&q);
+	case SYS_statfs:
+		q.what = STATFS;
 		return answer(&q);
 	case SYS_open:
 		q.mode = (int)r->rsi;

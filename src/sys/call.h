@@ -78,7 +78,7 @@ int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *ret_node);
 int kp_call_fd_node_for_change(struct kp_call *c, int fd, struct kp_node *ret_node);
 
 /* With the read lock held: what path 0 of this call led to may be answered by the guest itself from now on. */
-void kp_fast_note(struct kp_call *c, bool follow, const struct kp_node *n);
+void kp_fast_note(struct kp_call *c, bool follow, int rc, const struct kp_node *n);
 /* The same of a descriptor. */
 void kp_fast_note_fd(struct kp_call *c, const struct kp_node *n);
 

@@ -200,10 +200,13 @@ void kp_fast_patch(struct kp_call *c)
 	}
 }
 
-void kp_fast_note(struct kp_call *c, bool follow, const struct kp_node *n)
+void kp_fast_note(struct kp_call *c, bool follow, int rc, const struct kp_node *n)
 {
-	bool relative = c->path[0][0] != '/';
+	bool relative;
 
+	if (rc && !n->cut_short)
+		return;
+	relative = c->path[0][0] != '/';
 	if (c->vfs->fast && (!relative || c->from_standin))
 		c->noted = kp_fast_put(c->vfs, c->path[0], relative ? c->start.s : NULL, follow, kp_call_cred(c), n);
 	if (c->noted && relative && c->dirfd[0] == AT_FDCWD)

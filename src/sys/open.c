@@ -204,6 +204,15 @@ static void declare(struct kp_call *c, const struct kp_node *n, const struct ope
 		kp_fast_unchanged(c->vfs);
 }
 
+/* walked: how the walk ended. */
+static void note(struct kp_call *c, const struct kp_node *n, const struct open_args *a, bool follow, int walked, int rc)
+{
+	bool given = !rc && S_ISREG(n->mode) && c->reply == KP_REPLY_FD;
+
+	if (!changes(a) && !a->resolve && (given || (rc == -ENOENT && n->origin == KP_ABSENT)))
+		kp_fast_note(c, follow, walked, n);
+}
+
 /* The caller's descriptor of that number holds what it asks of the registry. */
 static int open_request(struct kp_call *c, const struct kp_node *n, int number)
 {
@@ -227,7 +236,7 @@ static int do_open(struct kp_call *c, struct open_args *a)
 {
 	struct kp_walk w = {.resolve = a->resolve};
 	struct kp_node *n;
-	int rc, request = -1;
+	int rc, walked, request = -1;
 
 	if (c->path_null[0])
 		return -EFAULT;
@@ -247,7 +256,7 @@ static int do_open(struct kp_call *c, struct open_args *a)
 			kp_vfs_write_lock(c->vfs);
 		else
 			kp_vfs_read_lock(c->vfs);
-		rc = kp_call_walk(c, 0, &w, n);
+		walked = rc = kp_call_walk(c, 0, &w, n);
 		if (!rc && changes(a))
 			declare(c, n, a);
 		else if (changes(a))
@@ -258,9 +267,8 @@ static int do_open(struct kp_call *c, struct open_args *a)
 			rc = kp_node_permit(c->vfs, n, kp_call_cred(c), R_OK | W_OK);
 		} else if (!rc) {
 			rc = open_node(c, n, a);
-			if (!changes(a) && !a->resolve && (n->origin == KP_ABSENT || (!rc && S_ISREG(n->mode) && c->reply == KP_REPLY_FD)))
-				kp_fast_note(c, w.follow, n);
 		}
+		note(c, n, a, w.follow, walked, rc);
 		kp_vfs_unlock(c->vfs);
 	} while (kp_vfs_again(c->vfs, rc));
 	if (!rc && request >= 0)

@@ -19,8 +19,8 @@ static int stat_path(struct kp_call *c, bool follow, int flags, struct statx *x)
 	rc = kp_call_resolve_at(c, 0, follow, flags, n);
 	if (!rc && !c->path[0][0])
 		kp_fast_note_fd(c, n);
-	else if (!rc)
-		kp_fast_note(c, follow, n);
+	else
+		kp_fast_note(c, follow, rc, n);
 	if (!rc)
 		rc = n->origin == KP_ABSENT ? -ENOENT : kp_node_statx(c->vfs, n, x);
 	kp_vfs_unlock(c->vfs);
@@ -126,8 +126,7 @@ static int check_access(struct kp_call *c, int mode, int flags)
 	n = kp_calloc(1, sizeof(*n));
 	kp_vfs_read_lock(c->vfs);
 	rc = kp_call_resolve_at(c, 0, !(flags & AT_SYMLINK_NOFOLLOW), flags, n);
-	if (!rc)
-		kp_fast_note(c, !(flags & AT_SYMLINK_NOFOLLOW), n);
+	kp_fast_note(c, !(flags & AT_SYMLINK_NOFOLLOW), rc, n);
 	if (!rc && n->origin == KP_ABSENT)
 		rc = -ENOENT;
 	if (!rc && mode & W_OK && n->origin == KP_HOST && n->self.bind && n->self.bind->read_only && !S_ISCHR(n->mode))
@@ -187,8 +186,7 @@ static int read_link(struct kp_call *c, uint64_t addr, uint64_t size)
 		}
 	} else {
 		rc = kp_call_resolve(c, 0, false, n);
-		if (!rc)
-			kp_fast_note(c, false, n);
+		kp_fast_note(c, false, rc, n);
 	}
 	if (!rc && n->origin == KP_ABSENT)
 		rc = -ENOENT;
@@ -222,6 +220,8 @@ int kp_sys_statfs(struct kp_call *c)
 
 	kp_vfs_read_lock(c->vfs);
 	rc = kp_call_resolve(c, 0, true, n);
+	if (n->origin == KP_ABSENT)
+		kp_fast_note(c, true, rc, n);
 	if (!rc)
 		rc = n->origin == KP_ABSENT ? -ENOENT : kp_node_statfs(c->vfs, n, &fs);
 	kp_vfs_unlock(c->vfs);

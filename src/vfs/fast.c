@@ -144,11 +144,16 @@ static bool is_known_absent(const struct kp_vfs *v, const struct kp_node *n)
 }
 
 /* Nothing but the directory's name, a slash and what follows is where it leads: removed directories on the way have no part in it. */
-static bool leads_straight(const char *path, const char *start, const char *guest)
+static bool leads_straight(const char *path, const char *start, const struct kp_node *n)
 {
-	size_t len = start && start[1] ? strlen(start) : 0;
+	size_t skip = start && start[1] ? strlen(start) : 0, len;
+	const char *to = n->guest.s;
 
-	return start ? !strncmp(guest, start, len) && guest[len] == '/' && !strcmp(guest + len + 1, path) : !strcmp(guest, path);
+	if (start && (strncmp(to, start, skip) != 0 || to[skip] != '/'))
+		return false;
+	to += start ? skip + 1 : 0;
+	len = strlen(to);
+	return !strncmp(path, to, len) && path[len] == (n->cut_short ? '/' : '\0');
 }
 
 static bool fill(struct kp_vfs *v, const char *path, const char *start, const struct kp_cred *cred, const struct kp_node *n,
@@ -160,14 +165,14 @@ static bool fill(struct kp_vfs *v, const char *path, const char *start, const st
 	if (!len || len >= KP_FAST_TEXT - 2 || n->hosted || n->self.host || (start && !start_of(v, start, e)))
 		return false;
 	/* These change by themselves. */
-	if (kp_path_below(n->guest.s, "/proc") || kp_live_is(v, n->guest.s))
+	if (kp_path_below(n->guest.s, "/proc") || (n->cut_short ? kp_live_below(v, n->guest.s) : kp_live_is(v, n->guest.s)))
 		return false;
 	memcpy(e->text, path, len + 1);
 	e->path_len = (uint16_t)len;
 	e->mode = n->mode;
 	e->st_ino = n->ino;
 	e->name_slot = kp_fast_name_slot(n->guest.s);
-	e->dirs = !leads_straight(path, start, n->guest.s); /* add() tells which */
+	e->dirs = !leads_straight(path, start, n); /* add() tells which */
 	for (int bit = 1; n->origin != KP_ABSENT && bit < 8; bit <<= 1)
 		if (!kp_node_permit(v, n, cred, bit))
 			e->perm |= (uint8_t)bit;

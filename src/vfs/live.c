@@ -89,6 +89,14 @@ bool kp_live_is(const struct kp_vfs *v, const char *guest)
 	return v->live && kp_live_find(v->live, guest);
 }
 
+bool kp_live_below(const struct kp_vfs *v, const char *guest)
+{
+	for (size_t i = 0; v->live && i < v->live->count; i++)
+		if (kp_path_below(v->live->files[i].guest, guest))
+			return true;
+	return false;
+}
+
 void kp_live_refresh(struct kp_vfs *v, const char *guest)
 {
 	struct kp_live_state *f;

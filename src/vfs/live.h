@@ -35,6 +35,8 @@ void kp_live_close(struct kp_vfs *v);
 bool kp_live_stale(const struct kp_vfs *v, const struct kp_node *n);
 /* Is that the name of a projected file? */
 bool kp_live_is(const struct kp_vfs *v, const char *guest);
+/* Or of a directory that is made with one? */
+bool kp_live_below(const struct kp_vfs *v, const char *guest);
 /* Without the lock. guest "": those without a directory; below KP_REGTREE: as kp_live_drain. */
 void kp_live_refresh(struct kp_vfs *v, const char *guest);
 /* Without the lock, before anything is read from the registry or changed in it, by whomever: takes back what programs have written. */

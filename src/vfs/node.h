@@ -85,6 +85,7 @@ struct kp_node {
 	int last_error;     /* absent, and this is why: said when the kernel would look the last name up, after other checks */
 	bool hosted;        /* the way here leads through what the host shows, which may change at any time */
 	bool through_link;  /* links were followed on the way */
+	bool cut_short;     /* a directory on the way is not there: the node is that one */
 	bool trailing_slash; /* the caller wrote one: must be a directory */
 	enum kp_last last;
 	struct kp_dir parent; /* the directory that holds the name */

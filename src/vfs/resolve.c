@@ -168,6 +168,7 @@ int kp_resolve_exact(struct kp_vfs *v, const char *guest, pid_t tid, struct kp_n
 	ret_node->trailing_slash = false;
 	ret_node->last_error = 0;
 	ret_node->hosted = true; /* not looked at */
+	ret_node->cut_short = false;
 	return walk_exact(v, at.s, tid, ret_node, NULL);
 }
 
@@ -517,6 +518,7 @@ int kp_resolve(struct kp_vfs *v, const struct kp_walk *in, struct kp_node *ret_n
 	w.hosted = w.has_root = false;
 	w.root_len = 0;
 	w.partial = false;
+	ret_node->cut_short = false;
 	rc = begin(&w);
 	while (!rc) {
 		size_t len, slashes;
@@ -534,7 +536,8 @@ int kp_resolve(struct kp_vfs *v, const struct kp_walk *in, struct kp_node *ret_n
 			ret_node->trailing_slash = true;
 		w.rest += len + slashes;
 		rc = step(&w, name, len, last);
-		if (!rc && !last && ret_node->origin == KP_ABSENT)
+		ret_node->cut_short = !rc && !last && ret_node->origin == KP_ABSENT;
+		if (ret_node->cut_short)
 			rc = -ENOENT;
 	}
 	if (!rc && w.partial) {

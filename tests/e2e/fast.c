@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -291,6 +292,59 @@ static void take_number(void)
 	CHECK(!chdir("..") && !rmdir("gone") && !mkdir("/dev/shm/other", 0700) && !chdir("/dev/shm/other"));
 	write_file("name", "1", O_EXCL);
 	CHECK(size_of("name") == 1 && !unlink("name") && !chdir("/tree") && !rmdir("/dev/shm/other"));
+}
+
+static void make_other(void)
+{
+	CHECK(!mkdir("other", 0700) && !mkdir("other/a", 0700));
+	write_file("other/a/b", "1", O_EXCL);
+}
+
+static void make_far(int kind)
+{
+	CHECK((kind >= 3 && kind <= 5) || !mkdir("far", 0700));
+	CHECK((kind != 1 && kind != 2) || !mkdir("far/a", 0700));
+	if (kind >= 4)
+		make_other();
+	switch (kind) {
+	case 2: write_file("far/a/b", "1", O_EXCL); break;
+	case 3: write_file("far", "1", O_EXCL); break;
+	case 4: CHECK(!rename("other", "far")); break;
+	case 5: CHECK(!symlink("other", "far")); break;
+	case 6: CHECK(!rename("other/a", "far/a") && !rmdir("other")); break;
+	default: break;
+	}
+}
+
+/* Names below a directory that is not there yet, by all calls, until something has its name. */
+static void beyond(void)
+{
+	static const char *const names[] = {"far/a/b", "/tree/far/a/b", "dir/../far/a/b", "by-far/a/b"};
+	struct statfs fs;
+
+	CHECK(!symlink("far", "by-far"));
+	for (int kind = 0; kind < 7; kind++) {
+		long want = kind == 3 ? -ENOTDIR : kind < 2 ? -ENOENT : 1;
+
+		for (int k = 0; k < 4; k++)
+			for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+				CHECK(size_of(names[i]) == -ENOENT && access(names[i], F_OK) < 0 && errno == ENOENT && statfs(names[i], &fs) < 0 && errno == ENOENT);
+				CHECK(open(names[i], O_RDONLY) < 0 && errno == ENOENT && open(names[i], O_RDONLY | O_DIRECTORY) < 0 && errno == ENOENT);
+				CHECK(open(names[i], O_WRONLY) < 0 && errno == ENOENT && open(names[i], O_WRONLY | O_CREAT, 0600) < 0 && errno == ENOENT);
+			}
+		make_far(kind);
+		for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+			int fd = open(names[i], O_RDONLY);
+
+			CHECK(size_of(names[i]) == want && (fd >= 0) == (want > 0) && (statfs(names[i], &fs) == 0) == (want > 0));
+			if (fd >= 0)
+				close(fd);
+		}
+		CHECK((unlink("far/a/b") == 0) == (want > 0) && (rmdir("far/a") == 0) == (kind != 0 && kind != 3));
+		CHECK(kind == 3 || kind == 5 ? !unlink("far") : !rmdir("far"));
+		CHECK(kind != 5 || !rmdir("other"));
+	}
+	CHECK(!unlink("by-far"));
 }
 
 /* In a directory that the host has, too: what was hidden there, the directory, and then what hid it go. The script goes on with each word. */
@@ -591,6 +645,7 @@ int main(int argc, char **argv)
 	descriptors();
 	directories();
 	ways();
+	beyond();
 	handlers();
 	work_directory();
 	programs();
