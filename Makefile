@@ -69,13 +69,13 @@ $(O)/%.o: %.c
 LOADER_CFLAGS := -std=gnu11 $(WARN) -Os -ffreestanding -fPIE -fvisibility=hidden -fno-stack-protector \
 	-fcf-protection=none -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns \
 	-mgeneral-regs-only -U_FORTIFY_SOURCE
-$(O)/loader: src/loader/loader.c src/loader/stub.c src/loader/start.S src/loader/stub.S src/loader/loader.lds src/loader/elf.h src/loader/site.h include/kapsel/start.h \
-		include/kapsel/fast.h
+LOADER_SRC := $(wildcard src/loader/*.S) src/loader/loader.c src/loader/patch.c src/loader/stub.c
+$(O)/loader: $(LOADER_SRC) src/loader/loader.lds $(wildcard src/loader/*.h) include/kapsel/start.h include/kapsel/fast.h
 	@mkdir -p $(@D)
 	@echo "  LINK $@"
 	$(Q)$(CC) -D_GNU_SOURCE -Iinclude -Isrc $(LOADER_CFLAGS) -nostdlib -static -no-pie -s -Wl,--build-id=none \
 		-Wl,-z,max-page-size=4096 -Wl,-z,noexecstack -Wl,-T,src/loader/loader.lds -o $@ \
-		src/loader/start.S src/loader/stub.S src/loader/loader.c src/loader/stub.c
+		$(LOADER_SRC)
 	@chmod 0555 $@
 
 $(O)/gen/loader_blob.o: $(O)/loader

@@ -71,6 +71,19 @@ struct kp_fast_place {
 };
 #define KP_FAST_PLACES 64U /* a thread's is the one of its number modulo this */
 
+/* Call sites that are known to be such, by the file that the code is of, and the call's number. Files and places are added, never changed. */
+#define KP_SITES_FILES 32U
+#define KP_SITES_EACH 24U
+struct kp_site {
+	uint64_t offset; /* in the file, behind the syscall instruction */
+	uint32_t nr, reserved;
+};
+struct kp_sites_file {
+	uint64_t ino;
+	uint32_t count, reserved;
+	struct kp_site place[KP_SITES_EACH];
+};
+
 #define KP_FAST_WAYS 8U
 #define KP_FAST_SETS 16384U
 #define KP_FAST_ENTRIES (KP_FAST_SETS * KP_FAST_WAYS)
@@ -83,7 +96,9 @@ struct kp_fast {
 	uint64_t st_dev; /* what guests see */
 	uint32_t moved;  /* moves before any thread goes to another directory */
 	uint32_t placed; /* what that was when a place was written last */
-	uint32_t reserved[7];
+	uint32_t site_files;
+	uint32_t reserved[6];
+	struct kp_sites_file sites[KP_SITES_FILES];
 	struct kp_fast_place places[KP_FAST_PLACES];
 	uint32_t names[KP_FAST_NAMES]; /* each moves when a name of its hash changes */
 	uint32_t index[KP_FAST_SETS][KP_FAST_WAYS]; /* which entries, taken one after the other: memory is used as they are */

@@ -45,13 +45,11 @@ struct kp_ident {
 	int32_t dumpable; /* what PR_GET_DUMPABLE says; to the kernel guests always are, or the supervisor could not read them */
 };
 
-/* A call site of the interpreter's: the file's offset behind the syscall instruction, and the call's number. */
-struct kp_start_site {
-	uint64_t offset;
-	uint32_t nr, reserved;
+/* What a file's call sites are known by (kapsel/fast.h), and its size in bytes. */
+struct kp_start_file {
+	uint64_t ino, size;
 };
 
-#define KP_START_SITES 16U
 #define KP_START_STRINGS 20480U
 struct kp_start {
 	int32_t program_fd;  /* ELF to run; the loader closes it */
@@ -67,8 +65,7 @@ struct kp_start {
 	int32_t dumpable;    /* what it begins with */
 	uint32_t fast;       /* is the fast path's cache behind the scratch? */
 	int32_t pid;
-	uint32_t site_count; /* with fast: what the loader has jump to the stub */
-	struct kp_start_site sites[KP_START_SITES];
+	struct kp_start_file program, interp; /* with fast */
 	char strings[KP_START_STRINGS];
 };
 

@@ -7,8 +7,9 @@
 #include <sys/syscall.h>
 
 #include "kapsel/fast.h"
+#include "loader/call.h"
 #include "loader/elf.h"
-#include "loader/site.h"
+#include "loader/patch.h"
 
 #define PIE_BASE 0x555555554000ULL
 #define PIE_RANDOM_PAGES (1ULL << 28)
@@ -48,37 +49,11 @@ static struct kp_start start;
 static struct stack stack;
 static char phdrs[KP_ELF_MAX_PHDRS];
 
-static long sys6(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
-{
-	register uint64_t r10 __asm__("r10") = d;
-	register uint64_t r8 __asm__("r8") = e;
-	register uint64_t r9 __asm__("r9") = f;
-	long ret;
-
-	__asm__ volatile("syscall"
-			 : "=a"(ret)
-			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-			 : "rcx", "r11", "memory");
-	return ret;
-}
-
-#define sys(nr, a, b, c, d) sys6(nr, (uint64_t)(a), (uint64_t)(b), (uint64_t)(c), (uint64_t)(d), 0, 0)
-
 /* Like a failure of the kernel after its point of no return: SIGSEGV that nothing can hold back. */
 static __attribute__((noreturn)) void die(void)
 {
 	for (;;)
 		__asm__ volatile("hlt");
-}
-
-static void copy(void *to, const void *from, size_t n)
-{
-	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
-}
-
-static void zero(void *to, size_t n)
-{
-	__asm__ volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(0) : "memory");
 }
 
 static size_t length(const char *s)
@@ -103,7 +78,7 @@ static uint64_t page_up(uint64_t v)
 /* Maps at exactly addr, over what is there only with MAP_FIXED in flags. */
 static void map_at(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t off)
 {
-	if ((uint64_t)sys6(SYS_mmap, addr, len, prot, MAP_PRIVATE | flags, (uint64_t)fd, off) != addr)
+	if ((uint64_t)kp_call6(SYS_mmap, addr, len, prot, MAP_PRIVATE | flags, (uint64_t)fd, off) != addr)
 		die();
 }
 
@@ -117,7 +92,7 @@ static const char *string_at(uint32_t off)
 /* A whole string table: within bounds and NUL-terminated. */
 static void ask_supervisor(void)
 {
-	if (sys(KP_NR_START, &start, sizeof(start), 0, 0) < 0)
+	if (kp_call4(KP_NR_START, &start, sizeof(start), 0, 0) < 0)
 		die();
 	if (!start.strings_len || start.strings_len > KP_START_STRINGS || start.strings[start.strings_len - 1])
 		die();
@@ -128,7 +103,7 @@ static void ask_supervisor(void)
 static void read_full(int fd, void *buf, size_t len, uint64_t off)
 {
 	for (char *p = buf; len;) {
-		long r = sys(SYS_pread64, fd, p, len, off);
+		long r = kp_call4(SYS_pread64, fd, p, len, off);
 
 		if (r == -EINTR)
 			continue;
@@ -154,22 +129,22 @@ static void reserve(struct image *im, uint64_t hint)
 	}
 	if (hint) {
 		at = (hint & ~(s->align - 1)) + (s->lo & (s->align - 1));
-		got = (uint64_t)sys6(SYS_mmap, at, len, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1ULL, 0);
+		got = (uint64_t)kp_call6(SYS_mmap, at, len, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1ULL, 0);
 		if (got == at) {
 			im->bias = at - s->lo;
 			return;
 		}
 		if (got < KP_ELF_TASK_SIZE)
-			sys(SYS_munmap, got, len, 0, 0);
+			kp_call4(SYS_munmap, got, len, 0, 0);
 	}
-	got = (uint64_t)sys6(SYS_mmap, 0, len + slack, PROT_NONE, flags, -1ULL, 0);
+	got = (uint64_t)kp_call6(SYS_mmap, 0, len + slack, PROT_NONE, flags, -1ULL, 0);
 	if (got >= KP_ELF_TASK_SIZE)
 		die();
 	at = got + ((s->lo - got) & (s->align - 1));
 	if (at > got)
-		sys(SYS_munmap, got, at - got, 0, 0);
+		kp_call4(SYS_munmap, got, at - got, 0, 0);
 	if (got + slack > at)
-		sys(SYS_munmap, at + len, got + slack - at, 0, 0);
+		kp_call4(SYS_munmap, at + len, got + slack - at, 0, 0);
 	im->bias = at - s->lo;
 }
 
@@ -184,7 +159,7 @@ static void map_segment(const Elf64_Phdr *ph, uint64_t bias, int fd)
 		anon = page_up(file_end);
 		map_at(lo, anon - lo, prot, MAP_FIXED, fd, ph->p_offset - (addr - lo));
 		if (ph->p_memsz > ph->p_filesz && (ph->p_flags & PF_W))
-			zero((void *)file_end, anon - file_end);
+			kp_zero((void *)file_end, anon - file_end);
 	}
 	if (hi > anon)
 		map_at(anon, hi - anon, prot, MAP_FIXED | MAP_ANONYMOUS, -1, 0);
@@ -210,7 +185,7 @@ static void release_holes(const struct image *im)
 				next = lo;
 		}
 		if (covered == at) {
-			sys(SYS_munmap, at + im->bias, next - at, 0, 0);
+			kp_call4(SYS_munmap, at + im->bias, next - at, 0, 0);
 			covered = next;
 		}
 		at = covered;
@@ -251,9 +226,9 @@ static void save_stack(uint64_t *sp)
 			die();
 		stack.aux[stack.naux++] = *a;
 		if (a->type == AT_RANDOM)
-			copy(stack.random, (void *)a->value, sizeof(stack.random));
+			kp_copy(stack.random, (void *)a->value, sizeof(stack.random));
 		if (a->type == AT_PLATFORM && length((char *)a->value) < PLATFORM_MAX)
-			copy(stack.platform, (void *)a->value, length((char *)a->value) + 1);
+			kp_copy(stack.platform, (void *)a->value, length((char *)a->value) + 1);
 		if (a->type == AT_EXECFN)
 			execfn = (char *)a->value;
 	}
@@ -276,7 +251,7 @@ static void set_aux(uint64_t type, uint64_t value)
 static uint64_t push(uint64_t *at, const void *data, size_t len)
 {
 	*at -= len;
-	copy((void *)*at, data, len);
+	kp_copy((void *)*at, data, len);
 	return *at;
 }
 
@@ -318,7 +293,7 @@ static void build_stack(const struct image *prog, const struct image *interp, ui
 	*v++ = 0;
 	stack.env_end = (uint64_t)p;
 	stack.new_aux = (uint64_t)v;
-	copy(v, stack.aux, stack.naux * sizeof(struct aux));
+	kp_copy(v, stack.aux, stack.naux * sizeof(struct aux));
 }
 
 /* What /proc shows and where brk() begins. A kernel without PR_SET_MM_MAP keeps the loader's. */
@@ -341,11 +316,11 @@ static void set_mm(const struct image *prog, uint64_t brk)
 		.exe_fd = (uint32_t)-1,
 	};
 
-	if (sys6(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, (uint64_t)&mm, sizeof(mm), 0, 0) == 0)
+	if (kp_call6(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, (uint64_t)&mm, sizeof(mm), 0, 0) == 0)
 		return;
 	mm.auxv = NULL;
 	mm.auxv_size = 0;
-	sys6(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, (uint64_t)&mm, sizeof(mm), 0, 0);
+	kp_call6(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, (uint64_t)&mm, sizeof(mm), 0, 0);
 }
 
 static void make_ident(void)
@@ -361,16 +336,16 @@ static void make_ident(void)
 	ident->magic = KP_IDENT_MAGIC;
 	ident->pid = start.pid;
 	ident->dumpable = start.dumpable;
-	copy(ident->exe, exe, len);
+	kp_copy(ident->exe, exe, len);
 }
 
 /* From now on the program cannot put other memory in its place; kernels before mseal are told apart by what they then let it do. */
 static void map_scratch(void)
 {
-	if ((uint64_t)sys6(SYS_mmap, KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, (uint64_t)start.scratch_fd, 0) !=
+	if ((uint64_t)kp_call6(SYS_mmap, KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, (uint64_t)start.scratch_fd, 0) !=
 	    KP_SCRATCH_BASE)
 		die();
-	sys(KP_NR_MSEAL, KP_SCRATCH_BASE, KP_SCRATCH_SIZE, 0, 0);
+	kp_call4(KP_NR_MSEAL, KP_SCRATCH_BASE, KP_SCRATCH_SIZE, 0, 0);
 }
 
 /* The cache, and a page that call sites reach: of an interpreter and its libraries, which come right below it, or of a static program.
@@ -382,68 +357,30 @@ static void map_fast(const struct image *prog)
 
 	if (!start.fast)
 		return;
-	near = (uint64_t)sys6(SYS_mmap, KP_FAST_BASE, sizeof(struct kp_fast), PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE,
+	near = (uint64_t)kp_call6(SYS_mmap, KP_FAST_BASE, sizeof(struct kp_fast), PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE,
 			      (uint64_t)start.scratch_fd, KP_SCRATCH_SIZE);
 	if (near != KP_FAST_BASE)
 		return;
-	near = (uint64_t)sys6(SYS_mmap, below, KP_NEAR_SIZE, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1ULL, 0);
+	near = (uint64_t)kp_call6(SYS_mmap, below, KP_NEAR_SIZE, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1ULL, 0);
 	if (near < KP_ELF_TASK_SIZE)
 		ident->near = near;
 }
 
-/* A known site of this segment, as it lies there. */
-static bool site_in(const Elf64_Phdr *ph, uint64_t bias, const struct kp_start_site *known, struct kp_site_code *s)
+/* The call sites that other processes have proven: an interpreter makes a handful of calls, in each process anew. */
+static void patch_sites(const struct image *im, int fd, const struct kp_start_file *file)
 {
-	if (known->offset < ph->p_offset + KP_SITE_CODE || known->offset > ph->p_offset + ph->p_filesz)
-		return false;
-	s->ip = known->offset - ph->p_offset + ph->p_vaddr + bias;
-	copy(s->bytes, (const void *)(s->ip - KP_SITE_CODE), KP_SITE_CODE);
-	return kp_site_check(s, known->nr);
-}
-
-static bool protect(uint64_t addr, uint64_t len, int prot)
-{
-	return sys(SYS_mprotect, addr, len, prot, 0) == 0;
-}
-
-/* Slots first; where they cannot be executed any more, there is no fast path, and where the text cannot, it is mapped anew as it was. */
-static void patch_segment(const Elf64_Phdr *ph, uint64_t bias, int fd)
-{
-	struct kp_ident *ident = (struct kp_ident *)KP_IDENT_BASE;
-	uint64_t near = ident->near, addr = ph->p_vaddr + bias, lo = page_down(addr), len = page_up(addr + ph->p_filesz) - lo;
-	struct kp_site_code s[KP_START_SITES];
-	uint32_t count = 0;
-
-	for (uint32_t i = 0; i < start.site_count && i < KP_START_SITES; i++)
-		count += site_in(ph, bias, &start.sites[i], &s[count]);
-	if (!count || !protect(near, KP_NEAR_SIZE, PROT_READ | PROT_WRITE))
-		return;
-	*(uint64_t *)near = KP_STUB_ENTRY;
-	for (uint32_t i = 0; i < count; i++)
-		kp_site_make_slot((uint8_t *)kp_site_slot_at(near, i), &s[i], kp_site_slot_at(near, i), near);
-	ident->near_used = count;
-	if (!protect(near, KP_NEAR_SIZE, PROT_READ | PROT_EXEC))
-		ident->near = 0;
-	if (!ident->near || !protect(lo, len, PROT_READ | PROT_WRITE))
-		return;
-	for (uint32_t i = 0; i < count; i++)
-		kp_site_make_jump((uint8_t *)kp_site_mov(&s[i]), &s[i], kp_site_slot_at(near, i));
-	if (!protect(lo, len, PROT_READ | PROT_EXEC))
-		map_segment(ph, bias, fd);
-}
-
-/* The interpreter's call sites that other processes have proven: it makes a handful of calls, in each process anew. */
-static void patch_sites(const struct image *im, int fd)
-{
-	if (!((struct kp_ident *)KP_IDENT_BASE)->near || !start.site_count)
-		return;
 	for (size_t i = 0; i < im->info.phnum; i++) {
 		const Elf64_Phdr *ph = (const Elf64_Phdr *)phdrs + i;
+		uint64_t addr = ph->p_vaddr + im->bias, skip = addr - page_down(addr);
 
-		if (ph->p_type == PT_LOAD && ph->p_flags == (PF_R | PF_X)) {
-			patch_segment(ph, im->bias, fd);
-			return;
-		}
+		if (ph->p_type == PT_LOAD && ph->p_flags == (PF_R | PF_X))
+			kp_patch(&(struct kp_mapping){.addr = addr - skip,
+						      .len = ph->p_filesz + skip,
+						      .off = ph->p_offset - skip,
+						      .prot = PROT_READ | PROT_EXEC,
+						      .fd = fd,
+						      .ino = file->ino,
+						      .size = file->size});
 	}
 }
 
@@ -458,25 +395,26 @@ void kp_loader_main(uint64_t *sp)
 	map_scratch();
 	/* A stack that ends at the very top was not randomised: setarch -R, randomize_va_space=0. */
 	if (stack.top != STACK_TOP_FIXED)
-		sys(SYS_getrandom, rnd, sizeof(rnd), GRND_NONBLOCK, 0);
+		kp_call4(SYS_getrandom, rnd, sizeof(rnd), GRND_NONBLOCK, 0);
 	load(&prog, start.program_fd, PIE_BASE + (rnd[0] % PIE_RANDOM_PAGES) * KP_ELF_PAGE);
-	sys(SYS_close, start.program_fd, 0, 0, 0);
 	map_fast(&prog);
-	sys(SYS_close, start.scratch_fd, 0, 0, 0);
+	kp_call4(SYS_close, start.scratch_fd, 0, 0, 0);
+	patch_sites(&prog, start.program_fd, &start.program);
+	kp_call4(SYS_close, start.program_fd, 0, 0, 0);
 	entry = jump = prog.info.entry + prog.bias;
 	if (start.interp_fd >= 0) {
 		load(&interp, start.interp_fd, 0);
-		patch_sites(&interp, start.interp_fd);
-		sys(SYS_close, start.interp_fd, 0, 0, 0);
+		patch_sites(&interp, start.interp_fd, &start.interp);
+		kp_call4(SYS_close, start.interp_fd, 0, 0, 0);
 		jump = interp.info.entry + interp.bias;
 	} else if (prog.info.has_interp) {
 		die();
 	}
 	build_stack(&prog, start.interp_fd >= 0 ? &interp : NULL, entry);
 	if (prog.info.exec_stack)
-		sys(SYS_mprotect, page_down(stack.sp), page_up(stack.top) - page_down(stack.sp),
+		kp_call4(SYS_mprotect, page_down(stack.sp), page_up(stack.top) - page_down(stack.sp),
 		    PROT_READ | PROT_WRITE | PROT_EXEC | PROT_GROWSDOWN, 0);
 	set_mm(&prog, page_up(prog.span.brk + prog.bias) + (rnd[1] % BRK_RANDOM_PAGES) * KP_ELF_PAGE);
-	sys(SYS_prctl, PR_SET_NAME, string_at(start.comm_off), 0, 0);
+	kp_call4(SYS_prctl, PR_SET_NAME, string_at(start.comm_off), 0, 0);
 	kp_jump(stack.sp, jump);
 }

@@ -65,6 +65,14 @@ static inline bool kp_site_check(struct kp_site_code *s, uint32_t nr)
 	return false;
 }
 
+/* Can a jump lead from the one to the other? */
+static inline bool kp_site_is_near(uint64_t a, uint64_t b)
+{
+	int64_t d = (int64_t)(a - b);
+
+	return d > INT32_MIN + 65536LL && d < INT32_MAX - 65536LL;
+}
+
 static inline uint64_t kp_site_mov(const struct kp_site_code *s)
 {
 	return s->ip - 2 - s->len;

@@ -10,10 +10,13 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "kapsel/fast.h"
+#include "loader/call.h"
+#include "loader/patch.h"
 
 #define MISS LONG_MIN
 #define PAGE 4096ULL
@@ -45,35 +48,15 @@ struct query {
 
 static const struct kp_fast *const fast = (const struct kp_fast *)KP_FAST_BASE;
 
-static long sys5(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e)
-{
-	register uint64_t r10 __asm__("r10") = d;
-	register uint64_t r8 __asm__("r8") = e;
-	long ret;
-
-	__asm__ volatile("syscall" : "=a"(ret) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8) : "rcx", "r11", "memory");
-	return ret;
-}
-
 static uint32_t load32(const uint32_t *at)
 {
 	return __atomic_load_n(at, __ATOMIC_ACQUIRE);
 }
 
-static void copy(void *to, const void *from, size_t n)
-{
-	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
-}
-
-static void zero(void *to, size_t n)
-{
-	__asm__ volatile("rep stosb" : "+D"(to), "+c"(n) : "a"(0) : "memory");
-}
-
 /* The eight bytes there, which lie in one page. */
 static bool is_readable(uint64_t addr)
 {
-	return sys5(SYS_rt_sigprocmask, NOT_A_HOW, addr & ~7ULL, 0, 8, 0) == -EINVAL;
+	return kp_call4(SYS_rt_sigprocmask, NOT_A_HOW, addr & ~7ULL, 0, 8) == -EINVAL;
 }
 
 /* Writable is what the kernel can write: it is given the bytes that will be overwritten anyway, eight or more. */
@@ -85,7 +68,7 @@ static bool is_writable(const struct query *q, uint64_t size)
 		return true; /* the caller's own */
 	if (size < 8 || q->buf >= TASK_SIZE - size)
 		return false;
-	return !sys5(SYS_rt_sigprocmask, 0, 0, q->buf, 8, 0) && !sys5(SYS_rt_sigprocmask, 0, 0, last, 8, 0);
+	return !kp_call4(SYS_rt_sigprocmask, 0, 0, q->buf, 8) && !kp_call4(SYS_rt_sigprocmask, 0, 0, last, 8);
 }
 
 /* Hashes the path, page by page after the kernel has read it. Its length, 0 where the cache cannot have it or nothing is there. */
@@ -159,7 +142,7 @@ static long link_of(const struct query *q, const struct kp_fast_entry *e, uint32
 		len = (size_t)(int)q->size;
 	if (!is_writable(q, len) || !holds(e, seq))
 		return MISS;
-	copy((void *)q->buf, e->text + at, len);
+	kp_copy((void *)q->buf, e->text + at, len);
 	return holds(e, seq) ? (long)len : MISS;
 }
 
@@ -169,7 +152,7 @@ static bool complete(const struct kp_fast_entry *e, struct stat *st)
 	if (e->kind == KP_FAST_RECORD) {
 		bool counted = S_ISREG(e->mode) || S_ISDIR(e->mode);
 
-		zero(st, sizeof(*st));
+		kp_zero(st, sizeof(*st));
 		st->st_mode = e->mode;
 		st->st_nlink = e->nlink;
 		st->st_uid = e->uid;
@@ -210,7 +193,7 @@ static uint32_t minor_of(uint64_t dev)
 
 static void to_statx(const struct stat *st, struct statx *x)
 {
-	zero(x, sizeof(*x));
+	kp_zero(x, sizeof(*x));
 	x->stx_mask = STATX_BASIC_STATS;
 	x->stx_blksize = (uint32_t)st->st_blksize;
 	x->stx_nlink = (uint32_t)st->st_nlink;
@@ -273,7 +256,7 @@ static long open_of(const struct query *q, const struct kp_fast_entry *e, uint32
 		return fd == -EMFILE ? fd : MISS;
 	if (holds(e, seq))
 		return fd;
-	sys5(SYS_close, (uint64_t)fd, 0, 0, 0, 0);
+	kp_call4(SYS_close, (uint64_t)fd, 0, 0, 0);
 	return MISS;
 }
 
@@ -300,7 +283,7 @@ static long answer_fd(const struct query *given)
 	if (!is_writable(&q, q.what == STAT ? sizeof(st) : sizeof(struct statx)))
 		return MISS;
 	if (q.what == STAT)
-		copy((void *)q.buf, &st, sizeof(st));
+		kp_copy((void *)q.buf, &st, sizeof(st));
 	else
 		to_statx(&st, (struct statx *)q.buf);
 	return 0;
@@ -314,7 +297,7 @@ static bool is_placed(uint64_t *ret_dev, uint64_t *ret_ino)
 
 	if (load32(&fast->placed) != moved)
 		return false;
-	tid = (uint32_t)sys5(SYS_gettid, 0, 0, 0, 0, 0);
+	tid = (uint32_t)kp_call4(SYS_gettid, 0, 0, 0, 0);
 	p = &fast->places[tid % KP_FAST_PLACES];
 	seq = load32(&p->seq);
 	if (seq & 1 || p->tid != tid || p->moved != moved)
@@ -371,7 +354,7 @@ static long answer_cwd(struct query *q)
 		len++;
 	if (e->second + len >= KP_FAST_TEXT || len > q->size || !is_writable(q, len) || !holds(e, seq))
 		return MISS;
-	copy((void *)q->buf, e->text + e->second, len);
+	kp_copy((void *)q->buf, e->text + e->second, len);
 	return holds(e, seq) ? (long)len : MISS;
 }
 
@@ -417,6 +400,26 @@ static long answer(const struct query *q)
 	default:
 		return MISS;
 	}
+}
+
+/* A library that is mapped: its own sites are known by its number. */
+static long map(const struct regs *r)
+{
+	struct stat st;
+	long ret;
+
+	if (!(r->rdx & PROT_EXEC) || r->r10 & MAP_ANONYMOUS)
+		return MISS;
+	ret = kp_call6(SYS_mmap, r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9);
+	if (ret > 0 && r->r10 & MAP_PRIVATE && !kp_gate(SYS_newfstatat, r->r8, (uint64_t)"", (uint64_t)&st, AT_EMPTY_PATH))
+		kp_patch(&(struct kp_mapping){.addr = (uint64_t)ret,
+					      .len = r->rsi,
+					      .off = r->r9,
+					      .prot = (int)r->rdx,
+					      .fd = (int)r->r8,
+					      .ino = st.st_ino,
+					      .size = (uint64_t)st.st_size});
+	return ret;
 }
 
 #define LINKS(nofollow) ((nofollow) ? KP_FAST_NOFOLLOW : KP_FAST_FOLLOW)
@@ -518,20 +521,22 @@ static long answer_call(const struct regs *r)
 		return answer_cwd(&q);
 	case SYS_execve:
 		return execute(r);
+	case SYS_mmap:
+		return map(r);
 	default:
 		return answer_at(r);
 	}
 }
 
-/* Opens that are not answered are made at their site: threads may be cancelled there, and the supervisor may have them restarted. Others:
- * a call that still waits for the supervisor can be interrupted, and handlers without SA_RESTART make that EINTR, which none of these
+/* Opens that are not answered are made at their site: threads may be cancelled there, and the supervisor may have them restarted; so is an mmap, which
+ * has another argument. Others: a call that still waits for the supervisor can be interrupted, and handlers without SA_RESTART make that EINTR, which none of these
  * calls ever returns: here it is made again. */
 long kp_stub(const struct regs *r)
 {
-	bool opens = r->rax == SYS_open || r->rax == SYS_openat;
+	bool there = r->rax == SYS_open || r->rax == SYS_openat || r->rax == SYS_mmap;
 	long ret = answer_call(r);
 
-	while (!opens && (ret == MISS || ret == -EINTR))
-		ret = sys5((long)r->rax, r->rdi, r->rsi, r->rdx, r->r10, r->r8);
+	while (!there && (ret == MISS || ret == -EINTR))
+		ret = kp_call6((long)r->rax, r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9);
 	return ret;
 }

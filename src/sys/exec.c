@@ -23,7 +23,6 @@
 struct kp_exec {
 	pid_t tgid;
 	int program_fd, interp_fd;
-	uint64_t interp_ino;
 	struct kp_start start;
 	UT_hash_handle hh;
 };
@@ -174,7 +173,9 @@ static int open_interp(struct plan *p, const struct kp_elf_info *info)
 		rc = open_program(p, &p->x->interp_fd);
 	if (rc)
 		return rc;
-	p->x->interp_ino = p->ino;
+	p->x->start.interp = (struct kp_start_file){p->ino, p->size};
+	if (p->c->engine->fast)
+		kp_sites_read(&p->c->engine->sites, p->x->interp_fd, p->ino);
 	rc = kp_elf_check(p->head, p->head_len, p->size, &own);
 	return rc ? -ELIBBAD : 0;
 }
@@ -257,6 +258,7 @@ static int settle(struct plan *p)
 	rc = kp_elf_check(p->head, p->head_len, p->size, &info);
 	if (rc)
 		return rc;
+	p->x->start.program = (struct kp_start_file){p->ino, p->size};
 	if (p->n->origin != KP_MAGIC)
 		(void)snprintf(exe, sizeof(exe), "%s", p->n->guest.s);
 	else if (kp_proc_readlink(p->c->vfs, p->n, exe, sizeof(exe)))
@@ -409,8 +411,6 @@ int kp_exec_start(struct kp_call *c)
 		if (!rc && x->interp_fd >= 0)
 			rc = KP_MIN(numbers[2], 0);
 	}
-	if (!rc && x->start.fast && x->interp_fd >= 0)
-		kp_sites_tell(&c->engine->sites, x->interp_ino, &x->start);
 	if (!rc)
 		x->start.pid = c->tid;
 	if (!rc)

@@ -86,13 +86,6 @@ static bool is_alone(const struct kp_call *c, bool own)
 	return own || has_memory(c, field(status, "\nPPid:\t"));
 }
 
-static bool is_near(uint64_t a, uint64_t b)
-{
-	int64_t d = (int64_t)(a - b);
-
-	return d > INT32_MIN + 65536LL && d < INT32_MAX - 65536LL;
-}
-
 struct batch {
 	size_t count;
 	uint32_t nr[KP_SITES_EACH];
@@ -167,7 +160,7 @@ static void patch(struct kp_call *c, const struct kp_sites_file *f, uint64_t bas
 	    near.at % KP_NEAR_SIZE || near.used >= KP_NEAR_SLOTS || !is_alone(c, near.pid == c->tid))
 		return;
 	for (size_t i = 0; i < b.count; i++)
-		if (!is_near(near.at, b.site[i].ip))
+		if (!kp_site_is_near(near.at, b.site[i].ip))
 			return;
 	write_sites(c, &b, &near);
 }
@@ -238,6 +231,7 @@ int kp_fast_start(struct kp_engine *e)
 		return -EIO;
 	e->filters = field(text, FILTERS);
 	e->filters += e->filters >= 0; /* the guests' own */
-	kp_fast_make(e->vfs, kp_trap_more(e->trap));
+	e->sites.mem = kp_trap_more(e->trap);
+	kp_fast_make(e->vfs, e->sites.mem);
 	return 0;
 }

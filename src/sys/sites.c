@@ -1,27 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Proven call sites, by file. */
+/* Known call sites, by file. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "base/base.h"
 #include "sys/sites.h"
 
 #define PAGE 4096U
+#define INTERP_MAX (8U << 20)
 
 bool kp_sites_find(struct kp_sites *s, uint64_t ip, uint32_t nr, struct kp_sites_file *ret, uint64_t *ret_base)
 {
 	bool found = false;
 
 	pthread_mutex_lock(&s->lock);
-	for (size_t f = 0; f < s->count && !found; f++)
-		for (uint32_t i = 0; i < s->file[f].count && !found; i++) {
-			const struct kp_start_site *p = &s->file[f].place[i];
+	for (uint32_t f = 0; f < s->mem->site_files && !found; f++)
+		for (uint32_t i = 0; i < s->mem->sites[f].count && !found; i++) {
+			const struct kp_site *p = &s->mem->sites[f].place[i];
 
 			if (p->nr != nr || (p->offset ^ ip) % PAGE)
 				continue;
 			found = true;
-			*ret = s->file[f];
+			*ret = s->mem->sites[f];
 			*ret_base = ip - p->offset;
 		}
 	pthread_mutex_unlock(&s->lock);
@@ -48,43 +51,80 @@ static bool place_of(pid_t tid, uint64_t ip, uint64_t *ret_ino, uint64_t *ret_of
 	return false;
 }
 
-/* With the lock held. NULL: there is no room. */
-static struct kp_sites_file *file_of(struct kp_sites *s, uint64_t ino)
+/* With the lock held. NULL: there is none. */
+static struct kp_sites_file *file_of(const struct kp_sites *s, uint64_t ino)
 {
-	for (size_t f = 0; f < s->count; f++)
-		if (s->file[f].ino == ino)
-			return &s->file[f];
-	if (s->count == KP_SITES_FILES)
+	for (uint32_t f = 0; f < s->mem->site_files; f++)
+		if (s->mem->sites[f].ino == ino)
+			return &s->mem->sites[f];
+	return NULL;
+}
+
+/* With the lock held. NULL: there is no room. */
+static struct kp_sites_file *add_file(struct kp_sites *s, uint64_t ino)
+{
+	uint32_t count = s->mem->site_files;
+
+	if (count == KP_SITES_FILES)
 		return NULL;
-	s->file[s->count] = (struct kp_sites_file){.ino = ino};
-	return &s->file[s->count++];
+	s->mem->sites[count].ino = ino;
+	__atomic_store_n(&s->mem->site_files, count + 1, __ATOMIC_RELEASE);
+	return &s->mem->sites[count];
+}
+
+/* With the lock held. */
+static void add_place(struct kp_sites_file *f, uint64_t offset, uint32_t nr)
+{
+	for (uint32_t i = 0; i < f->count; i++)
+		if (f->place[i].offset == offset)
+			return;
+	if (f->count == KP_SITES_EACH)
+		return;
+	f->place[f->count] = (struct kp_site){.offset = offset, .nr = nr};
+	__atomic_store_n(&f->count, f->count + 1, __ATOMIC_RELEASE);
 }
 
 void kp_sites_learn(struct kp_sites *s, pid_t tid, uint64_t ip, uint32_t nr)
 {
 	struct kp_sites_file *f;
 	uint64_t ino, offset;
-	bool known = false;
 
 	if (!place_of(tid, ip, &ino, &offset))
 		return;
 	pthread_mutex_lock(&s->lock);
 	f = file_of(s, ino);
-	for (uint32_t i = 0; f && i < f->count; i++)
-		known |= f->place[i].offset == offset;
-	if (f && !known && f->count < KP_SITES_EACH)
-		f->place[f->count++] = (struct kp_start_site){.offset = offset, .nr = nr};
+	f = f ? f : add_file(s, ino);
+	if (f)
+		add_place(f, offset, nr);
 	pthread_mutex_unlock(&s->lock);
 }
 
-void kp_sites_tell(struct kp_sites *s, uint64_t ino, struct kp_start *start)
+void kp_sites_read(struct kp_sites *s, int fd, uint64_t ino)
 {
+	/* mov $SYS_mmap,%eax; syscall; cmp $-4096,%rax: as part of anything else these make no sense. */
+	static const uint8_t maps[] = {0xb8, 0x09, 0, 0, 0, 0x0f, 0x05, 0x48, 0x3d, 0x00, 0xf0, 0xff, 0xff};
+	const size_t site = 7;
+	struct kp_sites_file *f;
+	kp_autofree uint8_t *text = NULL;
+	const uint8_t *at;
+	struct stat st;
+	size_t size;
+	bool known;
+
 	pthread_mutex_lock(&s->lock);
-	for (size_t f = 0; f < s->count; f++)
-		if (s->file[f].ino == ino)
-			while (start->site_count < KP_MIN(s->file[f].count, KP_START_SITES)) {
-				start->sites[start->site_count] = s->file[f].place[start->site_count];
-				start->site_count++;
-			}
+	known = file_of(s, ino);
+	f = known ? NULL : add_file(s, ino);
+	pthread_mutex_unlock(&s->lock);
+	if (!f || fstat(fd, &st) < 0 || st.st_size > INTERP_MAX)
+		return;
+	size = (size_t)st.st_size;
+	text = kp_calloc(1, size + 1);
+	if (kp_pread_full(fd, text, size, 0))
+		return;
+	at = memmem(text, size, maps, sizeof(maps));
+	if (!at || memmem(at + 1, size - (size_t)(at + 1 - text), maps, sizeof(maps)))
+		return;
+	pthread_mutex_lock(&s->lock);
+	add_place(f, (uint64_t)(at - text) + site, SYS_mmap);
 	pthread_mutex_unlock(&s->lock);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Call sites that notifications have proven to be such, by the file that the code is of (docs/FAST.md): other processes that map the file
+ * Call sites that are known to be such, by the file that the code is of (docs/FAST.md): other processes that map the file
  * need not prove them again. By the file's number alone: the bytes are looked at wherever this is used.
  */
 #ifndef KAPSEL_SYS_SITES_H
@@ -10,28 +10,18 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "kapsel/start.h"
-
-#define KP_SITES_FILES 32U
-#define KP_SITES_EACH 24U
-
-struct kp_sites_file {
-	uint64_t ino;
-	uint32_t count;
-	struct kp_start_site place[KP_SITES_EACH];
-};
+#include "kapsel/fast.h"
 
 struct kp_sites {
 	pthread_mutex_t lock;
-	size_t count;
-	struct kp_sites_file file[KP_SITES_FILES];
+	struct kp_fast *mem; /* where guests read them */
 };
 
-/* Is that one of a known file's? Then the file's, and where its beginning would be mapped. */
+/* Is that one of a known file's? Then a copy of the file's, and where its beginning would be mapped. */
 bool kp_sites_find(struct kp_sites *s, uint64_t ip, uint32_t nr, struct kp_sites_file *ret, uint64_t *ret_base);
-/* The call that thread tid waits in was made from ip. */
+/* The call that thread tid waits in was made from ip: the notification proves it. */
 void kp_sites_learn(struct kp_sites *s, pid_t tid, uint64_t ip, uint32_t nr);
-/* Those of a program's interpreter, for the loader. */
-void kp_sites_tell(struct kp_sites *s, uint64_t ino, struct kp_start *start);
+/* Of an interpreter, the first time: where it maps libraries. No notification tells of that: it is found by more bytes than a site has. */
+void kp_sites_read(struct kp_sites *s, int fd, uint64_t ino);
 
 #endif

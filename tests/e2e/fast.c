@@ -9,6 +9,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -623,8 +624,34 @@ static void stay(int heir)
 	}
 }
 
+static void *ask_kept(void *arg)
+{
+	for (int i = 0; i < 200; i++)
+		CHECK(size_of("/tree/kept") == 4);
+	return arg;
+}
+
+/* crowd: after it has proven the places in libc it becomes a program that asks for nothing before it has threads. */
+static int crowd(bool first)
+{
+	pthread_t t[4];
+
+	if (first) {
+		for (int i = 0; i < 10; i++)
+			CHECK(size_of("/tree/kept") == 4);
+		execl("/fast", "fast", "crowded", NULL);
+	}
+	for (size_t i = 0; i < 4; i++)
+		CHECK(!pthread_create(&t[i], NULL, ask_kept, NULL));
+	for (size_t i = 0; i < 4; i++)
+		CHECK(!pthread_join(t[i], NULL));
+	return failures != 0;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 2 && !strncmp(argv[1], "crowd", 5))
+		return crowd(!argv[1][5]);
 	if (argc == 2 && (!strcmp(argv[1], "stay") || !strcmp(argv[1], "heir")))
 		stay(!strcmp(argv[1], "heir"));
 	if (argc == 2 && !strcmp(argv[1], "quietly")) {

@@ -97,6 +97,11 @@ try "$KAPSEL" run --rm --cwd /tree --trace "$T/trace" --level portable "$img" --
 n=$(grep -c '"\(/tree/\)\{0,1\}kept"' "$T/trace")
 if [ "$status" = 0 ] && [ "$n" -gt 0 ] && [ "$n" -lt 100 ]; then ok "names are asked for $n times of 600"; else not_ok "names are asked for $n times of 600: exit $status" "$T/err"; fi
 
+# Libraries are patched as they are mapped: also in a process that has threads before it asks for anything.
+try "$KAPSEL" run --rm --cwd /tree --trace "$T/trace" --level portable "$img" -- /fast crowd
+n=$(grep -c '"/tree/kept"' "$T/trace")
+if [ "$status" = 0 ] && [ "$n" -gt 0 ] && [ "$n" -lt 100 ]; then ok "four threads come $n times of 800"; else not_ok "four threads come $n times of 800: exit $status" "$T/err"; fi
+
 try "$KAPSEL" run --rm --level portable "$img" -- /fast gate "$T/canary"
 expect_out "gate: 0 wrong" "a guest at the gate"
 # /proc is the supervisor's making in every mode: the kernel's own has the host's processes in it.

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The call sites that other processes have proven, patched as soon as their file is mapped here: by the loader (interpreters, static
+ * programs), and for libraries by the stub, which the interpreter's own mmap leads to. So nobody's first call has to be answered by
+ * the supervisor for it, and a process has its jumps before it has threads.
+ */
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "kapsel/fast.h"
+#include "loader/call.h"
+#include "loader/patch.h"
+#include "loader/site.h"
+
+#define PAGE 4096ULL
+#define WRITABLE (PROT_READ | PROT_WRITE | PROT_EXEC) /* other threads may be in there */
+
+static const struct kp_fast *const fast = (const struct kp_fast *)KP_FAST_BASE;
+
+static uint32_t load32(const uint32_t *at)
+{
+	return __atomic_load_n(at, __ATOMIC_ACQUIRE);
+}
+
+static const struct kp_sites_file *find(uint64_t ino)
+{
+	uint32_t count = load32(&fast->site_files);
+
+	for (uint32_t i = 0; i < count && i < KP_SITES_FILES; i++)
+		if (fast->sites[i].ino == ino)
+			return &fast->sites[i];
+	return NULL;
+}
+
+static uint32_t gather(const struct kp_mapping *m, const struct kp_sites_file *f, uint64_t near, uint32_t room, struct kp_site_code s[KP_SITES_EACH])
+{
+	uint32_t known = load32(&f->count), count = 0;
+
+	for (uint32_t i = 0; i < known && i < KP_SITES_EACH && count < room; i++) {
+		const struct kp_site *p = &f->place[i];
+		struct kp_site_code *to = &s[count];
+
+		if (p->offset < m->off + KP_SITE_CODE || p->offset > m->off + m->len || p->offset > m->size)
+			continue;
+		to->ip = p->offset - m->off + m->addr;
+		kp_copy(to->bytes, (const void *)(to->ip - KP_SITE_CODE), KP_SITE_CODE);
+		count += kp_site_is_near(near, to->ip) && kp_site_check(to, p->nr);
+	}
+	return count;
+}
+
+static bool protect(uint64_t addr, uint64_t len, int prot)
+{
+	return kp_call4(SYS_mprotect, addr, len, prot, 0) == 0;
+}
+
+static uint64_t block(uint64_t signals)
+{
+	uint64_t old = 0;
+
+	kp_call4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &signals, &old, sizeof(old));
+	return old;
+}
+
+/* Slots first: until then nothing leads to them. Where text that was written cannot be made what it was, it is mapped anew. */
+static void write_sites(const struct kp_mapping *m, struct kp_ident *ident, const struct kp_site_code *s, uint32_t count)
+{
+	uint64_t near = ident->near, len = (m->len + PAGE - 1) & ~(PAGE - 1);
+	uint32_t used = ident->near_used;
+
+	if (!protect(near, KP_NEAR_SIZE, WRITABLE))
+		return;
+	*(uint64_t *)near = KP_STUB_ENTRY;
+	for (uint32_t i = 0; i < count; i++)
+		kp_site_make_slot((uint8_t *)kp_site_slot_at(near, used + i), &s[i], kp_site_slot_at(near, used + i), near);
+	ident->near_used = used + count;
+	protect(near, KP_NEAR_SIZE, PROT_READ | PROT_EXEC);
+	if (!protect(m->addr, len, WRITABLE))
+		return;
+	for (uint32_t i = 0; i < count; i++)
+		kp_site_make_jump((uint8_t *)kp_site_mov(&s[i]), &s[i], kp_site_slot_at(near, used + i));
+	if (!protect(m->addr, len, m->prot))
+		kp_call6(SYS_mmap, m->addr, m->len, (uint64_t)m->prot, MAP_PRIVATE | MAP_FIXED, (uint64_t)m->fd, m->off);
+}
+
+void kp_patch(const struct kp_mapping *m)
+{
+	struct kp_ident *ident = (struct kp_ident *)KP_IDENT_BASE;
+	const struct kp_sites_file *f;
+	struct kp_site_code s[KP_SITES_EACH];
+	uint32_t count, used = ident->near_used;
+	uint64_t signals;
+
+	if (!ident->near || used >= KP_NEAR_SLOTS || m->prot != (PROT_READ | PROT_EXEC) || !(f = find(m->ino)))
+		return;
+	count = gather(m, f, ident->near, KP_NEAR_SLOTS - used, s);
+	if (!count)
+		return;
+	/* A handler's own call might have the supervisor write here, too. */
+	signals = block(~0ULL);
+	write_sites(m, ident, s, count);
+	block(signals);
+}
