@@ -21,7 +21,8 @@
 /* The answer to an execve asked for there: all is prepared, and the gate lets the stub execute the exec loader. */
 #define KP_EXEC_READY 1
 
-#define KP_FAST_BASE 0x7ea000600000ULL
+/* Right behind the scratch, in one mapping and one memfd with it. */
+#define KP_FAST_BASE (KP_SCRATCH_BASE + KP_SCRATCH_SIZE)
 #define KP_FAST_MAGIC 0x3174736166706b6bULL
 
 enum kp_fast_kind {

@@ -42,23 +42,26 @@ struct kp_ident {
 	uint64_t near;  /* fast path: the page of slots near the libraries; 0: none */
 	uint32_t near_used;
 	int32_t pid; /* of who ran the program; what a child has of this is a copy, or, after vfork, the very same memory */
+	uint32_t near_open; /* it is still to be made executable */
 	int32_t dumpable; /* what PR_GET_DUMPABLE says; to the kernel guests always are, or the supervisor could not read them */
 };
 
-/* What a file's call sites are known by (kapsel/fast.h), and its size in bytes. */
+/* A file's number, which its call sites are known by (kapsel/fast.h), and its size in bytes. */
 struct kp_start_file {
 	uint64_t ino, size;
 };
 
 #define KP_START_STRINGS 20480U
 struct kp_start {
-	int32_t program_fd;  /* ELF to run; the loader closes it */
-	int32_t interp_fd;   /* its PT_INTERP, or -1 (static) */
+	int32_t program_fd;  /* ELF to run; the loader closes it. -1: it opens it itself, at program_off */
+	int32_t interp_fd;   /* the same of its PT_INTERP */
+	uint32_t has_interp; /* 0: static */
 	uint32_t argv_drop;  /* how many of the caller's argv entries to drop from the front (scripts: 1) */
 	uint32_t argv_count; /* how many strings to put in their place */
 	uint32_t execfn_off; /* offsets into strings: AT_EXECFN, the program's canonical guest path, comm */
 	uint32_t exe_off;
 	uint32_t comm_off;
+	uint32_t program_off, interp_off; /* host paths, opened at the gate */
 	uint32_t argv_off;   /* argv_count strings one after the other, each NUL-terminated */
 	uint32_t strings_len;
 	int32_t scratch_fd; /* mapped, for reading, at KP_SCRATCH_BASE, and what fast tells at KP_FAST_BASE; the loader closes it */

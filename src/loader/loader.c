@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The exec loader: maps a program and its ELF interpreter as binfmt_elf would, and jumps. No libc. */
 #include <linux/auxvec.h>
+#include <fcntl.h>
 #include <linux/prctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -18,6 +19,7 @@
 #define MAX_AUX 64
 #define PLATFORM_MAX 32
 #define NEAR_BELOW 0x10000
+#define HEAD 1024 /* most programs have their headers there */
 
 struct aux {
 	uint64_t type, value;
@@ -27,6 +29,8 @@ struct image {
 	struct kp_elf_info info;
 	struct kp_elf_span span;
 	uint64_t bias;
+	const struct kp_sites_file *sites; /* known of its file; NULL: none */
+	bool first_mapped;
 };
 
 /* What is saved of the kernel's stack before it is overwritten, and what the new one holds. */
@@ -96,8 +100,20 @@ static void ask_supervisor(void)
 		die();
 	if (!start.strings_len || start.strings_len > KP_START_STRINGS || start.strings[start.strings_len - 1])
 		die();
-	if (start.program_fd < 0)
+	if ((start.program_fd < 0 && !start.program_off) || (start.has_interp && start.interp_fd < 0 && !start.interp_off))
 		die();
+}
+
+/* The descriptor that the supervisor has given, or what it has named. */
+static int open_file(int fd, uint32_t off)
+{
+	long r = fd;
+
+	while (off && (r = kp_gate(SYS_openat, (uint64_t)AT_FDCWD, (uint64_t)string_at(off), O_RDONLY | O_CLOEXEC, 0)) == -EINTR)
+		;
+	if (r < 0)
+		die();
+	return (int)r;
 }
 
 static void read_full(int fd, void *buf, size_t len, uint64_t off)
@@ -115,21 +131,44 @@ static void read_full(int fd, void *buf, size_t len, uint64_t off)
 	}
 }
 
-/* Reserves the whole span of an image and sets its bias; hint 0: anywhere. */
-static void reserve(struct image *im, uint64_t hint)
+static const Elf64_Phdr *segment(const struct image *im, size_t i)
+{
+	const Elf64_Phdr *ph = (const Elf64_Phdr *)phdrs + i;
+
+	return i < im->info.phnum && ph->p_type == PT_LOAD && ph->p_memsz ? ph : NULL;
+}
+
+static const Elf64_Phdr *first_segment(const struct image *im)
+{
+	for (size_t i = 0; i < im->info.phnum; i++)
+		if (segment(im, i))
+			return segment(im, i);
+	die();
+}
+
+/* Where the whole span of an image goes: its first segment's mapping, longer than that, over which the others are put. A file that
+ * begins otherwise, or wants a larger alignment than pages: nothing, for the time being. Sets the bias; hint 0: anywhere. */
+static void reserve(struct image *im, int fd, uint64_t hint)
 {
 	const struct kp_elf_span *s = &im->span;
-	const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-	uint64_t len = s->hi - s->lo, slack = s->align - KP_ELF_PAGE, got, at;
+	const Elf64_Phdr *first = first_segment(im);
+	uint64_t len = s->hi - s->lo, slack = s->align - KP_ELF_PAGE, got, at, off = 0;
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, prot = PROT_NONE;
 
+	im->first_mapped = !slack && first->p_filesz == first->p_memsz && first->p_flags == PF_R && page_down(first->p_vaddr) == s->lo;
+	if (im->first_mapped) {
+		flags = MAP_PRIVATE;
+		prot = PROT_READ;
+		off = page_down(first->p_offset);
+	}
 	if (im->info.type == ET_EXEC) {
-		map_at(s->lo, len, PROT_NONE, MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+		map_at(s->lo, len, prot, flags | MAP_FIXED_NOREPLACE, fd, off);
 		im->bias = 0;
 		return;
 	}
 	if (hint) {
 		at = (hint & ~(s->align - 1)) + (s->lo & (s->align - 1));
-		got = (uint64_t)kp_call6(SYS_mmap, at, len, PROT_NONE, flags | MAP_FIXED_NOREPLACE, -1ULL, 0);
+		got = (uint64_t)kp_call6(SYS_mmap, at, len, (uint64_t)prot, (uint64_t)flags | MAP_FIXED_NOREPLACE, (uint64_t)fd, off);
 		if (got == at) {
 			im->bias = at - s->lo;
 			return;
@@ -137,7 +176,7 @@ static void reserve(struct image *im, uint64_t hint)
 		if (got < KP_ELF_TASK_SIZE)
 			kp_call4(SYS_munmap, got, len, 0, 0);
 	}
-	got = (uint64_t)kp_call6(SYS_mmap, 0, len + slack, PROT_NONE, flags, -1ULL, 0);
+	got = (uint64_t)kp_call6(SYS_mmap, 0, len + slack, (uint64_t)prot, (uint64_t)flags, (uint64_t)fd, off);
 	if (got >= KP_ELF_TASK_SIZE)
 		die();
 	at = got + ((s->lo - got) & (s->align - 1));
@@ -148,16 +187,29 @@ static void reserve(struct image *im, uint64_t hint)
 	im->bias = at - s->lo;
 }
 
-static void map_segment(const Elf64_Phdr *ph, uint64_t bias, int fd)
+/* Text that sites are known of can be written until kp_patch has been there. False: not here. */
+static bool map_text(uint64_t addr, uint64_t len, int fd, uint64_t off)
 {
-	uint64_t addr = ph->p_vaddr + bias, lo = page_down(addr), hi = page_up(addr + ph->p_memsz);
-	uint64_t file_end = addr + ph->p_filesz, anon = lo;
+	return (uint64_t)kp_call6(SYS_mmap, addr, len, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, (uint64_t)fd, off) == addr;
+}
+
+static void map_segment(const struct image *im, const Elf64_Phdr *ph, int fd, uint64_t size)
+{
+	uint64_t addr = ph->p_vaddr + im->bias, lo = page_down(addr), hi = page_up(addr + ph->p_memsz);
+	uint64_t file_end = addr + ph->p_filesz, anon = lo, off = ph->p_offset - (addr - lo);
 	int prot = (ph->p_flags & PF_R ? PROT_READ : 0) | (ph->p_flags & PF_W ? PROT_WRITE : 0) |
 		   (ph->p_flags & PF_X ? PROT_EXEC : 0);
 
 	if (ph->p_filesz) {
+		struct kp_mapping m = {.addr = lo, .off = off, .prot = prot, .fd = fd, .size = size};
+
 		anon = page_up(file_end);
-		map_at(lo, anon - lo, prot, MAP_FIXED, fd, ph->p_offset - (addr - lo));
+		m.len = anon - lo;
+		m.writable = prot == (PROT_READ | PROT_EXEC) && im->sites && map_text(lo, m.len, fd, off);
+		if (!m.writable)
+			map_at(lo, m.len, prot, MAP_FIXED, fd, off);
+		if (im->sites)
+			kp_patch(&m, im->sites);
 		if (ph->p_memsz > ph->p_filesz && (ph->p_flags & PF_W))
 			kp_zero((void *)file_end, anon - file_end);
 	}
@@ -192,24 +244,41 @@ static void release_holes(const struct image *im)
 	}
 }
 
-static void load(struct image *im, int fd, uint64_t hint)
+static void read_headers(struct image *im, int fd)
 {
-	Elf64_Ehdr eh;
+	static char head[HEAD];
+	size_t got = 0, size;
 
-	read_full(fd, &eh, sizeof(eh), 0);
-	if (kp_elf_check_header(&eh, sizeof(eh), &im->info) < 0)
+	while (got < sizeof(Elf64_Ehdr)) {
+		long r = kp_call4(SYS_pread64, fd, head + got, sizeof(head) - got, got);
+
+		if (r == -EINTR)
+			continue;
+		if (r <= 0)
+			die();
+		got += (size_t)r;
+	}
+	if (kp_elf_check_header(head, got, &im->info) < 0)
 		die();
-	read_full(fd, phdrs, im->info.phnum * sizeof(Elf64_Phdr), im->info.phoff);
+	size = im->info.phnum * sizeof(Elf64_Phdr);
+	if (im->info.phoff <= got && size <= got - im->info.phoff)
+		kp_copy(phdrs, head + im->info.phoff, size);
+	else
+		read_full(fd, phdrs, size, im->info.phoff);
 	if (kp_elf_check_phdrs(phdrs, &im->info) < 0 || kp_elf_span(phdrs, &im->info, &im->span) < 0)
 		die();
-	reserve(im, hint);
-	for (size_t i = 0; i < im->info.phnum; i++) {
-		const Elf64_Phdr *ph = (const Elf64_Phdr *)phdrs + i;
+}
 
-		if (ph->p_type == PT_LOAD && ph->p_memsz)
-			map_segment(ph, im->bias, fd);
-	}
+/* im->sites is set. Closes the descriptor. */
+static void load(struct image *im, int fd, uint64_t size, uint64_t hint)
+{
+	read_headers(im, fd);
+	reserve(im, fd, hint);
+	for (size_t i = 0; i < im->info.phnum; i++)
+		if (segment(im, i) && !(im->first_mapped && segment(im, i) == first_segment(im)))
+			map_segment(im, segment(im, i), fd, size);
 	release_holes(im);
+	kp_call4(SYS_close, fd, 0, 0, 0);
 }
 
 static void save_stack(uint64_t *sp)
@@ -339,48 +408,52 @@ static void make_ident(void)
 	kp_copy(ident->exe, exe, len);
 }
 
-/* From now on the program cannot put other memory in its place; kernels before mseal are told apart by what they then let it do. */
+/* And the fast path's cache. From now on the program cannot put other memory in its place; kernels before mseal are told apart by what they then
+ * let it do. */
 static void map_scratch(void)
 {
-	if ((uint64_t)kp_call6(SYS_mmap, KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, (uint64_t)start.scratch_fd, 0) !=
+	uint64_t len = KP_SCRATCH_SIZE + (start.fast ? page_up(sizeof(struct kp_fast)) : 0);
+
+	if ((uint64_t)kp_call6(SYS_mmap, KP_SCRATCH_BASE, len, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, (uint64_t)start.scratch_fd, 0) !=
 	    KP_SCRATCH_BASE)
 		die();
-	kp_call4(KP_NR_MSEAL, KP_SCRATCH_BASE, KP_SCRATCH_SIZE, 0, 0);
+	kp_call4(KP_NR_MSEAL, KP_SCRATCH_BASE, len, 0, 0);
+	kp_call4(SYS_close, start.scratch_fd, 0, 0, 0);
 }
 
-/* The cache, and a page that call sites reach: of an interpreter and its libraries, which come right below it, or of a static program.
- * Without either there is no fast path here. */
-static void map_fast(const struct image *prog)
+/* A page that call sites reach: of an interpreter and its libraries, which come right below it, or of a static program. Without it there is
+ * no fast path here. It can be written until kp_patch has been through. */
+static void map_near(const struct image *prog)
 {
 	struct kp_ident *ident = (struct kp_ident *)KP_IDENT_BASE;
-	uint64_t near, below = start.interp_fd >= 0 ? 0 : prog->span.lo + prog->bias - NEAR_BELOW;
+	uint64_t near, below = start.has_interp ? 0 : prog->span.lo + prog->bias - NEAR_BELOW;
 
 	if (!start.fast)
 		return;
-	near = (uint64_t)kp_call6(SYS_mmap, KP_FAST_BASE, sizeof(struct kp_fast), PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE,
-			      (uint64_t)start.scratch_fd, KP_SCRATCH_SIZE);
-	if (near != KP_FAST_BASE)
-		return;
-	near = (uint64_t)kp_call6(SYS_mmap, below, KP_NEAR_SIZE, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1ULL, 0);
-	if (near < KP_ELF_TASK_SIZE)
+	near = (uint64_t)kp_call6(SYS_mmap, below, KP_NEAR_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1ULL, 0);
+	if (near < KP_ELF_TASK_SIZE) {
 		ident->near = near;
+		ident->near_open = 1;
+	}
 }
 
-/* The call sites that other processes have proven: an interpreter makes a handful of calls, in each process anew. */
-static void patch_sites(const struct image *im, int fd, const struct kp_start_file *file)
+/* A static program's own sites: what reaches it is mapped only when its place is known. */
+static void patch_static(const struct image *im)
 {
-	for (size_t i = 0; i < im->info.phnum; i++) {
-		const Elf64_Phdr *ph = (const Elf64_Phdr *)phdrs + i;
-		uint64_t addr = ph->p_vaddr + im->bias, skip = addr - page_down(addr);
+	const struct kp_sites_file *sites = kp_patch_known(start.program.ino);
 
-		if (ph->p_type == PT_LOAD && ph->p_flags == (PF_R | PF_X))
-			kp_patch(&(struct kp_mapping){.addr = addr - skip,
-						      .len = ph->p_filesz + skip,
+	for (size_t i = 0; sites && i < im->info.phnum; i++) {
+		const Elf64_Phdr *ph = segment(im, i);
+		uint64_t skip = ph ? ph->p_vaddr - page_down(ph->p_vaddr) : 0;
+
+		if (ph && ph->p_flags == (PF_R | PF_X))
+			kp_patch(&(struct kp_mapping){.addr = ph->p_vaddr + im->bias - skip,
+						      .len = page_up(ph->p_filesz + skip),
 						      .off = ph->p_offset - skip,
 						      .prot = PROT_READ | PROT_EXEC,
-						      .fd = fd,
-						      .ino = file->ino,
-						      .size = file->size});
+						      .fd = -1,
+						      .size = start.program.size},
+				 sites);
 	}
 }
 
@@ -396,21 +469,20 @@ void kp_loader_main(uint64_t *sp)
 	/* A stack that ends at the very top was not randomised: setarch -R, randomize_va_space=0. */
 	if (stack.top != STACK_TOP_FIXED)
 		kp_call4(SYS_getrandom, rnd, sizeof(rnd), GRND_NONBLOCK, 0);
-	load(&prog, start.program_fd, PIE_BASE + (rnd[0] % PIE_RANDOM_PAGES) * KP_ELF_PAGE);
-	map_fast(&prog);
-	kp_call4(SYS_close, start.scratch_fd, 0, 0, 0);
-	patch_sites(&prog, start.program_fd, &start.program);
-	kp_call4(SYS_close, start.program_fd, 0, 0, 0);
+	load(&prog, open_file(start.program_fd, start.program_off), start.program.size, PIE_BASE + (rnd[0] % PIE_RANDOM_PAGES) * KP_ELF_PAGE);
 	entry = jump = prog.info.entry + prog.bias;
-	if (start.interp_fd >= 0) {
-		load(&interp, start.interp_fd, 0);
-		patch_sites(&interp, start.interp_fd, &start.interp);
-		kp_call4(SYS_close, start.interp_fd, 0, 0, 0);
+	map_near(&prog);
+	if (start.has_interp) {
+		interp.sites = kp_patch_known(start.interp.ino);
+		load(&interp, open_file(start.interp_fd, start.interp_off), start.interp.size, 0);
 		jump = interp.info.entry + interp.bias;
 	} else if (prog.info.has_interp) {
 		die();
+	} else {
+		patch_static(&prog);
 	}
-	build_stack(&prog, start.interp_fd >= 0 ? &interp : NULL, entry);
+	kp_patch_done();
+	build_stack(&prog, start.has_interp ? &interp : NULL, entry);
 	if (prog.info.exec_stack)
 		kp_call4(SYS_mprotect, page_down(stack.sp), page_up(stack.top) - page_down(stack.sp),
 		    PROT_READ | PROT_WRITE | PROT_EXEC | PROT_GROWSDOWN, 0);

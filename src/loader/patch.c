@@ -23,10 +23,14 @@ static uint32_t load32(const uint32_t *at)
 	return __atomic_load_n(at, __ATOMIC_ACQUIRE);
 }
 
-static const struct kp_sites_file *find(uint64_t ino)
+const struct kp_sites_file *kp_patch_known(uint64_t ino)
 {
-	uint32_t count = load32(&fast->site_files);
+	const struct kp_ident *ident = (const struct kp_ident *)KP_IDENT_BASE;
+	uint32_t count;
 
+	if (!ident->near || ident->near_used >= KP_NEAR_SLOTS)
+		return NULL;
+	count = load32(&fast->site_files);
 	for (uint32_t i = 0; i < count && i < KP_SITES_FILES; i++)
 		if (fast->sites[i].ino == ino)
 			return &fast->sites[i];
@@ -55,50 +59,50 @@ static bool protect(uint64_t addr, uint64_t len, int prot)
 	return kp_call4(SYS_mprotect, addr, len, prot, 0) == 0;
 }
 
-static uint64_t block(uint64_t signals)
+static void close_slots(struct kp_ident *ident)
 {
-	uint64_t old = 0;
-
-	kp_call4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &signals, &old, sizeof(old));
-	return old;
+	if (!protect(ident->near, KP_NEAR_SIZE, PROT_READ | PROT_EXEC) && ident->near_open)
+		ident->near = 0;
+	ident->near_open = 0;
 }
 
-/* Slots first: until then nothing leads to them. Where text that was written cannot be made what it was, it is mapped anew. */
-static void write_sites(const struct kp_mapping *m, struct kp_ident *ident, const struct kp_site_code *s, uint32_t count)
+/* Slots first: until then nothing leads to them. False: they cannot be executed, or not be written. */
+static bool write_slots(struct kp_ident *ident, const struct kp_site_code *s, uint32_t count)
 {
-	uint64_t near = ident->near, len = (m->len + PAGE - 1) & ~(PAGE - 1);
+	uint64_t near = ident->near;
 	uint32_t used = ident->near_used;
 
-	if (!protect(near, KP_NEAR_SIZE, WRITABLE))
-		return;
+	if (!ident->near_open && !protect(near, KP_NEAR_SIZE, WRITABLE))
+		return false;
 	*(uint64_t *)near = KP_STUB_ENTRY;
 	for (uint32_t i = 0; i < count; i++)
 		kp_site_make_slot((uint8_t *)kp_site_slot_at(near, used + i), &s[i], kp_site_slot_at(near, used + i), near);
 	ident->near_used = used + count;
-	protect(near, KP_NEAR_SIZE, PROT_READ | PROT_EXEC);
-	if (!protect(m->addr, len, WRITABLE))
-		return;
-	for (uint32_t i = 0; i < count; i++)
-		kp_site_make_jump((uint8_t *)kp_site_mov(&s[i]), &s[i], kp_site_slot_at(near, used + i));
-	if (!protect(m->addr, len, m->prot))
-		kp_call6(SYS_mmap, m->addr, m->len, (uint64_t)m->prot, MAP_PRIVATE | MAP_FIXED, (uint64_t)m->fd, m->off);
+	close_slots(ident);
+	return ident->near;
 }
 
-void kp_patch(const struct kp_mapping *m)
+void kp_patch_done(void)
 {
 	struct kp_ident *ident = (struct kp_ident *)KP_IDENT_BASE;
-	const struct kp_sites_file *f;
-	struct kp_site_code s[KP_SITES_EACH];
-	uint32_t count, used = ident->near_used;
-	uint64_t signals;
 
-	if (!ident->near || used >= KP_NEAR_SLOTS || m->prot != (PROT_READ | PROT_EXEC) || !(f = find(m->ino)))
-		return;
-	count = gather(m, f, ident->near, KP_NEAR_SLOTS - used, s);
-	if (!count)
-		return;
-	/* A handler's own call might have the supervisor write here, too. */
-	signals = block(~0ULL);
-	write_sites(m, ident, s, count);
-	block(signals);
+	if (ident->near_open)
+		close_slots(ident);
+}
+
+void kp_patch(const struct kp_mapping *m, const struct kp_sites_file *f)
+{
+	struct kp_ident *ident = (struct kp_ident *)KP_IDENT_BASE;
+	struct kp_site_code s[KP_SITES_EACH];
+	uint32_t used = ident->near_used, count = m->prot == (PROT_READ | PROT_EXEC) ? gather(m, f, ident->near, KP_NEAR_SLOTS - used, s) : 0;
+	bool writable = m->writable;
+
+	if (count && write_slots(ident, s, count) && (writable || protect(m->addr, m->len, WRITABLE))) {
+		writable = true;
+		for (uint32_t i = 0; i < count; i++)
+			kp_site_make_jump((uint8_t *)kp_site_mov(&s[i]), &s[i], kp_site_slot_at(ident->near, used + i));
+	}
+	/* What was written may not be executed any more (SELinux, execmod): it is mapped anew, as it was. */
+	if (writable && !protect(m->addr, m->len, m->prot) && m->fd >= 0)
+		kp_call6(SYS_mmap, m->addr, m->len, (uint64_t)m->prot, MAP_PRIVATE | MAP_FIXED, (uint64_t)m->fd, m->off);
 }

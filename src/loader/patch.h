@@ -3,16 +3,28 @@
 #ifndef KAPSEL_LOADER_PATCH_H
 #define KAPSEL_LOADER_PATCH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
+#include "kapsel/fast.h"
+
 struct kp_mapping {
-	uint64_t addr, len, off; /* bytes, whole pages but for the length */
-	int prot, fd;
-	uint64_t ino, size; /* of the file */
+	uint64_t addr, len, off; /* whole pages */
+	int prot;                /* that it has, or will have */
+	bool writable;           /* it can be written, besides, for the time being */
+	int fd;                  /* of the file; -1: closed */
+	uint64_t size;           /* of the file, in bytes */
 };
 
-/* Turns the sites that are known of the file into jumps to the stub, where there is a page of slots within reach. What cannot be
- * written stays as it is. */
-void kp_patch(const struct kp_mapping *m);
+/* What is known of that file; NULL: nothing, or this process has no page of slots, or it is full. */
+const struct kp_sites_file *kp_patch_known(uint64_t ino);
+/* Turns those of the sites that lie in the mapping into jumps to the stub, where the slots are within reach. Text that cannot be written
+ * stays as it is; all gets the protection that it is to have. */
+void kp_patch(const struct kp_mapping *m, const struct kp_sites_file *f);
+/* The loader's last word: from now on the slots can be executed. */
+void kp_patch_done(void);
+
+/* In the loader's stub.S: a call that the filter lets through. 0 or more, or -errno. */
+long kp_gate(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 
 #endif

@@ -32,7 +32,6 @@ struct regs {
 };
 
 long kp_stub(const struct regs *r);
-long kp_gate(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 long kp_ask(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 
 enum what { STAT, STATX, ACCESS, READLINK, OPEN, STATFS /* of what is not there */ };
@@ -402,24 +401,40 @@ static long answer(const struct query *q)
 	}
 }
 
-/* A library that is mapped: its own sites are known by its number. */
+static uint64_t block(uint64_t signals)
+{
+	uint64_t old = 0;
+
+	kp_call4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &signals, &old, sizeof(old));
+	return old;
+}
+
+static bool succeeds(long ret)
+{
+	return (unsigned long)ret < -4095UL;
+}
+
+/* A library that is mapped, whose sites are known. With signals blocked: a handler's call might have the supervisor patch here, too. */
 static long map(const struct regs *r)
 {
+	struct kp_mapping m = {.len = (r->rsi + PAGE - 1) & ~(PAGE - 1), .off = r->r9, .prot = (int)r->rdx, .fd = (int)r->r8};
+	const struct kp_sites_file *f;
+	uint64_t signals;
 	struct stat st;
 	long ret;
 
-	if (!(r->rdx & PROT_EXEC) || r->r10 & MAP_ANONYMOUS)
+	if (r->rdx != (PROT_READ | PROT_EXEC) || (r->r10 & (MAP_TYPE | MAP_ANONYMOUS)) != MAP_PRIVATE ||
+	    kp_gate(SYS_newfstatat, r->r8, (uint64_t)"", (uint64_t)&st, AT_EMPTY_PATH) || !(f = kp_patch_known(st.st_ino)))
 		return MISS;
-	ret = kp_call6(SYS_mmap, r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9);
-	if (ret > 0 && r->r10 & MAP_PRIVATE && !kp_gate(SYS_newfstatat, r->r8, (uint64_t)"", (uint64_t)&st, AT_EMPTY_PATH))
-		kp_patch(&(struct kp_mapping){.addr = (uint64_t)ret,
-					      .len = r->rsi,
-					      .off = r->r9,
-					      .prot = (int)r->rdx,
-					      .fd = (int)r->r8,
-					      .ino = st.st_ino,
-					      .size = (uint64_t)st.st_size});
-	return ret;
+	m.size = (uint64_t)st.st_size;
+	signals = block(~0ULL);
+	ret = kp_call6(SYS_mmap, r->rdi, r->rsi, r->rdx | PROT_WRITE, r->r10, r->r8, r->r9);
+	m.addr = (uint64_t)ret;
+	m.writable = succeeds(ret);
+	if (m.writable)
+		kp_patch(&m, f);
+	block(signals);
+	return m.writable ? ret : MISS;
 }
 
 #define LINKS(nofollow) ((nofollow) ? KP_FAST_NOFOLLOW : KP_FAST_FOLLOW)

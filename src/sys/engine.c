@@ -349,6 +349,7 @@ int kp_engine_new(const struct kp_engine_options *o, struct kp_engine **ret_engi
 	e->cores = (size_t)KP_MAX(1, KP_MIN(get_nprocs(), 8));
 	read_cred(&e->cred);
 	pthread_mutex_init(&e->exec_lock, NULL);
+	kp_programs_init(&e->programs);
 	pthread_mutex_init(&e->trace_lock, NULL);
 	pthread_mutex_init(&e->freeze_lock, NULL);
 	kp_lent_init(&e->lent);
@@ -447,6 +448,7 @@ struct kp_engine *kp_engine_free(struct kp_engine *e)
 	kp_peers_free(e->peers);
 	kp_where_free(&e->where);
 	pthread_mutex_destroy(&e->exec_lock);
+	kp_programs_free(&e->programs);
 	pthread_mutex_destroy(&e->trace_lock);
 	free(e->run_dir);
 	free(e->instance);

@@ -52,9 +52,12 @@ struct plan {
 	uint32_t drop;
 	char head[HEAD + 1];
 	size_t head_len;
-	uint64_t size, ino;
+	struct kp_program what; /* it is */
+	bool known;             /* ... without a descriptor, a part of the store */
+	bool in_store;
 };
 
+/* Of what is known the headers are not read again, and the loader opens it itself. */
 static int open_program(struct plan *p, int *ret_fd)
 {
 	struct kp_call *c = p->c;
@@ -69,9 +72,10 @@ static int open_program(struct plan *p, int *ret_fd)
 	rc = p->n->origin == KP_MAGIC && !p->n->ino ? 0 : kp_node_permit(c->vfs, p->n, kp_call_cred(c), X_OK);
 	if (!rc && p->n->origin == KP_PROC)
 		rc = -EACCES;
-	if (!rc)
+	p->known = !rc && p->c->engine->fast && !atomic_load(&p->c->engine->own_filters) && kp_programs_find(&c->engine->programs, p->n, &p->what);
+	if (!rc && !p->known)
 		rc = kp_node_open(c->vfs, p->n, O_RDONLY, &fd);
-	if (rc)
+	if (rc || p->known)
 		return rc;
 	n = pread(fd, p->head, HEAD, 0);
 	if (n < 0 || fstat(fd, &st) < 0) {
@@ -81,10 +85,32 @@ static int open_program(struct plan *p, int *ret_fd)
 	}
 	p->head_len = (size_t)n;
 	p->head[n] = '\0';
-	p->size = (uint64_t)st.st_size;
-	p->ino = st.st_ino;
+	p->what.file = (struct kp_start_file){st.st_ino, (uint64_t)st.st_size};
+	p->in_store = p->n->origin == KP_IMAGE && st.st_nlink;
 	*ret_fd = fd;
 	return 0;
+}
+
+/* What kind of program that is, by its headers. An interpreter's own interpreter is nobody's concern. */
+static int read_headers(struct plan *p, int fd, bool interp)
+{
+	struct kp_program *w = &p->what;
+	int rc;
+
+	if (p->known)
+		return 0;
+	w->interp[0] = '\0';
+	rc = kp_elf_check(p->head, p->head_len, w->file.size, &w->info);
+	if (!rc && w->info.has_interp && !interp) {
+		if (!w->info.interp_len || w->info.interp_len > sizeof(w->interp))
+			return -ENOEXEC;
+		rc = kp_pread_full(fd, w->interp, w->info.interp_len, w->info.interp_off);
+		if (rc || w->interp[w->info.interp_len - 1] != '\0')
+			return -ENOEXEC;
+	}
+	if (!rc && p->in_store && !(w->info.has_interp && interp))
+		kp_programs_learn(&p->c->engine->programs, p->n, w);
+	return rc;
 }
 
 static int resolve_name(struct plan *p, const char *name)
@@ -157,29 +183,6 @@ static int through_script(struct plan *p)
 	return resolve_name(p, interp);
 }
 
-static int open_interp(struct plan *p, const struct kp_elf_info *info)
-{
-	char path[PATH_MAX];
-	struct kp_elf_info own;
-	int rc;
-
-	if (!info->interp_len || info->interp_len > sizeof(path))
-		return -ENOEXEC;
-	rc = kp_pread_full(p->x->program_fd, path, info->interp_len, info->interp_off);
-	if (rc || path[info->interp_len - 1] != '\0')
-		return -ENOEXEC;
-	rc = resolve_name(p, path);
-	if (!rc)
-		rc = open_program(p, &p->x->interp_fd);
-	if (rc)
-		return rc;
-	p->x->start.interp = (struct kp_start_file){p->ino, p->size};
-	if (p->c->engine->fast)
-		kp_sites_read(&p->c->engine->sites, p->x->interp_fd, p->ino);
-	rc = kp_elf_check(p->head, p->head_len, p->size, &own);
-	return rc ? -ELIBBAD : 0;
-}
-
 static int add_string(struct kp_start *s, const char *text, uint32_t *ret_off)
 {
 	size_t len = strlen(text) + 1;
@@ -190,6 +193,34 @@ static int add_string(struct kp_start *s, const char *text, uint32_t *ret_off)
 	memcpy(s->strings + s->strings_len, text, len);
 	s->strings_len += (uint32_t)len;
 	return 0;
+}
+
+/* Where the loader opens it: nowhere, if it gets a descriptor. */
+static int name_file(struct plan *p, uint32_t *ret_off)
+{
+	struct kp_hpath host;
+	int rc = p->known ? kp_node_host_path(p->c->vfs, p->n, &host) : 0;
+
+	*ret_off = 0;
+	return rc || !p->known ? rc : add_string(&p->x->start, host.s, ret_off);
+}
+
+static int open_interp(struct plan *p)
+{
+	struct kp_exec *x = p->x;
+	int rc = resolve_name(p, p->what.interp);
+
+	if (!rc)
+		rc = open_program(p, &x->interp_fd);
+	if (rc)
+		return rc;
+	if (read_headers(p, x->interp_fd, true))
+		return -ELIBBAD;
+	x->start.interp = p->what.file;
+	x->start.has_interp = 1;
+	if (p->c->engine->fast && x->interp_fd >= 0)
+		kp_sites_read(&p->c->engine->sites, x->interp_fd, p->what.file.ino);
+	return name_file(p, &x->start.interp_off);
 }
 
 static int fill_start(struct plan *p, const char *exe)
@@ -236,7 +267,6 @@ static int dumpable(struct plan *p)
 /* From the resolved first file to program and interpreter. */
 static int settle(struct plan *p)
 {
-	struct kp_elf_info info;
 	char exe[PATH_MAX];
 	int rc;
 
@@ -244,7 +274,7 @@ static int settle(struct plan *p)
 		rc = open_program(p, &p->x->program_fd);
 		if (rc)
 			return rc;
-		if (p->head_len < 2 || p->head[0] != '#' || p->head[1] != '!')
+		if (p->known || p->head_len < 2 || p->head[0] != '#' || p->head[1] != '!')
 			break;
 		if (depth >= MAX_SCRIPTS)
 			return -ELOOP;
@@ -255,10 +285,10 @@ static int settle(struct plan *p)
 		if (rc)
 			return rc;
 	}
-	rc = kp_elf_check(p->head, p->head_len, p->size, &info);
+	rc = read_headers(p, p->x->program_fd, false);
 	if (rc)
 		return rc;
-	p->x->start.program = (struct kp_start_file){p->ino, p->size};
+	p->x->start.program = p->what.file;
 	if (p->n->origin != KP_MAGIC)
 		(void)snprintf(exe, sizeof(exe), "%s", p->n->guest.s);
 	else if (kp_proc_readlink(p->c->vfs, p->n, exe, sizeof(exe)))
@@ -266,9 +296,10 @@ static int settle(struct plan *p)
 	if (p->by_fd)
 		name_of_fd(p, exe);
 	p->x->start.dumpable = dumpable(p);
-	if (info.has_interp)
-		rc = open_interp(p, &info);
-	return rc ? rc : fill_start(p, exe);
+	rc = fill_start(p, exe);
+	if (!rc)
+		rc = name_file(p, &p->x->start.program_off);
+	return rc || !p->what.info.has_interp ? rc : open_interp(p);
 }
 
 /* Who never came to ask (the loader's execve failed, E2BIG for one) and is gone by now leaves no descriptors behind. */
@@ -407,9 +438,8 @@ int kp_exec_start(struct kp_call *c)
 		x->start.scratch_fd = numbers[1];
 		x->start.interp_fd = numbers[2];
 		x->start.fast = c->engine->fast;
-		rc = KP_MIN(KP_MIN(numbers[0], numbers[1]), 0);
-		if (!rc && x->interp_fd >= 0)
-			rc = KP_MIN(numbers[2], 0);
+		for (size_t i = 0; i < KP_ARRAY_LEN(fds) && !rc; i++)
+			rc = fds[i] < 0 ? 0 : KP_MIN(numbers[i], 0);
 	}
 	if (!rc)
 		x->start.pid = c->tid;

@@ -12,6 +12,7 @@
 #include "profile/profile.h"
 #include "sys/call.h"
 #include "sys/policy.h"
+#include "sys/programs.h"
 #include "sys/sites.h"
 #include "vfs/fast.h"
 
@@ -96,6 +97,8 @@ struct kp_engine {
 	bool fast;           /* guests answer for themselves what they can */
 	unsigned fast_often; /* a call site is patched at its so-manieth call */
 	struct kp_sites sites;
+	struct kp_programs programs;
+	atomic_bool own_filters; /* a guest has a seccomp filter of its own, in which the loader would be caught */
 	int filters;         /* that each guest has: Seccomp_filters of /proc/PID/status */
 };
 

@@ -112,6 +112,7 @@ static void answer(int listener, const struct run *r)
 	s.comm_off = put(&s, "the-comm", sizeof("the-comm"));
 	s.argv_off = put(&s, r->strings ? r->strings : "", r->strings_len ? r->strings_len : 1);
 	s.program_fd = add_fd(listener, n.id, r->program);
+	s.has_interp = r->interp != NULL;
 	if (r->interp)
 		s.interp_fd = add_fd(listener, n.id, r->interp);
 	ck_assert_int_eq(ftruncate(scratch, KP_SCRATCH_SIZE), 0);
