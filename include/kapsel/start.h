@@ -4,7 +4,7 @@
  *
  * Every execve of a guest becomes an execve of the loader (same argv, same envp). The loader is a static ET_EXEC,
  * linked at KP_LOADER_BASE, freestanding. Its first act is syscall(KP_NR_START, &start, sizeof(start)): the supervisor fills
- * the struct and injects the descriptors. The number exists nowhere else; without an exec under way it is ENOSYS.
+ * the struct and answers with a descriptor: of what is mapped, for reading, at KP_SCRATCH_BASE, and behind it, with fast, what guests read themselves. The number exists nowhere else; without an exec under way it is ENOSYS.
  */
 #ifndef KAPSEL_START_H
 #define KAPSEL_START_H
@@ -64,7 +64,6 @@ struct kp_start {
 	uint32_t program_off, interp_off; /* host paths, opened at the gate */
 	uint32_t argv_off;   /* argv_count strings one after the other, each NUL-terminated */
 	uint32_t strings_len;
-	int32_t scratch_fd; /* mapped, for reading, at KP_SCRATCH_BASE, and what fast tells at KP_FAST_BASE; the loader closes it */
 	int32_t dumpable;    /* what it begins with */
 	uint32_t fast;       /* is the fast path's cache behind the scratch? */
 	int32_t pid;

@@ -50,6 +50,7 @@ void kp_loader_main(uint64_t *sp) __attribute__((noreturn));
 void kp_jump(uint64_t sp, uint64_t entry) __attribute__((noreturn));
 
 static struct kp_start start;
+static int scratch; /* descriptor */
 static struct stack stack;
 static char phdrs[KP_ELF_MAX_PHDRS];
 
@@ -96,7 +97,8 @@ static const char *string_at(uint32_t off)
 /* A whole string table: within bounds and NUL-terminated. */
 static void ask_supervisor(void)
 {
-	if (kp_call4(KP_NR_START, &start, sizeof(start), 0, 0) < 0)
+	scratch = (int)kp_call4(KP_NR_START, &start, sizeof(start), 0, 0);
+	if (scratch < 0)
 		die();
 	if (!start.strings_len || start.strings_len > KP_START_STRINGS || start.strings[start.strings_len - 1])
 		die();
@@ -414,11 +416,11 @@ static void map_scratch(void)
 {
 	uint64_t len = KP_SCRATCH_SIZE + (start.fast ? page_up(sizeof(struct kp_fast)) : 0);
 
-	if ((uint64_t)kp_call6(SYS_mmap, KP_SCRATCH_BASE, len, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, (uint64_t)start.scratch_fd, 0) !=
+	if ((uint64_t)kp_call6(SYS_mmap, KP_SCRATCH_BASE, len, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, (uint64_t)scratch, 0) !=
 	    KP_SCRATCH_BASE)
 		die();
 	kp_call4(KP_NR_MSEAL, KP_SCRATCH_BASE, len, 0, 0);
-	kp_call4(SYS_close, start.scratch_fd, 0, 0, 0);
+	kp_call4(SYS_close, scratch, 0, 0, 0);
 }
 
 /* A page that call sites reach: of an interpreter and its libraries, which come right below it, or of a static program. Without it there is

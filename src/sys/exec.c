@@ -421,30 +421,31 @@ int kp_sys_execveat(struct kp_call *c)
 	return run(c, flags, 2);
 }
 
-/* The loader's one question. Descriptors go in first; their numbers are part of the answer. */
+/* The loader's one question. What it cannot open itself goes in first, and its numbers are part of the answer; the scratch is the answer. */
 int kp_exec_start(struct kp_call *c)
 {
 	struct kp_exec *x = recall(c->engine, c->tid);
-	int fds[3], numbers[3], rc = x ? 0 : -ENOSYS;
+	int fds[2], numbers[2], rc = x ? 0 : -ENOSYS;
 
 	if (!rc && c->raw[1] != sizeof(x->start))
 		rc = -EINVAL;
-	if (!rc) {
+	if (!rc && (x->program_fd >= 0 || x->interp_fd >= 0)) {
 		fds[0] = x->program_fd;
-		fds[1] = kp_trap_scratch(c->trap);
-		fds[2] = x->interp_fd;
+		fds[1] = x->interp_fd;
 		kp_trap_add_fds(c->trap, c->n.id, c->tid, fds, numbers, KP_ARRAY_LEN(fds));
 		x->start.program_fd = numbers[0];
-		x->start.scratch_fd = numbers[1];
-		x->start.interp_fd = numbers[2];
-		x->start.fast = c->engine->fast;
+		x->start.interp_fd = numbers[1];
 		for (size_t i = 0; i < KP_ARRAY_LEN(fds) && !rc; i++)
 			rc = fds[i] < 0 ? 0 : KP_MIN(numbers[i], 0);
 	}
-	if (!rc)
+	if (!rc) {
+		x->start.fast = c->engine->fast;
 		x->start.pid = c->tid;
-	if (!rc)
 		rc = kp_call_put(c, c->raw[0], &x->start, offsetof(struct kp_start, strings) + x->start.strings_len);
+	}
+	if (!rc)
+		rc = kp_trap_answer_fd(c->trap, c->n.id, kp_trap_scratch(c->trap));
+	c->reply = KP_REPLY_DONE;
 	exec_free(x);
 	return rc;
 }

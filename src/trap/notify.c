@@ -230,3 +230,15 @@ void kp_trap_add_fds(struct kp_trap *t, uint64_t id, pid_t tid, const int *fds, 
 		numbers[i] = fds[i] < 0 ? -1 : add_fd(t, id, fds[i], true);
 	part(&g);
 }
+
+int kp_trap_answer_fd(struct kp_trap *t, uint64_t id, int fd)
+{
+	struct seccomp_notif_addfd a = {.id = id, .srcfd = (uint32_t)fd, .newfd_flags = O_CLOEXEC, .flags = SECCOMP_ADDFD_FLAG_SEND};
+
+	int n = ioctl(t->fd, SECCOMP_IOCTL_NOTIF_ADDFD, &a);
+
+	if (n >= 0 || errno != EINVAL)
+		return n < 0 ? -errno : 0;
+	n = add_fd(t, id, fd, true); /* before Linux 5.14 */
+	return n < 0 ? n : kp_trap_answer(t, id, n, 0);
+}

@@ -44,6 +44,8 @@ int kp_trap_continue(struct kp_trap *t, uint64_t id);
 int kp_trap_add_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd, bool cloexec);
 /* The same of several, which its next exec closes. Where fds has -1, numbers has it, too. */
 void kp_trap_add_fds(struct kp_trap *t, uint64_t id, pid_t tid, const int *fds, int *numbers, size_t count);
+/* The same of one, whose number there is the answer. 0 or -errno: not answered. */
+int kp_trap_answer_fd(struct kp_trap *t, uint64_t id, int fd);
 
 /* --- guest memory: each copies once --- */
 /* NUL-terminated string of less than size bytes: its length, -EFAULT, -ENAMETOOLONG. */

@@ -117,7 +117,7 @@ static void answer(int listener, const struct run *r)
 		s.interp_fd = add_fd(listener, n.id, r->interp);
 	ck_assert_int_eq(ftruncate(scratch, KP_SCRATCH_SIZE), 0);
 	(void)snprintf(scratch_path, sizeof(scratch_path), "/proc/self/fd/%d", scratch);
-	s.scratch_fd = add_fd(listener, n.id, scratch_path);
+	resp.val = add_fd(listener, n.id, scratch_path);
 	remote = (struct iovec){(void *)(uintptr_t)n.data.args[0], sizeof(s)};
 	ck_assert_uint_eq(n.data.args[1], sizeof(s));
 	ck_assert_int_eq(process_vm_writev((pid_t)n.pid, &local, 1, &remote, 1, 0), (ssize_t)sizeof(s));
