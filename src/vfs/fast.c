@@ -10,8 +10,7 @@
 #include "vfs/fastcache.h"
 #include "vfs/live.h"
 
-#define OBJECTS 16384U
-#define PROBES 4U
+#define OBJECTS 1024U /* room for, to begin with */
 
 void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
 {
@@ -20,7 +19,8 @@ void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
 
 	pthread_mutex_init(&c->lock, NULL);
 	c->mem = mem;
-	c->objects = kp_calloc(OBJECTS, sizeof(*c->objects));
+	c->object_room = OBJECTS;
+	c->objects = kp_calloc(c->object_room, sizeof(*c->objects));
 	c->mem->magic = KP_FAST_MAGIC;
 	c->mem->st_dev = v->dev;
 	c->mem->all = 1;
@@ -229,9 +229,41 @@ static void put_entry(struct kp_fast_cache *c, uint32_t *way, struct kp_fast_ent
 	__atomic_store_n(way, at, __ATOMIC_RELEASE);
 }
 
-/* o: whose descriptors it is for, or NULL. That it is one entry's is looked at under the lock that the entry is written with: who opens it as another
- * voids what is written before, not after. */
-static bool add_of(struct kp_vfs *v, struct kp_fast_entry *e, const struct kp_fast_object *o)
+/* With the lock of the entries held: where that one is, or would be. */
+static struct kp_fast_object *object_of(const struct kp_fast_cache *c, dev_t dev, ino_t ino)
+{
+	uint64_t key = kp_fast_key(KP_FAST_SEED, dev, ino);
+
+	for (;; key++) {
+		struct kp_fast_object *o = &c->objects[key % c->object_room];
+
+		if (!o->ino || (o->ino == ino && o->dev == dev))
+			return o;
+	}
+}
+
+/* With the lock of the entries held. */
+static struct kp_fast_object *add_object(struct kp_fast_cache *c, const struct kp_fast_object *what)
+{
+	struct kp_fast_object *old = c->objects, *to;
+	size_t room = c->object_room;
+
+	if (++c->object_count * 2 > room) {
+		c->object_room *= 2;
+		c->objects = kp_calloc(c->object_room, sizeof(*c->objects));
+		for (size_t i = 0; i < room; i++)
+			if (old[i].ino)
+				*object_of(c, old[i].dev, old[i].ino) = old[i];
+		free(old);
+	}
+	to = object_of(c, what->dev, what->ino);
+	*to = *what;
+	return to;
+}
+
+/* of_object: it is for descriptors of an inode of the store. That this is one entry's is looked at under the lock that the entry is written with: who
+ * opens it as another voids what is written before, not after. */
+static bool add_of(struct kp_vfs *v, struct kp_fast_entry *e, bool of_object)
 {
 	struct kp_fast_cache *c = v->fast;
 	uint32_t *set, *way = NULL;
@@ -245,7 +277,7 @@ static bool add_of(struct kp_vfs *v, struct kp_fast_entry *e, const struct kp_fa
 	e->hash = (uint32_t)(key >> 16);
 	set = c->mem->index[key % KP_FAST_SETS];
 	pthread_mutex_lock(&c->lock);
-	if (o && o->several) {
+	if (of_object && object_of(c, e->dev, e->ino)->several) {
 		pthread_mutex_unlock(&c->lock);
 		return false;
 	}
@@ -268,21 +300,7 @@ static bool add_of(struct kp_vfs *v, struct kp_fast_entry *e, const struct kp_fa
 
 static bool add(struct kp_vfs *v, struct kp_fast_entry *e)
 {
-	return add_of(v, e, NULL);
-}
-
-/* With the lock of the entries held. NULL: there is no room to remember it. */
-static struct kp_fast_object *object_of(struct kp_fast_cache *c, const struct stat *st)
-{
-	uint64_t key = kp_fast_key(KP_FAST_SEED, st->st_dev, st->st_ino);
-
-	for (uint64_t i = 0; i < PROBES; i++) {
-		struct kp_fast_object *o = &c->objects[(key + i) % OBJECTS];
-
-		if (!o->ino || (o->ino == st->st_ino && o->dev == st->st_dev))
-			return o;
-	}
-	return NULL;
+	return add_of(v, e, false);
 }
 
 /* Of an open file of an image, known by its name, which the supervisor has seen opened before. */
@@ -298,12 +316,12 @@ static bool put_image_fd(struct kp_vfs *v, const struct kp_node *n)
 	if (n->nameless || lstat(path, &st) < 0)
 		return false;
 	pthread_mutex_lock(&v->fast->lock);
-	o = object_of(v->fast, &st);
-	good = o && o->ino && !o->several && o->layer == n->layer && o->entry == n->entry;
+	o = object_of(v->fast, st.st_dev, st.st_ino);
+	good = o->ino && !o->several && o->layer == n->layer && o->entry == n->entry;
 	pthread_mutex_unlock(&v->fast->lock);
 	e.dev = st.st_dev;
 	e.ino = st.st_ino;
-	return good && from_image(v, n, &e) && add_of(v, &e, o);
+	return good && from_image(v, n, &e) && add_of(v, &e, true);
 }
 
 bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n)
@@ -359,25 +377,25 @@ void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd)
 	struct stat st;
 	bool good;
 
-	if (!v->fast || !S_ISREG(n->mode) || fstat(fd, &st) < 0)
+	/* Without a name: a copy, for a store that does not allow exec. */
+	if (!v->fast || !S_ISREG(n->mode) || fstat(fd, &st) < 0 || !st.st_nlink)
 		return;
 	pthread_mutex_lock(&v->fast->lock);
-	o = object_of(v->fast, &st);
-	if (o && !o->ino)
-		*o = (struct kp_fast_object){st.st_dev, st.st_ino, (uint32_t)n->layer, n->entry, false};
-	if (o && !o->several && (o->layer != n->layer || o->entry != n->entry)) {
+	o = object_of(v->fast, st.st_dev, st.st_ino);
+	if (!o->ino)
+		o = add_object(v->fast, &(struct kp_fast_object){st.st_dev, st.st_ino, (uint32_t)n->layer, n->entry, false});
+	if (!o->several && (o->layer != n->layer || o->entry != n->entry)) {
 		o->several = true;
 		kp_fast_void(v);
 	}
-	good = o && !o->several;
-	if (st.st_nlink) /* not a copy for a store that does not allow exec */
-		note_opened(v, n);
+	good = !o->several;
+	note_opened(v, n);
 	pthread_mutex_unlock(&v->fast->lock);
 	e.dev = st.st_dev;
 	e.ino = st.st_ino;
 	/* Under the write lock it is about to change; without a name it may have been copied up. */
 	if (good && kp_vfs_is_reading(v) && !n->nameless && from_image(v, n, &e))
-		(void)add_of(v, &e, o);
+		(void)add_of(v, &e, true);
 }
 
 bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n)

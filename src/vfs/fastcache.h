@@ -33,7 +33,8 @@ struct kp_fast_cache {
 	struct kp_fast *mem;
 	pthread_mutex_t lock; /* of what follows */
 	uint32_t next;        /* the entry that is taken next, and which way of a full set goes */
-	struct kp_fast_object *objects;
+	struct kp_fast_object *objects; /* by number, object_room of them, at most half of which are taken */
+	size_t object_room, object_count;
 	struct kp_fast_gone standins;
 	struct kp_fast_went names;
 	bool reused; /* the file system of the stand-ins gives their numbers to others, also to directories that are none */

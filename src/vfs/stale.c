@@ -68,28 +68,32 @@ static bool is_gone(const struct kp_fast_gone *g, uint32_t slot)
 	return g->any && g->slots[slot / 64] >> slot % 64 & 1;
 }
 
-/* Where the hash of a name is remembered, or of 0: where there is room for one. */
-static uint64_t *find_went(struct kp_fast_went *w, uint64_t set, uint64_t hash)
+/* Names that differ in their last byte alone differ in the lower bits of their hashes. */
+static uint64_t *set_of(struct kp_fast_went *w, uint64_t hash)
 {
-	uint64_t *ways = w->hash[set % KP_FAST_WENT_SETS];
+	return w->hash[(hash ^ hash >> 32) / 2 % KP_FAST_WENT_SETS];
+}
 
+/* Where that hash is, or 0: where there is room for one. */
+static uint64_t *find_went(uint64_t *set, uint64_t hash)
+{
 	for (size_t i = 0; i < KP_FAST_WENT_WAYS; i++)
-		if (ways[i] == hash)
-			return &ways[i];
+		if (set[i] == hash)
+			return &set[i];
 	return NULL;
 }
 
 void kp_fast_dir_went(struct kp_vfs *v, const char *guest)
 {
-	uint64_t h = kp_hash_string(guest) | 1, *at;
+	uint64_t h = kp_hash_string(guest) | 1, *set = v->fast ? set_of(&v->fast->names, h) : NULL, *at;
 
-	if (!v->fast || find_went(&v->fast->names, h >> 32, h))
+	if (!set || find_went(set, h))
 		return;
-	at = find_went(&v->fast->names, h >> 32, 0);
+	at = find_went(set, 0);
 	if (!at) {
 		memset(&v->fast->names, 0, sizeof(v->fast->names));
 		kp_fast_void(v);
-		at = v->fast->names.hash[(h >> 32) % KP_FAST_WENT_SETS];
+		at = set;
 	}
 	*at = h;
 }
@@ -97,7 +101,7 @@ void kp_fast_dir_went(struct kp_vfs *v, const char *guest)
 /* What comes where a directory went, and is none, makes void what was told of names in that. */
 static void comes_after_dir(struct kp_vfs *v, const char *guest)
 {
-	uint64_t h = kp_hash_string(guest) | 1, *at = v->fast ? find_went(&v->fast->names, h >> 32, h) : NULL;
+	uint64_t h = kp_hash_string(guest) | 1, *at = v->fast ? find_went(set_of(&v->fast->names, h), h) : NULL;
 
 	if (at) {
 		kp_fast_void(v);

@@ -404,13 +404,15 @@ static void quietly(void)
 {
 	int fd = open("changed", O_RDWR | O_CREAT, 0600);
 	struct stat st;
+	char dir[16];
 
 	for (int i = 0; i < 300; i++) {
 		mode_t mode = i % 2 ? 0600 : 0644;
 
 		CHECK(size_of("/tree/kept") == 4 && size_of("kept") == 4);
 		CHECK(!access("changed", R_OK) && !fchmod(fd, mode) && !stat("changed", &st) && (st.st_mode & 07777) == mode && !futimens(fd, NULL));
-		CHECK(!mkdir("quiet", 0700) && !chmod("quiet", 0755) && !symlink("elsewhere", "quiet/link") && !unlink("quiet/link") && !rmdir("quiet"));
+		(void)snprintf(dir, sizeof(dir), "quiet%d", i);
+		CHECK(!mkdir(dir, 0700) && !chmod(dir, 0755) && !symlink("elsewhere", "link") && !unlink("link") && !rmdir(dir));
 	}
 }
 
