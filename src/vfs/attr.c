@@ -414,7 +414,7 @@ int kp_chmod(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, mo
 	if (kp_fast_keeps_ways(v, n, cred, mode))
 		kp_dircache_forget(v);
 	else if (S_ISDIR(n->mode))
-		kp_dircache_void(v);
+		kp_dircache_renew(v);
 	/* FIFOs and sockets carry no record (no user.* attributes there): their inode says it all. */
 	if (!S_ISREG(n->mode) && !S_ISDIR(n->mode))
 		return fchmodat(v->upper_fd, n->guest.s + 1, mode & 07777, 0) < 0 ? -errno : 0;
@@ -468,7 +468,7 @@ int kp_chown(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, ui
 	if (n->origin != KP_UPPER)
 		return chown_by_path(v, n, uid, gid);
 	if (S_ISDIR(n->mode))
-		kp_dircache_void(v);
+		kp_dircache_renew(v);
 	if (fchownat(v->upper_fd, kp_gpath_rel(&n->guest), uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
 	rc = kp_may_have_record(n->st.st_mode) ? note_owner(v, kp_gpath_rel(&n->guest), uid, gid) : 0;

@@ -10,6 +10,7 @@
 #include "vfs/fastcache.h"
 #include "vfs/live.h"
 
+#define LOOKS 64U /* that a put pays for: what is found below a directory costs about as much as finding out what is there again */
 #define OBJECTS 1024U /* room for, to begin with */
 
 void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
@@ -19,6 +20,7 @@ void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
 
 	pthread_mutex_init(&c->lock, NULL);
 	c->mem = mem;
+	c->ways = kp_calloc(KP_FAST_ENTRIES, sizeof(*c->ways));
 	c->object_room = OBJECTS;
 	c->objects = kp_calloc(c->object_room, sizeof(*c->objects));
 	c->mem->magic = KP_FAST_MAGIC;
@@ -33,6 +35,7 @@ void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
 struct kp_fast_cache *kp_fast_free(struct kp_fast_cache *c)
 {
 	if (c) {
+		free(c->ways);
 		free(c->objects);
 		for (size_t i = 0; i < KP_MAX_LAYERS; i++)
 			free(c->opened[i]);
@@ -215,13 +218,15 @@ static void store(void *to, const void *from, size_t size)
 }
 
 /* In the entry of that way, or in the next one: whoever had that, if it was taken long ago, finds another's path there. */
-static void put_entry(struct kp_fast_cache *c, uint32_t *way, struct kp_fast_entry *e)
+static void put_entry(struct kp_fast_cache *c, uint32_t *way, struct kp_fast_entry *e, const char *guest)
 {
 	struct kp_fast_entry *to;
 	uint32_t at = *way;
 
 	if (!at)
 		at = 1 + c->next++ % (KP_FAST_ENTRIES - 1);
+	(void)kp_fast_way_of(guest, &c->ways[at]);
+	c->looks += LOOKS;
 	to = &c->mem->entries[at];
 	e->seq = to->seq;
 	if (memcmp(to, e, sizeof(*e)) != 0)
@@ -261,9 +266,9 @@ static struct kp_fast_object *add_object(struct kp_fast_cache *c, const struct k
 	return to;
 }
 
-/* of_object: it is for descriptors of an inode of the store. That this is one entry's is looked at under the lock that the entry is written with: who
+/* guest: the canonical path that it holds by; "": an inode. of_object: it is for descriptors of an inode of the store. That this is one entry's is looked at under the lock that the entry is written with: who
  * opens it as another voids what is written before, not after. */
-static bool add_of(struct kp_vfs *v, struct kp_fast_entry *e, bool of_object)
+static bool add_of(struct kp_vfs *v, struct kp_fast_entry *e, const char *guest, bool of_object)
 {
 	struct kp_fast_cache *c = v->fast;
 	uint32_t *set, *way = NULL;
@@ -293,14 +298,14 @@ static bool add_of(struct kp_vfs *v, struct kp_fast_entry *e, bool of_object)
 	for (size_t i = 0; i < KP_FAST_WAYS && !way; i++)
 		if (!set[i] || !is_current(c->mem, &c->mem->entries[set[i]]))
 			way = &set[i];
-	put_entry(c, way ? way : &set[c->next % KP_FAST_WAYS], e);
+	put_entry(c, way ? way : &set[c->next % KP_FAST_WAYS], e, guest);
 	pthread_mutex_unlock(&c->lock);
 	return true;
 }
 
-static bool add(struct kp_vfs *v, struct kp_fast_entry *e)
+static bool add(struct kp_vfs *v, struct kp_fast_entry *e, const char *guest)
 {
-	return add_of(v, e, false);
+	return add_of(v, e, guest, false);
 }
 
 /* Of an open file of an image, known by its name, which the supervisor has seen opened before. */
@@ -321,7 +326,7 @@ static bool put_image_fd(struct kp_vfs *v, const struct kp_node *n)
 	pthread_mutex_unlock(&v->fast->lock);
 	e.dev = st.st_dev;
 	e.ino = st.st_ino;
-	return good && from_image(v, n, &e) && add_of(v, &e, true);
+	return good && from_image(v, n, &e) && add_of(v, &e, n->guest.s, true);
 }
 
 bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n)
@@ -333,7 +338,7 @@ bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n)
 		return false;
 	if (dir && (n->origin == KP_IMAGE || n->origin == KP_UPPER)) {
 		e.name_slot = kp_fast_name_slot(n->guest.s);
-		return start_of(v, n->guest.s, &e) && (n->origin == KP_IMAGE ? from_image(v, n, &e) : from_upper(v, n, &e)) && add(v, &e);
+		return start_of(v, n->guest.s, &e) && (n->origin == KP_IMAGE ? from_image(v, n, &e) : from_upper(v, n, &e)) && add(v, &e, n->guest.s);
 	}
 	if (n->origin == KP_IMAGE && S_ISREG(n->mode))
 		return put_image_fd(v, n);
@@ -348,14 +353,14 @@ bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n)
 	e.kind = kp_may_have_record(n->st.st_mode) ? KP_FAST_NOTED : KP_FAST_PLAIN;
 	e.uid = n->st.st_uid;
 	e.gid = n->st.st_gid;
-	return add(v, &e);
+	return add(v, &e, "");
 }
 
 bool kp_fast_put_cwd(struct kp_vfs *v, const char *standin)
 {
 	struct kp_fast_entry e = {.kind = KP_FAST_CWD, .calls = KP_FAST_GETCWD, .name_slot = kp_fast_name_slot(standin)};
 
-	return v->fast && start_of(v, standin, &e) && add_text(&e, 1, "", standin) && add(v, &e);
+	return v->fast && start_of(v, standin, &e) && add_text(&e, 1, "", standin) && add(v, &e, standin);
 }
 
 /* With the lock of the entries held. */
@@ -395,7 +400,7 @@ void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd)
 	e.ino = st.st_ino;
 	/* Under the write lock it is about to change; without a name it may have been copied up. */
 	if (good && kp_vfs_is_reading(v) && !n->nameless && from_image(v, n, &e))
-		(void)add_of(v, &e, true);
+		(void)add_of(v, &e, n->guest.s, true);
 }
 
 bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n)
@@ -408,7 +413,7 @@ bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool fol
 	e.calls = follow ? KP_FAST_FOLLOW : KP_FAST_NOFOLLOW;
 	if (follow ? !n->through_link : !S_ISLNK(n->mode))
 		e.calls = KP_FAST_FOLLOW | KP_FAST_NOFOLLOW;
-	return add(v, &e);
+	return add(v, &e, n->guest.s);
 }
 
 static struct kp_fast_place *place_of(const struct kp_vfs *v, pid_t tid)

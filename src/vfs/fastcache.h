@@ -29,10 +29,18 @@ struct kp_fast_went {
 	uint64_t hash[KP_FAST_WENT_SETS][KP_FAST_WENT_WAYS]; /* 0: none */
 };
 
+/* By hashes, the directories that an entry's canonical path leads through, outermost first, and the name itself; deeper ones are not told apart. */
+#define KP_FAST_DEPTH 8U
+struct kp_fast_way {
+	uint32_t hash[KP_FAST_DEPTH]; /* 0: it is not so deep */
+};
+
 struct kp_fast_cache {
 	struct kp_fast *mem;
 	pthread_mutex_t lock; /* of what follows */
 	uint32_t next;        /* the entry that is taken next, and which way of a full set goes */
+	struct kp_fast_way *ways; /* of each entry */
+	uint64_t looks;           /* at entries, that the puts of the past have paid for */
 	struct kp_fast_object *objects; /* by number, object_room of them, at most half of which are taken */
 	size_t object_room, object_count;
 	struct kp_fast_gone standins;
@@ -40,6 +48,9 @@ struct kp_fast_cache {
 	bool reused; /* the file system of the stand-ins gives their numbers to others, also to directories that are none */
 	uint64_t *opened[KP_MAX_LAYERS]; /* a bit for each entry of an image */
 };
+
+/* Returns how deep the path goes, KP_FAST_DEPTH at most; the root: 0. */
+unsigned kp_fast_way_of(const char *guest, struct kp_fast_way *ret);
 
 static inline uint32_t kp_fast_name_slot(const char *guest)
 {

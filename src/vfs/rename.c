@@ -288,7 +288,7 @@ static int exchange(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
 	if (renameat2(v->upper_fd, from->guest.s + 1, v->upper_fd, to->guest.s + 1, RENAME_EXCHANGE) < 0)
 		return -errno;
 	exchange_standins(v, from, to);
-	kp_dircache_void(v);
+	kp_dircache_renew(v);
 	return 0;
 }
 
@@ -362,7 +362,7 @@ static int move(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
 	if (!rc && dir)
 		kp_standin_rename(v, &from->guest, &to->guest);
 	if (dir)
-		kp_dircache_void(v);
+		kp_dircache_renew(v);
 	return rc;
 }
 

@@ -6,6 +6,8 @@
 #include "vfs/fast.h"
 #include "vfs/fastcache.h"
 
+#define FREE_LOOKS 4096U /* a few microseconds */
+
 void kp_fast_void(struct kp_vfs *v)
 {
 	if (v->fast)
@@ -21,6 +23,42 @@ void kp_fast_dir_goes(struct kp_vfs *v)
 {
 	if (v->fast)
 		__atomic_fetch_add(&v->fast->mem->dirs, 2, __ATOMIC_SEQ_CST);
+}
+
+unsigned kp_fast_way_of(const char *guest, struct kp_fast_way *ret)
+{
+	uint64_t h = KP_FAST_SEED;
+	unsigned depth = 0;
+
+	*ret = (struct kp_fast_way){{0}};
+	for (const char *p = guest; *p && p[1] && depth < KP_FAST_DEPTH; p++) {
+		h = kp_fast_mix(h, (uint8_t)p[1]);
+		if (!p[2] || p[2] == '/') {
+			ret->hash[depth++] = (uint32_t)(h ^ h >> 32) | 1;
+			p++;
+		}
+	}
+	return depth;
+}
+
+/* Of that directory, and of all names that are looked up through it. Every entry is looked at; where that would be too often, all is void instead. */
+static void void_below(struct kp_vfs *v, const char *guest)
+{
+	struct kp_fast_cache *c = v->fast;
+	struct kp_fast_way way;
+	unsigned depth = kp_fast_way_of(guest, &way);
+	uint32_t used = KP_MIN(c->next, KP_FAST_ENTRIES - 1);
+
+	if (!depth || (used > FREE_LOOKS && c->looks < used)) {
+		kp_fast_void(v);
+		return;
+	}
+	if (used > FREE_LOOKS)
+		c->looks -= used;
+	kp_fast_dir_goes(v);
+	for (uint32_t i = 1; i <= used; i++)
+		if (c->ways[i].hash[depth - 1] == way.hash[depth - 1])
+			move_counter(v, c->mem->entries[i].name_slot);
 }
 
 /* What is known of that name, and of names that it has a part in without being their beginning: of links and dots. */
@@ -104,7 +142,7 @@ static void comes_after_dir(struct kp_vfs *v, const char *guest)
 	uint64_t h = kp_hash_string(guest) | 1, *at = v->fast ? find_went(set_of(&v->fast->names, h), h) : NULL;
 
 	if (at) {
-		kp_fast_void(v);
+		void_below(v, guest);
 		*at = 0;
 	}
 }
@@ -114,9 +152,11 @@ void kp_fast_changes(struct kp_vfs *v, const struct kp_node *n)
 {
 	if (n->origin == KP_ABSENT)
 		comes_after_dir(v, n->guest.s);
-	if (n->origin == KP_MAGIC ? !v->fast || !changes_open_file(v, n) : S_ISDIR(n->mode))
+	if (v->fast && n->origin == KP_MAGIC && !changes_open_file(v, n))
 		kp_fast_void(v);
-	else if (n->origin != KP_MAGIC)
+	if (v->fast && n->origin != KP_MAGIC && S_ISDIR(n->mode))
+		void_below(v, n->guest.s);
+	if (n->origin != KP_MAGIC)
 		changes_itself(v, n);
 	v->declared = true;
 }
@@ -197,7 +237,7 @@ void kp_fast_standin_comes(struct kp_vfs *v, const struct stat *st)
 
 void kp_fast_changes_file(struct kp_vfs *v, const struct kp_node *n)
 {
-	if (n->origin == KP_UPPER && n->st.st_nlink > 1)
+	if (n->origin == KP_UPPER && !S_ISDIR(n->mode) && n->st.st_nlink > 1)
 		kp_fast_void(v);
 	kp_fast_changes(v, n);
 }

@@ -473,20 +473,29 @@ static bool is_its_own(const struct kp_vfs *v, const struct kp_node *n)
 	return m.kind == KP_MAP_GUEST && !m.deleted && !strcmp(m.guest.s, n->guest.s);
 }
 
+/* With those on the way to it. */
 static int make_standin(struct kp_vfs *v, const char *rel)
 {
+	char path[PATH_MAX];
 	struct stat st;
-	int rc = 0;
 
 	if (fstatat(v->dirs_fd, rel, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
-	if (mkdirat(v->dirs_fd, rel, 0700) == 0) {
-		kp_fast_standin_comes(v, fstatat(v->dirs_fd, rel, &st, AT_SYMLINK_NOFOLLOW) < 0 ? NULL : &st);
-	} else if (errno == ENOENT) {
-		rc = kp_mkdir_all(v->dirs_fd, rel, 0700);
-		kp_fast_standin_comes(v, NULL);
+	(void)snprintf(path, sizeof(path), "%s", rel);
+	for (char *end = path; *end;) {
+		char then;
+
+		end += strcspn(end, "/");
+		then = *end;
+		*end = '\0';
+		if (mkdirat(v->dirs_fd, path, 0700) == 0)
+			kp_fast_standin_comes(v, fstatat(v->dirs_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 ? NULL : &st);
+		else if (errno != EEXIST)
+			return -errno;
+		*end = then;
+		end += then == '/';
 	}
-	return rc;
+	return 0;
 }
 
 int kp_standin(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *ret)
@@ -528,13 +537,12 @@ void kp_standin_rename(struct kp_vfs *v, const struct kp_gpath *from, const stru
 {
 	struct kp_gpath up;
 
-	kp_dircache_void(v); /* where callers are changes its name, too */
+	kp_dircache_renew(v); /* where callers are changes its name, too */
 	kp_moves_rename(v, to->s, NULL);
 	kp_moves_rename(v, from->s, to->s);
 	(void)kp_remove_tree(v->dirs_fd, to->s + 1);
 	kp_gpath_parent(to, &up);
-	(void)kp_mkdir_all(v->dirs_fd, kp_gpath_rel(&up), 0700);
-	kp_fast_standin_comes(v, NULL);
+	(void)make_standin(v, kp_gpath_rel(&up));
 	(void)renameat(v->dirs_fd, from->s + 1, v->dirs_fd, to->s + 1);
 }
 

@@ -399,6 +399,38 @@ static void ways(void)
 	}
 }
 
+/* A tree that goes elsewhere and comes back, looked at by every kind of path; then one that nobody may pass. */
+static void trees(void)
+{
+	static const char *const names[] = {"one/b/c", "/tree/one/b/c", "two/b/c", "/tree/two/b/c", "one/b/../b/c", "to-one/b/c", "one/b/no", "two/no/no"};
+	int in = 0, below = 0;
+	struct stat st;
+
+	CHECK(!mkdir("one", 0700) && !mkdir("one/b", 0700) && !symlink("/tree/one", "to-one"));
+	write_file("one/b/c", "123", O_EXCL);
+	in = open("one/b", O_RDONLY | O_DIRECTORY);
+	below = open("one", O_RDONLY | O_DIRECTORY);
+	for (int i = 0; i < 12; i++) {
+		bool there = !(i & 1), passable = !(i & 2);
+		const char *dir = there ? "one" : "two";
+		char cwd[64];
+
+		CHECK(!chmod(dir, i & 2 ? 0600 : 0700) && !fchdir(in) && getcwd(cwd, sizeof(cwd)) && !strcmp(cwd, there ? "/tree/one/b" : "/tree/two/b"));
+		CHECK(size_of("c") == 3 && !chdir("/tree"));
+		for (int k = 0; k < 4; k++)
+			for (size_t j = 0; j < sizeof(names) / sizeof(*names); j++) {
+				bool here = !strstr(names[j], "two") == there;
+
+				CHECK(size_of(names[j]) == (!here ? -ENOENT : !passable ? -EACCES : strstr(names[j], "no") ? -ENOENT : 3));
+			}
+		CHECK((fstatat(below, "b/c", &st, 0) == 0) == passable && (fstatat(in, "c", &st, 0) == 0));
+		CHECK(!rename(dir, there ? "two" : "one"));
+	}
+	close(in);
+	close(below);
+	CHECK(!chmod("one", 0700) && !unlink("one/b/c") && !rmdir("one/b") && !rmdir("one") && !unlink("to-one"));
+}
+
 /* Told how often the supervisor is asked for a name, while others' directories and links come, go and change. */
 static void quietly(void)
 {
@@ -413,6 +445,8 @@ static void quietly(void)
 		CHECK(!access("changed", R_OK) && !fchmod(fd, mode) && !stat("changed", &st) && (st.st_mode & 07777) == mode && !futimens(fd, NULL));
 		(void)snprintf(dir, sizeof(dir), "quiet%d", i);
 		CHECK(!mkdir(dir, 0700) && !chmod(dir, 0755) && !symlink("elsewhere", "link") && !unlink("link") && !rmdir(dir));
+		CHECK(!mkdir(dir, 0700) && !chmod(dir, 0) && !chmod(dir, 0700) && !rename(dir, "moved") && !rmdir("moved"));
+		CHECK(!mkdir("/tmp/shown", 0700) && !rmdir("/tmp/shown"));
 	}
 }
 
@@ -675,6 +709,7 @@ int main(int argc, char **argv)
 	directories();
 	ways();
 	beyond();
+	trees();
 	handlers();
 	work_directory();
 	programs();
