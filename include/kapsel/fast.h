@@ -77,8 +77,9 @@ struct kp_fast_place {
 #define KP_SITES_EACH 24U
 struct kp_site {
 	uint64_t offset; /* in the file, behind the syscall instruction */
-	uint32_t nr, reserved;
+	uint32_t nr, reserved; /* of the call; KP_SITE_ANY: whichever the caller says, libc's syscall() */
 };
+#define KP_SITE_ANY UINT32_MAX
 struct kp_sites_file {
 	uint64_t ino;
 	uint32_t count, reserved;

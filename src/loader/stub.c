@@ -573,15 +573,36 @@ static long answer_call(const struct regs *r)
 	}
 }
 
-/* Opens that are not answered are made at their site: threads may be cancelled there, and the supervisor may have them restarted; so is an mmap, which
- * has another argument. Others: a call that still waits for the supervisor can be interrupted, and handlers without SA_RESTART make that EINTR, which none of these
- * calls ever returns: here it is made again. */
+/* What is not answered is made at its site, where threads may be cancelled, a child may have a stack of its own, and the supervisor may have a call
+ * restarted. Not these: a call that still waits for the supervisor can be interrupted, and handlers without SA_RESTART make that EINTR, which
+ * none of these calls ever returns: here it is made again. */
+static bool is_made_here(uint64_t nr)
+{
+	switch (nr) {
+	case SYS_stat:
+	case SYS_lstat:
+	case SYS_fstat:
+	case SYS_newfstatat:
+	case SYS_statx:
+	case SYS_statfs:
+	case SYS_access:
+	case SYS_faccessat:
+	case SYS_faccessat2:
+	case SYS_readlink:
+	case SYS_readlinkat:
+	case SYS_getcwd:
+	case SYS_execve:
+		return true;
+	default:
+		return false;
+	}
+}
+
 long kp_stub(const struct regs *r)
 {
-	bool there = r->rax == SYS_open || r->rax == SYS_openat || r->rax == SYS_mmap;
 	long ret = answer_call(r);
 
-	while (!there && (ret == MISS || ret == -EINTR))
+	while ((ret == MISS || ret == -EINTR) && is_made_here(r->rax))
 		ret = kp_call6((long)r->rax, r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9);
 	return ret;
 }

@@ -245,10 +245,35 @@ static void nameless(void)
 	CHECK(!unlink("fifo"));
 }
 
+/* By libc's syscall(), which makes any call: what is answered, and what is not, to the sixth argument. */
+static void indirect(void)
+{
+	int fd = open("pages", O_RDWR | O_CREAT | O_TRUNC, 0600);
+	struct statx x;
+	int status = 0;
+	char *page;
+	pid_t pid;
+
+	CHECK(fd >= 0 && !ftruncate(fd, 8192) && pwrite(fd, "second", 6, 4096) == 6);
+	for (int i = 0; i < 8; i++) {
+		CHECK(!syscall(SYS_statx, AT_FDCWD, "kept", 0, STATX_BASIC_STATS, &x) && x.stx_size == 4);
+		CHECK(syscall(SYS_statx, AT_FDCWD, "none", 0, STATX_BASIC_STATS, &x) == -1 && errno == ENOENT);
+		page = (char *)syscall(SYS_mmap, NULL, 4096UL, PROT_READ, MAP_PRIVATE, fd, 4096L);
+		CHECK(page != MAP_FAILED && !memcmp(page, "second", 6) && !syscall(SYS_munmap, page, 4096UL));
+		CHECK(syscall(SYS_gettid) == getpid());
+		pid = (pid_t)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, 0);
+		if (!pid)
+			_exit(syscall(SYS_getppid) == 1 ? 1 : 9);
+		CHECK(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 9);
+	}
+	CHECK(!close(fd) && !unlink("pages"));
+}
+
 /* Told how often the supervisor is asked for a name, while others' directories and links come, go and change. */
 static void quietly(void)
 {
 	int fd = open("changed", O_RDWR | O_CREAT, 0600);
+	struct statx x;
 	struct stat st;
 	char dir[16];
 
@@ -259,6 +284,7 @@ static void quietly(void)
 
 		CHECK(open_dir >= 0 && !close(open_dir) && size_of("/nowhere/at/all") == -ENOENT && open("/nowhere/else", O_RDONLY) < 0);
 		CHECK(size_of("/tree/kept") == 4 && size_of("kept") == 4);
+		CHECK(!syscall(SYS_statx, AT_FDCWD, "/tree/kept", 0, STATX_BASIC_STATS, &x));
 		CHECK(!access("changed", R_OK) && !fchmod(fd, mode) && !stat("changed", &st) && (st.st_mode & 07777) == mode && !futimens(fd, NULL));
 		(void)snprintf(dir, sizeof(dir), "quiet%d", i);
 		CHECK(!mkdir(dir, 0700) && !chmod(dir, 0755) && !symlink("elsewhere", "link") && !unlink("link") && !rmdir(dir));
@@ -523,6 +549,7 @@ int main(int argc, char **argv)
 	opens();
 	descriptors();
 	nameless();
+	indirect();
 	handlers();
 	work_directory();
 	programs();
