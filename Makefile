@@ -69,7 +69,7 @@ $(O)/%.o: %.c
 LOADER_CFLAGS := -std=gnu11 $(WARN) -Os -ffreestanding -fPIE -fvisibility=hidden -fno-stack-protector \
 	-fcf-protection=none -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns \
 	-mgeneral-regs-only -U_FORTIFY_SOURCE
-LOADER_SRC := $(wildcard src/loader/*.S) src/loader/loader.c src/loader/patch.c src/loader/stub.c
+LOADER_SRC := $(wildcard src/loader/*.S src/loader/*.c)
 $(O)/loader: $(LOADER_SRC) src/loader/loader.lds $(wildcard src/loader/*.h) include/kapsel/start.h include/kapsel/fast.h
 	@mkdir -p $(@D)
 	@echo "  LINK $@"

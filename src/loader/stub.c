@@ -15,6 +15,7 @@
 #include <sys/syscall.h>
 
 #include "kapsel/fast.h"
+#include "loader/attributes.h"
 #include "loader/call.h"
 #include "loader/patch.h"
 
@@ -145,75 +146,6 @@ static long link_of(const struct query *q, const struct kp_fast_entry *e, uint32
 	return holds(e, seq) ? (long)len : MISS;
 }
 
-/* What the supervisor's entry says, on top of what the kernel said, if it did. false: it is not what it was. */
-static bool complete(const struct kp_fast_entry *e, struct stat *st)
-{
-	if (e->kind == KP_FAST_RECORD) {
-		bool counted = S_ISREG(e->mode) || S_ISDIR(e->mode);
-
-		kp_zero(st, sizeof(*st));
-		st->st_mode = e->mode;
-		st->st_nlink = e->nlink;
-		st->st_uid = e->uid;
-		st->st_gid = e->gid;
-		st->st_ino = e->st_ino;
-		st->st_size = (off_t)e->size;
-		st->st_blksize = 4096;
-		st->st_blocks = counted ? (blkcnt_t)((e->size + 4095) / 4096 * 8) : 0;
-		st->st_atim.tv_sec = st->st_mtim.tv_sec = st->st_ctim.tv_sec = e->mtime;
-		st->st_dev = fast->st_dev;
-		return true;
-	}
-	if ((st->st_mode & S_IFMT) != (e->mode & S_IFMT) || (S_ISREG(st->st_mode) && !(st->st_mode & S_ISVTX) != (e->kind == KP_FAST_PLAIN)))
-		return false;
-	st->st_dev = fast->st_dev;
-	if (e->kind == KP_FAST_PLAIN) {
-		st->st_ino |= e->st_ino; /* the layer's bit */
-		return true;
-	}
-	st->st_mode = e->kind == KP_FAST_DIR ? e->mode : (st->st_mode & (S_IFMT | S_ISUID | S_ISGID)) | (e->mode & 01777);
-	st->st_uid = e->uid;
-	st->st_gid = e->gid;
-	st->st_ino = e->st_ino;
-	if (e->nlink)
-		st->st_nlink = e->nlink;
-	return true;
-}
-
-static uint32_t major_of(uint64_t dev)
-{
-	return (uint32_t)((dev >> 8 & 0xfff) | (dev >> 32 & ~0xfffULL));
-}
-
-static uint32_t minor_of(uint64_t dev)
-{
-	return (uint32_t)((dev & 0xff) | (dev >> 12 & ~0xffULL));
-}
-
-static void to_statx(const struct stat *st, struct statx *x)
-{
-	kp_zero(x, sizeof(*x));
-	x->stx_mask = STATX_BASIC_STATS;
-	x->stx_blksize = (uint32_t)st->st_blksize;
-	x->stx_nlink = (uint32_t)st->st_nlink;
-	x->stx_uid = st->st_uid;
-	x->stx_gid = st->st_gid;
-	x->stx_mode = (uint16_t)st->st_mode;
-	x->stx_ino = st->st_ino;
-	x->stx_size = (uint64_t)st->st_size;
-	x->stx_blocks = (uint64_t)st->st_blocks;
-	x->stx_atime.tv_sec = st->st_atim.tv_sec;
-	x->stx_atime.tv_nsec = (uint32_t)st->st_atim.tv_nsec;
-	x->stx_mtime.tv_sec = st->st_mtim.tv_sec;
-	x->stx_mtime.tv_nsec = (uint32_t)st->st_mtim.tv_nsec;
-	x->stx_ctime.tv_sec = st->st_ctim.tv_sec;
-	x->stx_ctime.tv_nsec = (uint32_t)st->st_ctim.tv_nsec;
-	x->stx_dev_major = major_of(st->st_dev);
-	x->stx_dev_minor = minor_of(st->st_dev);
-	x->stx_rdev_major = major_of(st->st_rdev);
-	x->stx_rdev_minor = minor_of(st->st_rdev);
-}
-
 /* The kernel fills the caller's own buffer, where it can. */
 static long ask_kernel(const struct kp_fast_entry *e, void *buf)
 {
@@ -228,7 +160,7 @@ static long stat_of(const struct query *q, const struct kp_fast_entry *e, uint32
 
 	if (e->kind == KP_FAST_RECORD ? !is_writable(q, sizeof(*st)) : ask_kernel(e, st) != 0)
 		return MISS;
-	return holds(e, seq) && complete(e, st) && holds(e, seq) ? 0 : MISS;
+	return holds(e, seq) && kp_complete(e, st) && holds(e, seq) ? 0 : MISS;
 }
 
 static long statx_of(const struct query *q, const struct kp_fast_entry *e, uint32_t seq)
@@ -237,9 +169,9 @@ static long statx_of(const struct query *q, const struct kp_fast_entry *e, uint3
 
 	if (e->kind != KP_FAST_RECORD && ask_kernel(e, &st) != 0)
 		return MISS;
-	if (!holds(e, seq) || !complete(e, &st) || !holds(e, seq) || !is_writable(q, sizeof(struct statx)))
+	if (!holds(e, seq) || !kp_complete(e, &st) || !holds(e, seq) || !is_writable(q, sizeof(struct statx)))
 		return MISS;
-	to_statx(&st, (struct statx *)q->buf);
+	kp_to_statx(&st, (struct statx *)q->buf);
 	return 0;
 }
 
@@ -307,14 +239,14 @@ static long answer_fd(const struct query *given)
 		return MISS;
 	if (e && e->kind == KP_FAST_DIR)
 		return q.what == STAT ? stat_of(&q, e, seq) : statx_of(&q, e, seq);
-	if (e && (!st.st_nlink || !complete(e, &st) || !holds(e, seq)))
+	if (e && (!st.st_nlink || !kp_complete(e, &st) || !holds(e, seq)))
 		return MISS;
 	if (!is_writable(&q, q.what == STAT ? sizeof(st) : sizeof(struct statx)))
 		return MISS;
 	if (q.what == STAT)
 		kp_copy((void *)q.buf, &st, sizeof(st));
 	else
-		to_statx(&st, (struct statx *)q.buf);
+		kp_to_statx(&st, (struct statx *)q.buf);
 	return 0;
 }
 
