@@ -70,6 +70,9 @@ static const struct condition conditions[] = {
 	/* A process that nobody can read would blind the supervisor. */
 	{"prctl", 0, SCMP_CMP_MASKED_EQ, 0xffffffff, PR_SET_DUMPABLE, SCMP_ACT_NOTIFY},
 	{"prctl", 0, SCMP_CMP_MASKED_EQ, 0xffffffff, PR_GET_DUMPABLE, SCMP_ACT_NOTIFY},
+	/* A filter of a guest's own is one for the exec loader's calls, too. */
+	{"prctl", 0, SCMP_CMP_MASKED_EQ, 0xffffffff, PR_SET_SECCOMP, SCMP_ACT_NOTIFY},
+	{"seccomp", 0, SCMP_CMP_MASKED_EQ, 0xffffffff, SECCOMP_SET_MODE_FILTER, SCMP_ACT_NOTIFY},
 	/* A child without the scratch area could put memory of its own there. */
 	{"madvise", 2, SCMP_CMP_MASKED_EQ, 0xffffffff, MADV_DONTFORK, SCMP_ACT_NOTIFY},
 	{"process_madvise", 3, SCMP_CMP_MASKED_EQ, 0xffffffff, MADV_DONTFORK, SCMP_ACT_ERRNO(EINVAL)},

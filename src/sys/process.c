@@ -52,9 +52,19 @@ int kp_sys_process_vm(struct kp_call *c)
 }
 
 /* Of PR_SET_DUMPABLE and PR_GET_DUMPABLE only. What was set goes on to children and ends with the program, as all of its memory does. */
+int kp_sys_seccomp(struct kp_call *c)
+{
+	atomic_store(&c->engine->own_filters, true);
+	c->reply = KP_REPLY_KERNEL;
+	return 0;
+}
+
 int kp_sys_prctl(struct kp_call *c)
 {
 	int32_t dumpable = (int32_t)c->raw[1];
+
+	if ((int)c->raw[0] == PR_SET_SECCOMP)
+		return kp_sys_seccomp(c);
 
 	if ((int)c->raw[0] == PR_SET_DUMPABLE)
 		return c->raw[1] > 1 ? -EINVAL : kp_call_put(c, DUMPABLE_AT, &dumpable, sizeof(dumpable));

@@ -2,9 +2,13 @@
 /* execve and its relatives: programs, scripts, refusals, and what the new program finds. */
 #include "guest.h"
 #include <libgen.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <spawn.h>
+#include <stddef.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 
 extern char **environ;
 static char self[PATH_MAX];
@@ -202,6 +206,32 @@ static void spawned(void)
 	printf("pclose: %d\n", pclose(f));
 }
 
+/* Whoever refuses himself all opens can still become another program, as long as it needs none. */
+static int refuse_opens(bool by_prctl)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = {sizeof(code) / sizeof(*code), code};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return -1;
+	return by_prctl ? prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) : (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog);
+}
+
+static void filtered(void)
+{
+	char *argv[] = {self, (char *)"--filtered", NULL};
+
+	for (int i = 0; i < 5; i++) /* known by then */
+		EXEC(execve(self, argv, environ));
+	EXEC(refuse_opens(true) || execve(self, argv, environ));
+	EXEC(refuse_opens(false) || execve(self, argv, environ));
+}
+
 int main(int argc, char **argv)
 {
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -211,10 +241,13 @@ int main(int argc, char **argv)
 		return 1;
 	if (argc > 1 && !strcmp(argv[1], "--child"))
 		return as_child(argc, argv);
+	if (argc > 1 && !strcmp(argv[1], "--filtered"))
+		return 9;
 	programs();
 	scripts();
 	refusals();
 	by_descriptor();
 	spawned();
+	filtered();
 	return 0;
 }

@@ -121,7 +121,7 @@ START_TEST(filter_says_what_the_row_says)
 
 		/* Without an address, and other requests or commands, pass: see the conditions. */
 		if (r && (!strcmp(r->name, "sendto") || !strcmp(r->name, "ptrace") || !strcmp(r->name, "fcntl") ||
-			  !strcmp(r->name, "socket") || !strcmp(r->name, "madvise") || !strcmp(r->name, "prctl") || !strcmp(r->name, "listen") ||
+			  !strcmp(r->name, "socket") || !strcmp(r->name, "madvise") || !strcmp(r->name, "prctl") || !strcmp(r->name, "seccomp") || !strcmp(r->name, "listen") ||
 			  !strcmp(r->name, "getsockopt") ||
 			  !strcmp(r->name, "clone") || !strcmp(r->name, "fork") || !strcmp(r->name, "vfork") ||
 			  takes_pid(r->name)))
