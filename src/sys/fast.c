@@ -211,6 +211,22 @@ void kp_fast_note_fd(struct kp_call *c, const struct kp_node *n)
 	c->noted = kp_fast_put_fd(c->vfs, n) || (n->origin == KP_IMAGE && S_ISREG(n->mode) && c->vfs->fast);
 }
 
+void kp_fast_filter_comes(struct kp_call *c)
+{
+	const uint64_t none = 0;
+
+	atomic_store(&c->engine->own_filters, true);
+	if (c->engine->fast)
+		(void)kp_call_put(c, KP_IDENT_BASE + offsetof(struct kp_ident, near), &none, sizeof(none));
+}
+
+bool kp_fast_is_filtered(struct kp_call *c)
+{
+	kp_autofree char *status = atomic_load(&c->engine->own_filters) ? status_of(c->tid) : NULL;
+
+	return atomic_load(&c->engine->own_filters) && (!status || c->engine->filters < 0 || field(status, FILTERS) != c->engine->filters);
+}
+
 /* KAPSEL_FAST=off; eager: at the first call, for tests. */
 void kp_fast_init(struct kp_engine *e)
 {

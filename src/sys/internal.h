@@ -116,6 +116,10 @@ void kp_fast_init(struct kp_engine *e);
 int kp_fast_start(struct kp_engine *e);
 /* After an answer that guests can read now: is the call's site worth a jump to the stub? */
 void kp_fast_patch(struct kp_call *c);
+/* The caller is about to have a filter of its own: that sees the caller's calls from then on, and none of ours. */
+void kp_fast_filter_comes(struct kp_call *c);
+/* Has it one? */
+bool kp_fast_is_filtered(struct kp_call *c);
 
 /* traced.c: carries out c->rewrite where the caller is traced by a guest. 0: answered; -errno: not. */
 int kp_traced_rewrite(struct kp_call *c);

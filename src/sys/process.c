@@ -54,7 +54,7 @@ int kp_sys_process_vm(struct kp_call *c)
 /* Of PR_SET_DUMPABLE and PR_GET_DUMPABLE only. What was set goes on to children and ends with the program, as all of its memory does. */
 int kp_sys_seccomp(struct kp_call *c)
 {
-	atomic_store(&c->engine->own_filters, true);
+	kp_fast_filter_comes(c);
 	c->reply = KP_REPLY_KERNEL;
 	return 0;
 }
