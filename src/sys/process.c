@@ -38,8 +38,10 @@ static int to_be_looked_into(struct kp_call *c, unsigned arg)
 	return rc;
 }
 
+/* Who is traced from the start is let run by one of these before its program's loader asks what it is. */
 int kp_sys_ptrace(struct kp_call *c)
 {
+	atomic_store(&c->engine->tracers, true);
 	if (c->raw[0] == PTRACE_ATTACH || c->raw[0] == PTRACE_SEIZE)
 		return to_be_looked_into(c, 1);
 	kp_traced_resume(c, (pid_t)c->raw[1]);

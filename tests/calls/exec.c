@@ -9,7 +9,9 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
 
 extern char **environ;
 static char self[PATH_MAX];
@@ -281,6 +283,39 @@ static void filtered(void)
 	EXEC(stay_with_stat() || (_exit(ask()), 0));
 }
 
+/* How often a child that is traced from its start is seen to ask for that name. */
+static int seen(char **argv)
+{
+	struct user_regs_struct r;
+	pid_t pid = fork();
+	int status, times = 0;
+	bool in = false;
+
+	if (!pid) {
+		(void)ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		execve(self, argv, environ);
+		_exit(1);
+	}
+	if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status) || ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACESYSGOOD) < 0)
+		return -1;
+	while (!ptrace(PTRACE_SYSCALL, pid, NULL, NULL) && waitpid(pid, &status, 0) == pid && WIFSTOPPED(status)) {
+		in = !in;
+		if (in && !ptrace(PTRACE_GETREGS, pid, NULL, &r) && r.orig_rax == SYS_newfstatat &&
+		    (int32_t)ptrace(PTRACE_PEEKDATA, pid, (void *)r.rsi, NULL) == *(const int32_t *)"/non")
+			times++;
+	}
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? times : -1;
+}
+
+static void traced(void)
+{
+	char *argv[] = {self, (char *)"--asks", NULL};
+
+	for (int i = 0; i < 5; i++)
+		EXEC(execve(self, argv, environ));
+	printf("seen to ask: %d\n", seen(argv));
+}
+
 int main(int argc, char **argv)
 {
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -292,11 +327,14 @@ int main(int argc, char **argv)
 		return as_child(argc, argv);
 	if (argc > 1 && !strcmp(argv[1], "--filtered"))
 		return 9;
+	if (argc > 1 && !strcmp(argv[1], "--asks"))
+		return ask();
 	programs();
 	scripts();
 	refusals();
 	by_descriptor();
 	spawned();
 	filtered();
+	traced();
 	return 0;
 }
