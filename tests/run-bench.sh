@@ -3,6 +3,7 @@
 # What things cost, as an ordinary user: natively, under Kapsel at both levels, and under the peers that are installed. Engines take
 # turns within a round; ratios are those of one round, so that what slows the machine slows both. Each case is a file of bench/cases;
 # one whose program is missing is skipped by name. A table; the figures go to BUILD-DIR/bench.csv, a plot of them to bench.svg.
+# Trees, and the instances' files, are in memory where there is room; those of cases that wait for a disk (place=disk) are on one.
 #   CASES="stat git-status" ROUNDS=15 ENGINES="native strict" run-bench.sh BUILD-DIR
 # PAGE=1: a page of them with the plot and the machine's description, too: docs/BENCH.md and docs/bench.svg.
 set -u
@@ -27,8 +28,10 @@ if [ -z "${BENCH_INNER-}" ]; then
   chmod -R a+rX "$stage"
   rounds=${ROUNDS:-15}
   TEST_UID=${KAPSEL_TEST_UID:-$(id -u nobody)} # PostgreSQL does nothing for who has no account
-  # shellcheck disable=SC2086 # words are wanted
-  as_user env BENCH_INNER=1 CASES="${CASES-}" ROUNDS="$rounds" ENGINES="${ENGINES-}" sh "$stage/run-bench.sh" >"$stage/raw" || exit 1
+  for place in memory disk; do
+    as_user env BENCH_INNER=1 PLACE=$place CASES="${CASES-}" ROUNDS="$rounds" ENGINES="${ENGINES-}" sh "$stage/run-bench.sh" || exit 1
+  done >"$stage/raw"
+  [ -s "$stage/raw" ] || exit 1
   awk -v csv="$build/bench.csv" -f "$here/bench/report.awk" "$stage/raw" || exit 1
   awk -F, -f "$here/bench/plot.awk" "$build/bench.csv" >"$build/bench.svg"
   echo "# $rounds rounds; figures: $build/bench.csv, plot: $build/bench.svg"
@@ -41,19 +44,26 @@ if [ -z "${BENCH_INNER-}" ]; then
 fi
 
 stage=$here
-work=$(mktemp -d /var/tmp/kpb.XXXXXX)
+base=/var/tmp
+if [ "$PLACE" = memory ]; then
+  if [ "$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')0" -gt 20000000 ] && [ -w /dev/shm ]; then base=/dev/shm; else echo "# no room in /dev/shm: all is on a disk" >&2; fi
+fi
+work=$(mktemp -d $base/kpb.XXXXXX)
+disk=$(mktemp -d /var/tmp/kpb.XXXXXX) # what an image holds is unpacked there: programs are mapped from a disk everywhere
 kapsel=$stage/kapsel
-export XDG_DATA_HOME="$work/data" XDG_CACHE_HOME="$work/cache" HOME="$work/home" PATH="$PATH:/usr/sbin:/sbin" stage work kapsel
+export XDG_DATA_HOME="$work/data" XDG_CACHE_HOME="$disk" HOME="$work/home" PATH="$PATH:/usr/sbin:/sbin" stage work kapsel
 mkdir "$HOME"
 levels=
 finish() {
   for level in $levels; do "$kapsel" stop --time 0 "bench-$level" 2>/dev/null; done
-  chmod -R u+rwx "$work" 2>/dev/null
-  rm -rf "$work"
+  chmod -R u+rwx "$work" "$disk" 2>/dev/null
+  rm -rf "$work" "$disk"
 }
 trap finish EXIT
 trap 'exit 1' INT TERM
 tree=$work/t
+inside=$tree
+[ $base = /var/tmp ] || inside=/bench/${work##*/}/t # a guest's /dev/shm is its own
 mkdir "$tree"
 
 # For cases: 100,000 values in 100 keys, as a .reg file.
@@ -69,9 +79,9 @@ many_values() {
 
 # A case: `title`; `programs` that it needs, `copies` of more of the host's files; `prepare`, once, in its directory; `command`, timed
 # there by each engine, or one that prints `NAME NUMBER` lines itself (prints=1); or `outside`, a command of the host in which $start
-# starts a program anew, with `before` in front, which is not timed. `unit` of the numbers; `engines`, where not all make sense.
+# starts a program anew, with `before` in front, which is not timed. `unit` of the numbers; `engines`, where not all make sense; `place`.
 load() {
-  title='' programs='' copies='' command='' outside='' prints='' unit=ns engines='' off=''
+  title='' programs='' copies='' command='' outside='' prints='' unit=ns engines='' off='' place=memory
   prepare() { :; }
   before() { :; }
   # shellcheck disable=SC1090
@@ -98,6 +108,7 @@ for name in ${CASES:-$all}; do
   }
   load "$name"
   [ -z "$off" ] || [ -n "${CASES-}" ] || continue
+  [ "$place" = "$PLACE" ] || continue
   lack=$(missing)
   mkdir "$tree/$name"
   if [ -n "$lack" ]; then
@@ -111,7 +122,7 @@ for name in ${CASES:-$all}; do
     for copy in $copies; do echo "$copy"; done >>"$work/copies"
   fi
 done
-[ -n "$chosen" ] || exit 1
+[ -n "$chosen" ] || exit 0
 
 # One image for all.
 {
@@ -121,7 +132,7 @@ done
   done
   printf '  - elf: [/bin/sh, /bin/true, /bin/sleep, /bin/rm, /bin/mkdir, /bin/cat, %s/bin/micro, %s/bin/micro-static, %s/bin/timeit-static' "$stage" "$stage" "$stage"
   sort -u "$work/programs" 2>/dev/null | while read -r program; do printf ', %s' "$program"; done
-  printf ']\n  - copy: {from: %s, to: %s}\n' "$tree" "$tree"
+  printf ']\n  - copy: {from: %s, to: %s}\n' "$tree" "$inside"
 } >"$work/bench.yaml"
 "$kapsel" pack --quiet --compression 3 "$work/bench.yaml" -o "$work/bench.kapsel" || exit 1
 
@@ -147,7 +158,7 @@ engine() { # ENGINE DIRECTORY CMD...
   shift 2
   case $e in
     native) (cd "$d" && exec "$@") ;;
-    portable | strict) "$kapsel" exec --cwd "$d" "bench-$e" -- "$@" ;;
+    portable | strict) "$kapsel" exec --cwd "$inside${d#"$tree"}" "bench-$e" -- "$@" ;;
     least) (cd "$d" && exec "$stage/bin/least" "$@") ;;
     bwrap) bwrap --dev-bind / / --chdir "$d" "$@" ;;
     proot) proot -r / -w "$d" "$@" ;;

@@ -34,8 +34,8 @@ enum kp_fast_kind {
 	KP_FAST_CWD,        /* a directory's name, for who is in it */
 };
 
-/* What an open at the gate may be: it reads, makes nothing, and is of a file. O_CLOEXEC, O_LARGEFILE, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY. */
-#define KP_GATE_OPEN_FLAGS (02000000 | 0100000 | 0400000 | 04000 | 0400)
+/* What an open at the gate may be: it reads and makes nothing. O_CLOEXEC, O_LARGEFILE, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY, O_DIRECTORY. */
+#define KP_GATE_OPEN_FLAGS (02000000 | 0100000 | 0400000 | 04000 | 0400 | 0200000)
 
 /* In perm, beside R_OK, W_OK and X_OK: a file that can be opened at the host path in text. */
 #define KP_FAST_OPEN 8
@@ -77,14 +77,16 @@ struct kp_fast_place {
 #define KP_SITES_EACH 24U
 struct kp_site {
 	uint64_t offset; /* in the file, behind the syscall instruction */
-	uint32_t nr, reserved;
+	uint32_t nr, reserved; /* of the call; KP_SITE_ANY: whichever the caller says, libc's syscall() */
 };
+#define KP_SITE_ANY UINT32_MAX
 struct kp_sites_file {
 	uint64_t ino;
 	uint32_t count, reserved;
 	struct kp_site place[KP_SITES_EACH];
 };
 
+#define KP_FAST_DIRS 256U
 #define KP_FAST_WAYS 8U
 #define KP_FAST_SETS 16384U
 #define KP_FAST_ENTRIES (KP_FAST_SETS * KP_FAST_WAYS)
@@ -98,7 +100,10 @@ struct kp_fast {
 	uint32_t moved;  /* moves before any thread goes to another directory */
 	uint32_t placed; /* what that was when a place was written last */
 	uint32_t site_files;
-	uint32_t reserved[6];
+	uint32_t reserved[2];
+	uint64_t pipe_dev; /* of pipes that have no name */
+	uint64_t reserved2;
+	char dirs_path[KP_FAST_DIRS]; /* where directories' stand-ins are; "": too long */
 	struct kp_sites_file sites[KP_SITES_FILES];
 	struct kp_fast_place places[KP_FAST_PLACES];
 	uint32_t names[KP_FAST_NAMES]; /* each moves when a name of its hash changes */

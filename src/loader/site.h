@@ -18,7 +18,7 @@
 
 struct kp_site_code {
 	uint8_t bytes[KP_SITE_CODE]; /* that end with the syscall */
-	size_t len;                  /* of the mov and the moves */
+	size_t len;                  /* of the mov and the moves that a jump and its slot stand for */
 	uint64_t ip;                 /* behind the syscall */
 };
 
@@ -41,6 +41,17 @@ static inline size_t kp_site_move(const uint8_t *p)
 	return p[0] > 0xb8 && p[0] <= 0xbf ? 5 : 0;
 }
 
+/* glibc's syscall(): what is replaced is the last of its moves, mov 8(%rsp),%r9, behind mov %r9,%r8. */
+static inline bool kp_site_is_any(const uint8_t *end)
+{
+	static const uint8_t moves[8] = {0x4d, 0x89, 0xc8, 0x4c, 0x8b, 0x4c, 0x24, 0x08};
+
+	for (size_t i = 0; i < sizeof(moves); i++)
+		if (*(end - sizeof(moves) + i) != moves[i])
+			return false;
+	return true;
+}
+
 /* Is it mov $nr,%eax, some moves, syscall? REX and size prefixes would make another instruction of the mov. Sets len. */
 static inline bool kp_site_check(struct kp_site_code *s, uint32_t nr)
 {
@@ -48,6 +59,9 @@ static inline bool kp_site_check(struct kp_site_code *s, uint32_t nr)
 
 	if (end[0] != 0x0f || end[1] != 0x05)
 		return false;
+	s->len = KP_SITE_MOV;
+	if (nr == KP_SITE_ANY)
+		return kp_site_is_any(end);
 	for (size_t moves = 0; moves <= KP_SITE_MOVES; moves++) {
 		const uint8_t *mov = end - moves - KP_SITE_MOV, *at = end - moves;
 		size_t len = 1;

@@ -243,20 +243,50 @@ static long statx_of(const struct query *q, const struct kp_fast_entry *e, uint3
 	return 0;
 }
 
+/* Opens a directory's stand-in: from one that stands for the start of the path the same names lead to it. */
+static long open_dir(const struct query *q, const struct kp_fast_entry *e)
+{
+	char path[KP_FAST_DIRS + KP_FAST_TEXT];
+	size_t at = 0;
+
+	if (e->text[0] != '/')
+		return kp_gate(SYS_openat, (uint64_t)(int64_t)q->dirfd, q->path, (uint64_t)q->mode, 0);
+	while (at < KP_FAST_DIRS - 1 && fast->dirs_path[at])
+		at++;
+	if (!at || e->path_len >= KP_FAST_TEXT)
+		return MISS;
+	kp_copy(path, fast->dirs_path, at);
+	kp_copy(path + at, e->text, e->path_len + 1U);
+	return kp_gate(SYS_openat, (uint64_t)AT_FDCWD, (uint64_t)path, (uint64_t)q->mode, 0);
+}
+
+static long open_file(const struct query *q, const struct kp_fast_entry *e)
+{
+	if (q->mode & O_DIRECTORY || !S_ISREG(e->mode) || !(e->perm & KP_FAST_OPEN) || e->second >= KP_FAST_TEXT)
+		return MISS;
+	return kp_gate(SYS_openat, (uint64_t)AT_FDCWD, (uint64_t)(e->text + e->second), (uint64_t)q->mode, 0);
+}
+
 /* What the descriptor is of was decided when the entry still held after it, or it is not given. */
 static long open_of(const struct query *q, const struct kp_fast_entry *e, uint32_t seq)
 {
 	long fd;
 
-	if (q->mode & ~KP_GATE_OPEN_FLAGS || !S_ISREG(e->mode) || (e->perm & (KP_FAST_OPEN | 4)) != (KP_FAST_OPEN | 4) || e->second >= KP_FAST_TEXT || !holds(e, seq))
+	if (q->mode & ~KP_GATE_OPEN_FLAGS || !(e->perm & 4) || !holds(e, seq))
 		return MISS;
-	fd = kp_gate(SYS_openat, (uint64_t)AT_FDCWD, (uint64_t)(e->text + e->second), (uint64_t)q->mode, 0);
+	fd = S_ISDIR(e->mode) ? (e->dirs ? MISS : open_dir(q, e)) : open_file(q, e);
 	if (fd < 0)
 		return fd == -EMFILE ? fd : MISS;
 	if (holds(e, seq))
 		return fd;
 	kp_call4(SYS_close, (uint64_t)fd, 0, 0, 0);
 	return MISS;
+}
+
+/* A socket, or a pipe without a name: guests see of it what the kernel says. */
+static bool is_nobodys(const struct stat *st)
+{
+	return S_ISSOCK(st->st_mode) || (S_ISFIFO(st->st_mode) && st->st_dev == fast->pipe_dev);
 }
 
 /* A descriptor: known by what it is of. */
@@ -273,11 +303,11 @@ static long answer_fd(const struct query *given)
 	q.path = (uint64_t)"";
 	q.links = KP_FAST_FOLLOW;
 	e = find(&q, KP_FAST_SEED, 0, st.st_dev, st.st_ino, &seq);
-	if (!e)
+	if (!e && (q.what != STAT || !is_nobodys(&st)))
 		return MISS;
-	if (e->kind == KP_FAST_DIR)
+	if (e && e->kind == KP_FAST_DIR)
 		return q.what == STAT ? stat_of(&q, e, seq) : statx_of(&q, e, seq);
-	if (!st.st_nlink || !complete(e, &st) || !holds(e, seq))
+	if (e && (!st.st_nlink || !complete(e, &st) || !holds(e, seq)))
 		return MISS;
 	if (!is_writable(&q, q.what == STAT ? sizeof(st) : sizeof(struct statx)))
 		return MISS;
@@ -543,15 +573,36 @@ static long answer_call(const struct regs *r)
 	}
 }
 
-/* Opens that are not answered are made at their site: threads may be cancelled there, and the supervisor may have them restarted; so is an mmap, which
- * has another argument. Others: a call that still waits for the supervisor can be interrupted, and handlers without SA_RESTART make that EINTR, which none of these
- * calls ever returns: here it is made again. */
+/* What is not answered is made at its site, where threads may be cancelled, a child may have a stack of its own, and the supervisor may have a call
+ * restarted. Not these: a call that still waits for the supervisor can be interrupted, and handlers without SA_RESTART make that EINTR, which
+ * none of these calls ever returns: here it is made again. */
+static bool is_made_here(uint64_t nr)
+{
+	switch (nr) {
+	case SYS_stat:
+	case SYS_lstat:
+	case SYS_fstat:
+	case SYS_newfstatat:
+	case SYS_statx:
+	case SYS_statfs:
+	case SYS_access:
+	case SYS_faccessat:
+	case SYS_faccessat2:
+	case SYS_readlink:
+	case SYS_readlinkat:
+	case SYS_getcwd:
+	case SYS_execve:
+		return true;
+	default:
+		return false;
+	}
+}
+
 long kp_stub(const struct regs *r)
 {
-	bool there = r->rax == SYS_open || r->rax == SYS_openat || r->rax == SYS_mmap;
 	long ret = answer_call(r);
 
-	while (!there && (ret == MISS || ret == -EINTR))
+	while ((ret == MISS || ret == -EINTR) && is_made_here(r->rax))
 		ret = kp_call6((long)r->rax, r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9);
 	return ret;
 }

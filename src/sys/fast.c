@@ -146,7 +146,7 @@ static void write_sites(struct kp_call *c, const struct batch *b, const struct n
 	for (size_t i = 0; i < count; i++) {
 		kp_site_make_jump(jump, &b->site[i], kp_site_slot_at(near->at, near->used + (uint32_t)i));
 		if (poke(mem, kp_site_mov(&b->site[i]), jump, sizeof(jump)))
-			KP_DEBUG(TRAP, "%d: call site %#" PRIx64 " of %s is patched", c->tid, kp_site_mov(&b->site[i]), kp_row_of((int)b->nr[i])->name);
+			KP_DEBUG(TRAP, "%d: call site %#" PRIx64 " of %s is patched", c->tid, kp_site_mov(&b->site[i]), b->nr[i] == KP_SITE_ANY ? "any call" : kp_row_of((int)b->nr[i])->name);
 	}
 }
 
@@ -181,8 +181,12 @@ void kp_fast_patch(struct kp_call *c)
 	if (!known && count(ip % PAGE, -1 - (pid_t)nr) == often) {
 		struct kp_site_code code = {.ip = ip};
 
-		if (!kp_mem_read(c->tid, ip - KP_SITE_CODE, code.bytes, KP_SITE_CODE) && kp_site_check(&code, nr))
-			kp_sites_learn(sites, c->tid, ip, nr);
+		if (!kp_mem_read(c->tid, ip - KP_SITE_CODE, code.bytes, KP_SITE_CODE)) {
+			if (kp_site_check(&code, nr))
+				kp_sites_learn(sites, c->tid, ip, nr);
+			else if (kp_site_check(&code, KP_SITE_ANY))
+				kp_sites_learn(sites, c->tid, ip, KP_SITE_ANY);
+		}
 		known = kp_sites_find(sites, ip, nr, &f, &base);
 		calls = 1;
 	}

@@ -17,7 +17,7 @@
 
 /* linux/landlock.h of the build host may be older than the kernel that this runs on. */
 enum {
-	FS_EXECUTE = 1 << 0, FS_WRITE_FILE = 1 << 1, FS_READ_FILE = 1 << 2, FS_MAKE_SOCK = 1 << 9,
+	FS_EXECUTE = 1 << 0, FS_WRITE_FILE = 1 << 1, FS_READ_FILE = 1 << 2, FS_READ_DIR = 1 << 3, FS_MAKE_SOCK = 1 << 9,
 	FS_REFER = 1 << 13, FS_TRUNCATE = 1 << 14, FS_IOCTL_DEV = 1 << 15,
 	FS_FIRST = (1 << 13) - 1, /* all that the first ABI knows */
 	FS_OF_FILES = FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV,
@@ -186,6 +186,9 @@ int kp_landlock_make(const struct kp_vfs *v, const char *loader, enum kp_level l
 	/* The contents of the guest's own images, at the gate (docs/FAST.md): each has a directory of its own, with nothing else in it. */
 	for (size_t i = 0; v->fast && i < v->layer_count; i++)
 		allow(&d, v->store_dir[i].s, FS_READ_FILE);
+	/* Directories' stand-ins: there is nothing in them but each other, and what a descriptor of one lists is asked of us. */
+	if (v->fast)
+		allow(&d, v->dirs.s, FS_READ_DIR);
 	allow_host(&d, level);
 	*ret_fd = d.fd;
 	return 0;

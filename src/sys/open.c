@@ -207,7 +207,7 @@ static void declare(struct kp_call *c, const struct kp_node *n, const struct ope
 /* walked: how the walk ended. */
 static void note(struct kp_call *c, const struct kp_node *n, const struct open_args *a, bool follow, int walked, int rc)
 {
-	bool given = !rc && S_ISREG(n->mode) && c->reply == KP_REPLY_FD;
+	bool given = !rc && (S_ISREG(n->mode) || S_ISDIR(n->mode)) && c->reply == KP_REPLY_FD;
 
 	if (!changes(a) && !a->resolve && (given || (rc == -ENOENT && n->origin == KP_ABSENT)))
 		kp_fast_note(c, follow, walked, n);

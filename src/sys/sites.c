@@ -21,7 +21,7 @@ bool kp_sites_find(struct kp_sites *s, uint64_t ip, uint32_t nr, struct kp_sites
 		for (uint32_t i = 0; i < s->mem->sites[f].count && !found; i++) {
 			const struct kp_site *p = &s->mem->sites[f].place[i];
 
-			if (p->nr != nr || (p->offset ^ ip) % PAGE)
+			if ((p->nr != nr && p->nr != KP_SITE_ANY) || (p->offset ^ ip) % PAGE)
 				continue;
 			found = true;
 			*ret = s->mem->sites[f];

@@ -17,6 +17,8 @@ void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
 {
 	struct kp_fast_cache *c = kp_calloc(1, sizeof(*c));
 	struct statfs fs;
+	struct stat st;
+	int pair[2];
 
 	pthread_mutex_init(&c->lock, NULL);
 	c->mem = mem;
@@ -27,6 +29,13 @@ void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
 	c->mem->st_dev = v->dev;
 	c->mem->all = 1;
 	c->mem->dirs = 1;
+	if (strlen(v->dirs.s) < sizeof(c->mem->dirs_path))
+		memcpy(c->mem->dirs_path, v->dirs.s, strlen(v->dirs.s));
+	if (pipe2(pair, O_CLOEXEC) == 0) {
+		c->mem->pipe_dev = fstat(pair[0], &st) < 0 ? 0 : st.st_dev;
+		(void)kp_close(pair[0]);
+		(void)kp_close(pair[1]);
+	}
 	c->mem->on = 1;
 	c->reused = fstatfs(v->dirs_fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC;
 	v->fast = c;

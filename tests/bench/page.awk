@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # bench.csv (-F,) to a page: -v machine=TEXT, its description, -v plot=NAME, the picture's file.
 function shown(v, u) {
+	if (u == "x") return ""
 	if (u != "ns") return sprintf("%.0f %s", v, u)
 	return v < 1e5 ? sprintf("%.2f us", v / 1e3) : v < 1e6 ? sprintf("%.0f us", v / 1e3) : v < 1e9 ? sprintf("%.1f ms", v / 1e6) : sprintf("%.2f s", v / 1e9)
 }
@@ -15,7 +16,7 @@ END {
 	print "# Figures\n"
 	printf "Written by `make bench PAGE=1`; [PERFORMANCE.md](PERFORMANCE.md) says what costs what and why. %s\n\n", machine
 	printf "%d rounds, engines in turns within each. A cell is the median of the ratios to native of one round, and its 95 %% interval. " \
-		"`least` is a supervisor that receives each call, reads its path and lets the kernel go on, or opens the file and hands the descriptor over: what the mechanism alone costs (tests/bench/least.c).\n\n![times native](%s)\n\n", rounds, plot
+		"`least` is a supervisor that receives each call, reads its path and lets the kernel go on, or opens the file and hands the descriptor over: what the mechanism alone costs (tests/bench/least.c). `programs` is the geometric mean of python, git-status, find, gcc, configure, tar, npm and pip.\n\n![times native](%s)\n\n", rounds, plot
 	printf "| case | native |"
 	for (i = 1; i <= columns; i++) printf " %s |", engine[i]
 	printf "\n|---|---|"

@@ -10,6 +10,22 @@
 	if (!($3 in known)) { known[$3] = 1; engines[++engine_count] = $3 }
 	if ($1 > rounds) rounds = $1
 }
+# Programs that people wait for, taken together: in a round, the geometric mean of their ratios.
+function together(n, list, e, r, i, sum, m) {
+	for (e = 1; e <= engine_count; e++)
+		for (r = 1; r <= rounds; r++) {
+			sum = m = 0
+			for (i = 1; i <= n; i++)
+				if (of_round[list[i] SUBSEP "native", r] > 0 && of_round[list[i] SUBSEP engines[e], r] > 0) {
+					sum += log(of_round[list[i] SUBSEP engines[e], r] / of_round[list[i] SUBSEP "native", r])
+					m++
+				}
+			if (m < n) continue
+			of_round["programs" SUBSEP engines[e], r] = value["programs" SUBSEP engines[e], ++count["programs" SUBSEP engines[e]]] = exp(sum / n)
+		}
+	cases[++case_count] = "programs"
+	unit["programs"] = "x"
+}
 function sort(list, n, i, j, x) {
 	for (i = 2; i <= n; i++) {
 		x = list[i]
@@ -19,10 +35,14 @@ function sort(list, n, i, j, x) {
 }
 function middle(list, n) { return n % 2 ? list[(n + 1) / 2] : (list[n / 2] + list[n / 2 + 1]) / 2 }
 function shown(v, u) {
+	if (u == "x") return sprintf("%.2f", v)
 	if (u != "ns") return sprintf("%.0f %s", v, u)
 	return v < 1e5 ? sprintf("%.2f us", v / 1e3) : v < 1e6 ? sprintf("%.0f us", v / 1e3) : v < 1e9 ? sprintf("%.1f ms", v / 1e6) : sprintf("%.2f s", v / 1e9)
 }
 END {
+	n = split("python git-status find gcc configure tar-in tar-out npm pip", program)
+	for (i = 1; i <= n && program[i] in seen; i++) ;
+	if (i > n) together(n, program)
 	print "case,engine,unit,median,ratio,low,high,rounds" > csv
 	printf "%-20s%-12s%14s%10s  %s\n", "case", "engine", "median", "ratio", "95 % of it"
 	for (c = 1; c <= case_count; c++)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh disable=SC2034
+place=disk
 title='an image of 1,000, 100,000 and 1,000,000 files: start, and 1,000 names looked up'
 engines='native portable strict'
 counts='1000 100000 1000000'

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh disable=SC2034
+place=disk
 title='a Go program: 64 goroutines on all cores, with timers, channels and files'
 prepare() {
   command -v go >/dev/null || { echo "go: not installed" && return 1; }

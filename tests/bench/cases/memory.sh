@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh disable=SC2034
+place=disk
 title='KiB of PSS of a supervisor after a second of rest: the first instance, and each of 8 and of 64'
 engines='portable strict'
 unit=KiB prints=1

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh disable=SC2034
+place=disk
 title='nginx under wrk: nanoseconds a request, without and with open_file_cache'
 programs='nginx wrk awk cat mkdir'
 prepare() {

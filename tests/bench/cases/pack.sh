@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh disable=SC2034
+place=disk
 title='packing and extracting a tree of 4,000 files; native: mksquashfs and unsquashfs'
 engines='native portable'
 prepare() {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh disable=SC2034
+place=disk
 title='PostgreSQL under pgbench: nanoseconds a transaction, 4 clients'
 bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -n 1)
 programs="${bin:-/nowhere}/postgres ${bin:-/nowhere}/pgbench ${bin:-/nowhere}/pg_ctl awk"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh disable=SC2034
+place=disk
 title='redis-benchmark: nanoseconds a SET, 20,000 of them by 10 clients'
 programs='redis-server redis-benchmark redis-cli awk'
 prints=1

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh disable=SC2034
+place=disk
 title='KiB that a supervisor grows by (Rss) while a guest looks up and opens 100,000 values of the image'\''s registry'
 engines='portable strict'
 unit=KiB prints=1

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh disable=SC2034
+place=disk
 title='files of the image and 100,000 values of the registry (the image'\''s; the instance'\''s): looked up and opened for the first time; import'
 engines='portable strict'
 prints=1

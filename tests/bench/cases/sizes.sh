@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh disable=SC2034
+place=disk
 title='true, anew and on a cold store, from images of 5 MB, 100 MB and 1 GB'
 engines='native portable strict'
 prepare() {

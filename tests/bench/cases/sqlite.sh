@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh disable=SC2034
+place=disk
 title='sqlite: 200 transactions, rollback journal and WAL'
 programs=sqlite3
 prepare() {

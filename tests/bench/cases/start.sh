@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh disable=SC2034
+place=disk
 title='sh -c true: joined (run), an instance anew (start), thrown away afterwards (start-rm)'
 engines='native portable strict bwrap proot firejail'
 prints=1
