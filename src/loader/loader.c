@@ -410,15 +410,23 @@ static void make_ident(void)
 	kp_copy(ident->exe, exe, len);
 }
 
-/* And the fast path's cache. From now on the program cannot put other memory in its place; kernels before mseal are told apart by what they then
- * let it do. */
+static bool map_shared(uint64_t len)
+{
+	return (uint64_t)kp_call6(SYS_mmap, KP_SCRATCH_BASE, len, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, (uint64_t)scratch, 0) == KP_SCRATCH_BASE;
+}
+
+/* And the fast path's cache, where there is room for that (RLIMIT_AS). From now on the program cannot put other memory in its place; kernels before
+ * mseal are told apart by what they then let it do. */
 static void map_scratch(void)
 {
-	uint64_t len = KP_SCRATCH_SIZE + (start.fast ? page_up(sizeof(struct kp_fast)) : 0);
+	uint64_t len = KP_SCRATCH_SIZE + page_up(sizeof(struct kp_fast));
 
-	if ((uint64_t)kp_call6(SYS_mmap, KP_SCRATCH_BASE, len, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, (uint64_t)scratch, 0) !=
-	    KP_SCRATCH_BASE)
-		die();
+	start.fast = start.fast && map_shared(len);
+	if (!start.fast) {
+		len = KP_SCRATCH_SIZE;
+		if (!map_shared(len))
+			die();
+	}
 	kp_call4(KP_NR_MSEAL, KP_SCRATCH_BASE, len, 0, 0);
 	kp_call4(SYS_close, scratch, 0, 0, 0);
 }

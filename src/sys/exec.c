@@ -439,7 +439,7 @@ int kp_exec_start(struct kp_call *c)
 			rc = fds[i] < 0 ? 0 : KP_MIN(numbers[i], 0);
 	}
 	if (!rc) {
-		x->start.fast = c->engine->fast;
+		x->start.fast = c->engine->fast && !kp_fast_is_watched(c);
 		x->start.pid = c->tid;
 		rc = kp_call_put(c, c->raw[0], &x->start, offsetof(struct kp_start, strings) + x->start.strings_len);
 	}

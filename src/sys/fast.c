@@ -51,6 +51,7 @@ static int field(const char *status, const char *name)
 }
 
 #define FILTERS "\nSeccomp_filters:\t" /* since 5.9 */
+#define TRACER "\nTracerPid:\t"
 
 static char *status_of(pid_t tid)
 {
@@ -81,7 +82,7 @@ static bool is_alone(const struct kp_call *c, bool own)
 {
 	kp_autofree char *status = status_of(c->tid);
 
-	if (!status || field(status, "\nThreads:\t") != 1 || field(status, "\nTracerPid:\t") != 0 || field(status, FILTERS) != c->engine->filters)
+	if (!status || field(status, "\nThreads:\t") != 1 || field(status, TRACER) != 0 || field(status, FILTERS) != c->engine->filters)
 		return false;
 	return own || has_memory(c, field(status, "\nPPid:\t"));
 }
@@ -215,6 +216,23 @@ void kp_fast_note_fd(struct kp_call *c, const struct kp_node *n)
 	c->noted = kp_fast_put_fd(c->vfs, n) || (n->origin == KP_IMAGE && S_ISREG(n->mode) && c->vfs->fast);
 }
 
+void kp_fast_filter_comes(struct kp_call *c)
+{
+	const uint64_t none = 0;
+
+	atomic_store(&c->engine->own_filters, true);
+	if (c->engine->fast)
+		(void)kp_call_put(c, KP_IDENT_BASE + offsetof(struct kp_ident, near), &none, sizeof(none));
+}
+
+bool kp_fast_is_watched(struct kp_call *c)
+{
+	bool may_be = atomic_load(&c->engine->own_filters) || atomic_load(&c->engine->tracers);
+	kp_autofree char *status = may_be ? status_of(c->tid) : NULL;
+
+	return may_be && (!status || c->engine->filters < 0 || field(status, FILTERS) != c->engine->filters || field(status, TRACER) != 0);
+}
+
 /* KAPSEL_FAST=off; eager: at the first call, for tests. */
 void kp_fast_init(struct kp_engine *e)
 {
@@ -233,6 +251,7 @@ int kp_fast_start(struct kp_engine *e)
 		return 0;
 	if (!(text = status_of(getpid())))
 		return -EIO;
+	e->tracers = field(text, TRACER) != 0; /* of us, and then of all that are begun here */
 	e->filters = field(text, FILTERS);
 	e->filters += e->filters >= 0; /* the guests' own */
 	e->sites.mem = kp_trap_more(e->trap);

@@ -99,6 +99,7 @@ struct kp_engine {
 	struct kp_sites sites;
 	struct kp_programs programs;
 	atomic_bool own_filters; /* a guest has a seccomp filter of its own, in which the loader would be caught */
+	atomic_bool tracers; /* a guest is or was traced */
 	int filters;         /* that each guest has: Seccomp_filters of /proc/PID/status */
 };
 
@@ -116,6 +117,10 @@ void kp_fast_init(struct kp_engine *e);
 int kp_fast_start(struct kp_engine *e);
 /* After an answer that guests can read now: is the call's site worth a jump to the stub? */
 void kp_fast_patch(struct kp_call *c);
+/* The caller is about to have a filter of its own: that sees the caller's calls from then on, and none of ours. */
+void kp_fast_filter_comes(struct kp_call *c);
+/* Has it one, or is it traced? Who looks at system calls is to see those that the program makes. */
+bool kp_fast_is_watched(struct kp_call *c);
 
 /* traced.c: carries out c->rewrite where the caller is traced by a guest. 0: answered; -errno: not. */
 int kp_traced_rewrite(struct kp_call *c);

@@ -38,8 +38,10 @@ static int to_be_looked_into(struct kp_call *c, unsigned arg)
 	return rc;
 }
 
+/* Who is traced from the start is let run by one of these before its program's loader asks what it is. */
 int kp_sys_ptrace(struct kp_call *c)
 {
+	atomic_store(&c->engine->tracers, true);
 	if (c->raw[0] == PTRACE_ATTACH || c->raw[0] == PTRACE_SEIZE)
 		return to_be_looked_into(c, 1);
 	kp_traced_resume(c, (pid_t)c->raw[1]);
@@ -54,7 +56,7 @@ int kp_sys_process_vm(struct kp_call *c)
 /* Of PR_SET_DUMPABLE and PR_GET_DUMPABLE only. What was set goes on to children and ends with the program, as all of its memory does. */
 int kp_sys_seccomp(struct kp_call *c)
 {
-	atomic_store(&c->engine->own_filters, true);
+	kp_fast_filter_comes(c);
 	c->reply = KP_REPLY_KERNEL;
 	return 0;
 }

@@ -7,8 +7,11 @@
 #include <spawn.h>
 #include <stddef.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
 
 extern char **environ;
 static char self[PATH_MAX];
@@ -222,6 +225,51 @@ static int refuse_opens(bool by_prctl)
 	return by_prctl ? prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) : (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog);
 }
 
+/* Whoever lets himself have a few calls and dies of all others is let have these; and of memory that is written and executed nobody has need. */
+static int stay_with_stat(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_newfstatat, 2, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_stat, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	};
+	struct sock_fprog prog = {sizeof(code) / sizeof(*code), code};
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+}
+
+static int refuse_written_code(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mprotect, 4, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_mmap, 0, 5),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, PROT_WRITE | PROT_EXEC),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PROT_WRITE | PROT_EXEC, 3, 2),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, PROT_EXEC, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+	};
+	struct sock_fprog prog = {sizeof(code) / sizeof(*code), code};
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+}
+
+static int ask(void)
+{
+	struct stat st;
+	int wrong = 0;
+
+	for (int i = 0; i < 5; i++)
+		wrong += !stat("none-such", &st) + !stat("/none-such", &st) + stat(self, &st);
+	return wrong;
+}
+
 static void filtered(void)
 {
 	char *argv[] = {self, (char *)"--filtered", NULL};
@@ -230,6 +278,42 @@ static void filtered(void)
 		EXEC(execve(self, argv, environ));
 	EXEC(refuse_opens(true) || execve(self, argv, environ));
 	EXEC(refuse_opens(false) || execve(self, argv, environ));
+	EXEC(refuse_written_code() || execve(self, argv, environ));
+	printf("asks: %d\n", ask());
+	EXEC(stay_with_stat() || (_exit(ask()), 0));
+}
+
+/* How often a child that is traced from its start is seen to ask for that name. */
+static int seen(char **argv)
+{
+	struct user_regs_struct r;
+	pid_t pid = fork();
+	int status, times = 0;
+	bool in = false;
+
+	if (!pid) {
+		(void)ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+		execve(self, argv, environ);
+		_exit(1);
+	}
+	if (waitpid(pid, &status, 0) != pid || !WIFSTOPPED(status) || ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACESYSGOOD) < 0)
+		return -1;
+	while (!ptrace(PTRACE_SYSCALL, pid, NULL, NULL) && waitpid(pid, &status, 0) == pid && WIFSTOPPED(status)) {
+		in = !in;
+		if (in && !ptrace(PTRACE_GETREGS, pid, NULL, &r) && r.orig_rax == SYS_newfstatat &&
+		    (int32_t)ptrace(PTRACE_PEEKDATA, pid, (void *)r.rsi, NULL) == *(const int32_t *)"/non")
+			times++;
+	}
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? times : -1;
+}
+
+static void traced(void)
+{
+	char *argv[] = {self, (char *)"--asks", NULL};
+
+	for (int i = 0; i < 5; i++)
+		EXEC(execve(self, argv, environ));
+	printf("seen to ask: %d\n", seen(argv));
 }
 
 int main(int argc, char **argv)
@@ -243,11 +327,14 @@ int main(int argc, char **argv)
 		return as_child(argc, argv);
 	if (argc > 1 && !strcmp(argv[1], "--filtered"))
 		return 9;
+	if (argc > 1 && !strcmp(argv[1], "--asks"))
+		return ask();
 	programs();
 	scripts();
 	refusals();
 	by_descriptor();
 	spawned();
 	filtered();
+	traced();
 	return 0;
 }

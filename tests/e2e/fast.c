@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -450,6 +451,18 @@ static int run(const char *path, char *word)
 	return errno || waitpid(pid, &status, 0) != pid ? -errno : WEXITSTATUS(status);
 }
 
+/* Less than the cache takes: the program runs without it. */
+static void narrow(void)
+{
+	struct rlimit limit = {24 << 20, 24 << 20};
+	int status = -1;
+	pid_t pid = fork();
+
+	if (!pid && !setrlimit(RLIMIT_AS, &limit))
+		execle("/fast", "fast", "say", "two words", NULL, (char *[]){(char *)"A=1", NULL});
+	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 7);
+}
+
 static void *spawner(void *arg)
 {
 	for (int i = 0; i < 20; i++)
@@ -470,6 +483,7 @@ static void programs(void)
 		CHECK(run("/nothing", (char *)"two words") == -ENOENT);
 		CHECK(run("/tree", (char *)"two words") == -EACCES);
 		CHECK(run("/fast", big) == -E2BIG);
+		narrow();
 	}
 	for (size_t i = 0; i < 4; i++)
 		CHECK(!pthread_create(&t[i], NULL, spawner, &failures));
