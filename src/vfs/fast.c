@@ -10,7 +10,6 @@
 #include "vfs/fastcache.h"
 #include "vfs/live.h"
 
-#define LOOKS 64U /* that a put pays for: what is found below a directory costs about as much as finding out what is there again */
 #define OBJECTS 1024U /* room for, to begin with */
 
 void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
@@ -235,7 +234,6 @@ static void put_entry(struct kp_fast_cache *c, uint32_t *way, struct kp_fast_ent
 	if (!at)
 		at = 1 + c->next++ % (KP_FAST_ENTRIES - 1);
 	(void)kp_fast_way_of(guest, &c->ways[at]);
-	c->looks += LOOKS;
 	to = &c->mem->entries[at];
 	e->seq = to->seq;
 	if (memcmp(to, e, sizeof(*e)) != 0)
@@ -317,25 +315,30 @@ static bool add(struct kp_vfs *v, struct kp_fast_entry *e, const char *guest)
 	return add_of(v, e, guest, false);
 }
 
-/* Of an open file of an image, known by its name, which the supervisor has seen opened before. */
+/* Of an open file of an image, which the supervisor has seen opened before, while it is what has its name (n has none: a descriptor's). */
 static bool put_image_fd(struct kp_vfs *v, const struct kp_node *n)
 {
 	struct kp_fast_entry e = {.calls = KP_FAST_FOLLOW, .mode = n->mode, .st_ino = n->ino, .name_slot = kp_fast_name_slot(n->guest.s)};
+	struct kp_node *named = kp_calloc(1, sizeof(*named));
 	const struct kp_fast_object *o;
 	char path[PATH_MAX];
 	struct stat st;
 	bool good;
 
 	(void)snprintf(path, sizeof(path), "%s/%u", v->store_dir[n->layer].s, n->entry);
-	if (n->nameless || lstat(path, &st) < 0)
-		return false;
-	pthread_mutex_lock(&v->fast->lock);
-	o = object_of(v->fast, st.st_dev, st.st_ino);
-	good = o->ino && !o->several && o->layer == n->layer && o->entry == n->entry;
-	pthread_mutex_unlock(&v->fast->lock);
+	good = lstat(path, &st) == 0 && !kp_resolve_exact(v, n->guest.s, 0, named) && named->origin == KP_IMAGE && named->layer == n->layer &&
+	       named->entry == n->entry;
+	if (good) {
+		pthread_mutex_lock(&v->fast->lock);
+		o = object_of(v->fast, st.st_dev, st.st_ino);
+		good = o->ino && !o->several && o->layer == n->layer && o->entry == n->entry;
+		pthread_mutex_unlock(&v->fast->lock);
+	}
 	e.dev = st.st_dev;
 	e.ino = st.st_ino;
-	return good && from_image(v, n, &e) && add_of(v, &e, n->guest.s, true);
+	good = good && from_image(v, named, &e) && add_of(v, &e, n->guest.s, true);
+	free(named);
+	return good;
 }
 
 bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n)

@@ -40,7 +40,7 @@ struct kp_fast_cache {
 	pthread_mutex_t lock; /* of what follows */
 	uint32_t next;        /* the entry that is taken next, and which way of a full set goes */
 	struct kp_fast_way *ways; /* of each entry */
-	uint64_t looks;           /* at entries, that the puts of the past have paid for */
+	int64_t looks, looked;    /* how many entries may be looked at for a directory's sake; when that was said, us */
 	struct kp_fast_object *objects; /* by number, object_room of them, at most half of which are taken */
 	size_t object_room, object_count;
 	struct kp_fast_gone standins;

@@ -102,6 +102,10 @@ if [ "$status" = 0 ] && [ "$n" -gt 0 ] && [ "$n" -lt 20 ]; then ok "names are as
 n=$(grep -c '"dir"\|/nowhere/' "$T/trace")
 if [ "$n" -gt 0 ] && [ "$n" -lt 20 ]; then ok "directories, and names beyond what is not there, $n times of 900"; else not_ok "directories, and names beyond what is not there, $n times of 900" "$T/err"; fi
 
+try "$KAPSEL" run --rm --cwd /tree --trace "$T/trace" --level portable "$img" -- /fast again
+n=$(grep -c 'newfstatat(3, ""' "$T/trace")
+if [ "$status" = 0 ] && [ "$n" -ge 50 ] && [ "$n" -lt 120 ]; then ok "a descriptor is told of again, $n times of 300"; else not_ok "a descriptor is told of again, $n times of 300: exit $status" "$T/err"; fi
+
 # Libraries are patched as they are mapped: also in a process that has threads before it asks for anything.
 try "$KAPSEL" run --rm --cwd /tree --trace "$T/trace" --level portable "$img" -- /fast crowd
 n=$(grep -c '"/tree/kept"' "$T/trace")
