@@ -90,7 +90,11 @@ struct kp_sites_file {
 #define KP_FAST_WAYS 8U
 #define KP_FAST_SETS 16384U
 #define KP_FAST_ENTRIES (KP_FAST_SETS * KP_FAST_WAYS)
-#define KP_FAST_NAMES 262144U
+/* Counters: first those of inodes; then each directory has a page of them, which others may have, too, for the names in it: what is made in one is
+ * no reason to ask again for names in another, and memory is used by directory. */
+#define KP_FAST_INODES 131072U
+#define KP_FAST_DIR_NAMES 1024U
+#define KP_FAST_NAMES 4194304U
 struct kp_fast {
 	uint64_t magic;
 	uint32_t on;
@@ -106,7 +110,7 @@ struct kp_fast {
 	char dirs_path[KP_FAST_DIRS]; /* where directories' stand-ins are; "": too long */
 	struct kp_sites_file sites[KP_SITES_FILES];
 	struct kp_fast_place places[KP_FAST_PLACES];
-	uint32_t names[KP_FAST_NAMES]; /* each moves when a name of its hash changes */
+	uint32_t names[KP_FAST_NAMES]; /* each moves when a name or an inode of its hash changes */
 	uint32_t index[KP_FAST_SETS][KP_FAST_WAYS]; /* which entries, taken one after the other: memory is used as they are */
 	struct kp_fast_entry entries[KP_FAST_ENTRIES]; /* the first is nobody's */
 };

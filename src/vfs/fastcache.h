@@ -19,7 +19,7 @@ struct kp_fast_object {
 /* Directories that are gone, by their stand-ins' numbers or their names. What was told of names in one that is empty stays true of it; of another
  * directory with its number, or of what has its name now, if that is a link or a file, it would not be. */
 struct kp_fast_gone {
-	uint64_t slots[KP_FAST_NAMES / 64];
+	uint64_t slots[KP_FAST_INODES / 64];
 	bool any;
 };
 /* Hashes of names, few of which meet: many files are made where some directories went. No room for one: all that was told is void instead. */
@@ -54,14 +54,20 @@ unsigned kp_fast_way_of(const char *guest, struct kp_fast_way *ret);
 
 static inline uint32_t kp_fast_name_slot(const char *guest)
 {
-	uint64_t h = kp_hash_string(guest);
+	uint64_t h = KP_FAST_SEED, dir = h;
 
-	return (uint32_t)(h ^ h >> 32) % KP_FAST_NAMES;
+	for (const char *p = guest; *p; p++) {
+		if (*p == '/')
+			dir = h;
+		h = kp_fast_mix(h, (uint8_t)*p);
+	}
+	return KP_FAST_INODES + (uint32_t)((dir ^ dir >> 32) % ((KP_FAST_NAMES - KP_FAST_INODES) / KP_FAST_DIR_NAMES)) * KP_FAST_DIR_NAMES +
+	       (uint32_t)((h ^ h >> 32) % KP_FAST_DIR_NAMES);
 }
 
 static inline uint32_t kp_fast_inode_slot(dev_t dev, ino_t ino)
 {
-	return (uint32_t)(kp_fast_key(KP_FAST_SEED, dev, ino) >> 8) % KP_FAST_NAMES;
+	return (uint32_t)(kp_fast_key(KP_FAST_SEED, dev, ino) >> 8) % KP_FAST_INODES;
 }
 
 #endif
