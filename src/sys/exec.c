@@ -218,7 +218,7 @@ static int open_interp(struct plan *p)
 		return -ELIBBAD;
 	x->start.interp = p->what.file;
 	x->start.has_interp = 1;
-	if (p->c->engine->fast && x->interp_fd >= 0)
+	if (p->c->engine->fast && x->interp_fd >= 0 && p->in_store)
 		kp_sites_read(&p->c->engine->sites, x->interp_fd, p->what.file.ino);
 	return name_file(p, &x->start.interp_off);
 }

@@ -264,8 +264,8 @@ static int bind_port(struct kp_engine *e, int fd, bool udp, struct sockaddr *sa,
 		rc = -EADDRINUSE;
 	else
 		rc = bind_to(fd, sa, len, host ? host : port);
-	if (!rc && !host)
-		put(p, udp, port, port);
+	if (!rc) /* also what was given before: another instance may have had it since */
+		put(p, udp, host ? host : port, port);
 	if ((rc != -EADDRINUSE && rc != -EACCES) || p->published[udp][port])
 		return rc;
 	held = rc == -EACCES ? 0 : guest_has(e, udp, host ? host : port);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -105,8 +106,7 @@ void kp_sites_read(struct kp_sites *s, int fd, uint64_t ino)
 	static const uint8_t maps[] = {0xb8, 0x09, 0, 0, 0, 0x0f, 0x05, 0x48, 0x3d, 0x00, 0xf0, 0xff, 0xff};
 	const size_t site = 7;
 	struct kp_sites_file *f;
-	kp_autofree uint8_t *text = NULL;
-	const uint8_t *at;
+	const uint8_t *text, *at = NULL;
 	struct stat st;
 	size_t size;
 	bool known;
@@ -115,14 +115,18 @@ void kp_sites_read(struct kp_sites *s, int fd, uint64_t ino)
 	known = file_of(s, ino);
 	f = known ? NULL : add_file(s, ino);
 	pthread_mutex_unlock(&s->lock);
+	/* Of the store alone: what nobody makes shorter while it is looked at. */
 	if (!f || fstat(fd, &st) < 0 || st.st_size > INTERP_MAX)
 		return;
 	size = (size_t)st.st_size;
-	text = kp_calloc(1, size + 1);
-	if (kp_pread_full(fd, text, size, 0))
+	text = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (text == MAP_FAILED)
 		return;
 	at = memmem(text, size, maps, sizeof(maps));
-	if (!at || memmem(at + 1, size - (size_t)(at + 1 - text), maps, sizeof(maps)))
+	if (at && memmem(at + 1, size - (size_t)(at + 1 - text), maps, sizeof(maps)))
+		at = NULL;
+	(void)munmap((void *)(uintptr_t)text, size);
+	if (!at)
 		return;
 	pthread_mutex_lock(&s->lock);
 	add_place(f, (uint64_t)(at - text) + site, SYS_mmap);

@@ -73,6 +73,25 @@ if command -v ss >/dev/null; then
   if [ "$(grep -c ":$port " "$T/out")" = $((1 + $(ss -Htln "sport = :$port" | wc -l))) ]; then ok 'and so does ss'; else not_ok 'ss' "$T/out" "$T/err"; fi
 fi
 
+# --- one after the other: whose a number was last is not whose it is ---
+runs() { "$KAPSEL" exec "$1" -- /bin/sleep 0 2>/dev/null; }
+turn() { # NAME
+  "$KAPSEL" exec "$1" -- /ports serve "$1" 0.0.0.0 $((port + 3)) >"$T/turn" 2>&1 </dev/null &
+  server=$!
+  wait_for grep -q '^ready' "$T/turn"
+  answers "$1" 127.0.0.1 $((port + 3)) "$(own "$1" $((port + 3)))"
+  kill $server
+  wait $server
+}
+for name in first second; do
+  "$KAPSEL" run --quiet --instance $name "$image" -- /bin/sleep 600 >/dev/null 2>&1 </dev/null &
+  started="$started $name"
+  wait_for runs $name
+done
+turn first
+turn second
+turn first
+
 # --- IPv6, and both at once ---
 if "$ports" ask ::1 9 | grep -q REFUSED; then
   start six -- :: $port
