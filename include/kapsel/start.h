@@ -4,7 +4,8 @@
  *
  * Every execve of a guest becomes an execve of the loader (same argv, same envp). The loader is a static ET_EXEC,
  * linked at KP_LOADER_BASE, freestanding. Its first act is syscall(KP_NR_START, &start, sizeof(start)): the supervisor fills
- * the struct and answers with a descriptor: of what is mapped, for reading, at KP_SCRATCH_BASE, and behind it, with fast, what guests read themselves. The number exists nowhere else; without an exec under way it is ENOSYS.
+ * the struct and answers with a descriptor: of what is mapped, for reading, at KP_SCRATCH_BASE, and behind it, with fast, what guests
+ * read themselves. The number exists nowhere else; without an exec under way it is ENOSYS.
  */
 #ifndef KAPSEL_START_H
 #define KAPSEL_START_H

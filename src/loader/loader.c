@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The exec loader: maps a program and its ELF interpreter as binfmt_elf would, and jumps. No libc. */
-#include <linux/auxvec.h>
 #include <fcntl.h>
+#include <linux/auxvec.h>
 #include <linux/prctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
@@ -118,19 +118,21 @@ static int open_file(int fd, uint32_t off)
 	return (int)r;
 }
 
-static void read_full(int fd, void *buf, size_t len, uint64_t off)
+/* At least min bytes, len at most. Returns how many. */
+static size_t read_at(int fd, char *buf, size_t min, size_t len, uint64_t off)
 {
-	for (char *p = buf; len;) {
-		long r = kp_call4(SYS_pread64, fd, p, len, off);
+	size_t got = 0;
+
+	while (got < min) {
+		long r = kp_call4(SYS_pread64, fd, buf + got, len - got, off + got);
 
 		if (r == -EINTR)
 			continue;
 		if (r <= 0)
 			die();
-		p += r;
-		off += (uint64_t)r;
-		len -= (size_t)r;
+		got += (size_t)r;
 	}
+	return got;
 }
 
 static const Elf64_Phdr *segment(const struct image *im, size_t i)
@@ -190,33 +192,42 @@ static void reserve(struct image *im, int fd, uint64_t hint)
 }
 
 /* Text that sites are known of can be written until kp_patch has been there. False: not here. */
-static bool map_text(uint64_t addr, uint64_t len, int fd, uint64_t off)
+static bool map_text(const struct kp_mapping *m)
 {
-	return (uint64_t)kp_call6(SYS_mmap, addr, len, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_FIXED, (uint64_t)fd, off) == addr;
+	return (uint64_t)kp_call6(SYS_mmap, m->addr, m->len, (uint64_t)m->prot | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, (uint64_t)m->fd, m->off) == m->addr;
+}
+
+/* The pages of a segment that the file fills; fd -1: it is closed. */
+static struct kp_mapping mapping_of(const struct image *im, const Elf64_Phdr *ph, int fd, uint64_t size)
+{
+	uint64_t addr = ph->p_vaddr + im->bias, lo = page_down(addr);
+
+	return (struct kp_mapping){
+		.addr = lo,
+		.len = ph->p_filesz ? page_up(addr + ph->p_filesz) - lo : 0,
+		.off = ph->p_offset - (addr - lo),
+		.prot = (ph->p_flags & PF_R ? PROT_READ : 0) | (ph->p_flags & PF_W ? PROT_WRITE : 0) | (ph->p_flags & PF_X ? PROT_EXEC : 0),
+		.fd = fd,
+		.size = size,
+	};
 }
 
 static void map_segment(const struct image *im, const Elf64_Phdr *ph, int fd, uint64_t size)
 {
-	uint64_t addr = ph->p_vaddr + im->bias, lo = page_down(addr), hi = page_up(addr + ph->p_memsz);
-	uint64_t file_end = addr + ph->p_filesz, anon = lo, off = ph->p_offset - (addr - lo);
-	int prot = (ph->p_flags & PF_R ? PROT_READ : 0) | (ph->p_flags & PF_W ? PROT_WRITE : 0) |
-		   (ph->p_flags & PF_X ? PROT_EXEC : 0);
+	struct kp_mapping m = mapping_of(im, ph, fd, size);
+	uint64_t addr = ph->p_vaddr + im->bias, file_end = addr + ph->p_filesz, anon = m.addr + m.len, hi = page_up(addr + ph->p_memsz);
 
-	if (ph->p_filesz) {
-		struct kp_mapping m = {.addr = lo, .off = off, .prot = prot, .fd = fd, .size = size};
-
-		anon = page_up(file_end);
-		m.len = anon - lo;
-		m.writable = prot == (PROT_READ | PROT_EXEC) && im->sites && map_text(lo, m.len, fd, off);
+	if (m.len) {
+		m.writable = m.prot == (PROT_READ | PROT_EXEC) && im->sites && map_text(&m);
 		if (!m.writable)
-			map_at(lo, m.len, prot, MAP_FIXED, fd, off);
+			map_at(m.addr, m.len, m.prot, MAP_FIXED, fd, m.off);
 		if (im->sites)
 			kp_patch(&m, im->sites);
 		if (ph->p_memsz > ph->p_filesz && (ph->p_flags & PF_W))
 			kp_zero((void *)file_end, anon - file_end);
 	}
 	if (hi > anon)
-		map_at(anon, hi - anon, prot, MAP_FIXED | MAP_ANONYMOUS, -1, 0);
+		map_at(anon, hi - anon, m.prot, MAP_FIXED | MAP_ANONYMOUS, -1, 0);
 }
 
 /* What the reservation covers and no segment uses is given back, as after a native exec. */
@@ -249,24 +260,15 @@ static void release_holes(const struct image *im)
 static void read_headers(struct image *im, int fd)
 {
 	static char head[HEAD];
-	size_t got = 0, size;
+	size_t got = read_at(fd, head, sizeof(Elf64_Ehdr), sizeof(head), 0), size;
 
-	while (got < sizeof(Elf64_Ehdr)) {
-		long r = kp_call4(SYS_pread64, fd, head + got, sizeof(head) - got, got);
-
-		if (r == -EINTR)
-			continue;
-		if (r <= 0)
-			die();
-		got += (size_t)r;
-	}
 	if (kp_elf_check_header(head, got, &im->info) < 0)
 		die();
 	size = im->info.phnum * sizeof(Elf64_Phdr);
 	if (im->info.phoff <= got && size <= got - im->info.phoff)
 		kp_copy(phdrs, head + im->info.phoff, size);
 	else
-		read_full(fd, phdrs, size, im->info.phoff);
+		(void)read_at(fd, phdrs, size, size, im->info.phoff);
 	if (kp_elf_check_phdrs(phdrs, &im->info) < 0 || kp_elf_span(phdrs, &im->info, &im->span) < 0)
 		die();
 }
@@ -454,16 +456,12 @@ static void patch_static(const struct image *im)
 
 	for (size_t i = 0; sites && i < im->info.phnum; i++) {
 		const Elf64_Phdr *ph = segment(im, i);
-		uint64_t skip = ph ? ph->p_vaddr - page_down(ph->p_vaddr) : 0;
 
-		if (ph && ph->p_flags == (PF_R | PF_X))
-			kp_patch(&(struct kp_mapping){.addr = ph->p_vaddr + im->bias - skip,
-						      .len = page_up(ph->p_filesz + skip),
-						      .off = ph->p_offset - skip,
-						      .prot = PROT_READ | PROT_EXEC,
-						      .fd = -1,
-						      .size = start.program.size},
-				 sites);
+		if (ph) {
+			struct kp_mapping m = mapping_of(im, ph, -1, start.program.size);
+
+			kp_patch(&m, sites);
+		}
 	}
 }
 

@@ -18,11 +18,6 @@
 
 static const struct kp_fast *const fast = (const struct kp_fast *)KP_FAST_BASE;
 
-static uint32_t load32(const uint32_t *at)
-{
-	return __atomic_load_n(at, __ATOMIC_ACQUIRE);
-}
-
 const struct kp_sites_file *kp_patch_known(uint64_t ino)
 {
 	const struct kp_ident *ident = (const struct kp_ident *)KP_IDENT_BASE;
@@ -30,7 +25,7 @@ const struct kp_sites_file *kp_patch_known(uint64_t ino)
 
 	if (!ident->near || ident->near_used >= KP_NEAR_SLOTS)
 		return NULL;
-	count = load32(&fast->site_files);
+	count = kp_load32(&fast->site_files);
 	for (uint32_t i = 0; i < count && i < KP_SITES_FILES; i++)
 		if (fast->sites[i].ino == ino)
 			return &fast->sites[i];
@@ -39,7 +34,7 @@ const struct kp_sites_file *kp_patch_known(uint64_t ino)
 
 static uint32_t gather(const struct kp_mapping *m, const struct kp_sites_file *f, uint64_t near, uint32_t room, struct kp_site_code s[KP_SITES_EACH])
 {
-	uint32_t known = load32(&f->count), count = 0;
+	uint32_t known = kp_load32(&f->count), count = 0;
 
 	for (uint32_t i = 0; i < known && i < KP_SITES_EACH && count < room; i++) {
 		const struct kp_site *p = &f->place[i];

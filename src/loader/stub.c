@@ -48,11 +48,6 @@ struct query {
 
 static const struct kp_fast *const fast = (const struct kp_fast *)KP_FAST_BASE;
 
-static uint32_t load32(const uint32_t *at)
-{
-	return __atomic_load_n(at, __ATOMIC_ACQUIRE);
-}
-
 /* The eight bytes there, which lie in one page. */
 static bool is_readable(uint64_t addr)
 {
@@ -99,8 +94,8 @@ static bool same(const char *a, const char *b, size_t len)
 
 static bool holds(const struct kp_fast_entry *e, uint32_t seq)
 {
-	return load32(&e->seq) == seq && e->all == load32(&fast->all) && (!e->dirs || e->dirs == load32(&fast->dirs)) &&
-	       e->name == load32(&fast->names[e->name_slot % KP_FAST_NAMES]);
+	return kp_load32(&e->seq) == seq && e->all == kp_load32(&fast->all) && (!e->dirs || e->dirs == kp_load32(&fast->dirs)) &&
+	       e->name == kp_load32(&fast->names[e->name_slot % KP_FAST_NAMES]);
 }
 
 static const struct kp_fast_entry *find(const struct query *q, uint64_t hash, size_t len, uint64_t dev, uint64_t ino, uint32_t *ret_seq)
@@ -109,8 +104,8 @@ static const struct kp_fast_entry *find(const struct query *q, uint64_t hash, si
 	const uint32_t *set = fast->index[key % KP_FAST_SETS];
 
 	for (size_t i = 0; i < KP_FAST_WAYS; i++) {
-		const struct kp_fast_entry *e = &fast->entries[load32(&set[i]) % KP_FAST_ENTRIES];
-		uint32_t seq = load32(&e->seq);
+		const struct kp_fast_entry *e = &fast->entries[kp_load32(&set[i]) % KP_FAST_ENTRIES];
+		uint32_t seq = kp_load32(&e->seq);
 
 		if (e->hash == (uint32_t)(key >> 16) && !(seq & 1) && e->path_len == len && e->calls & q->links && e->ino == ino &&
 		    e->dev == dev && same(e->text, (const char *)q->path, len + 1) && holds(e, seq)) {
@@ -215,6 +210,17 @@ static long open_of(const struct query *q, const struct kp_fast_entry *e, uint32
 	return MISS;
 }
 
+static long give(const struct query *q, const struct stat *st)
+{
+	if (!is_writable(q, q->what == STAT ? sizeof(*st) : sizeof(struct statx)))
+		return MISS;
+	if (q->what == STAT)
+		kp_copy((void *)q->buf, st, sizeof(*st));
+	else
+		kp_to_statx(st, (struct statx *)q->buf);
+	return 0;
+}
+
 /* A socket, or a pipe without a name: guests see of it what the kernel says. */
 static bool is_nobodys(const struct stat *st)
 {
@@ -235,38 +241,30 @@ static long answer_fd(const struct query *given)
 	q.path = (uint64_t)"";
 	q.links = KP_FAST_FOLLOW;
 	e = find(&q, KP_FAST_SEED, 0, st.st_dev, st.st_ino, &seq);
-	if (!e && (q.what != STAT || !is_nobodys(&st)))
-		return MISS;
-	if (e && e->kind == KP_FAST_DIR)
+	if (!e)
+		return q.what == STAT && is_nobodys(&st) ? give(&q, &st) : MISS;
+	if (e->kind == KP_FAST_DIR)
 		return q.what == STAT ? stat_of(&q, e, seq) : statx_of(&q, e, seq);
-	if (e && (!st.st_nlink || !kp_complete(e, &st) || !holds(e, seq)))
-		return MISS;
-	if (!is_writable(&q, q.what == STAT ? sizeof(st) : sizeof(struct statx)))
-		return MISS;
-	if (q.what == STAT)
-		kp_copy((void *)q.buf, &st, sizeof(st));
-	else
-		kp_to_statx(&st, (struct statx *)q.buf);
-	return 0;
+	return st.st_nlink && kp_complete(e, &st) && holds(e, seq) ? give(&q, &st) : MISS;
 }
 
 /* By number: what a child that was forked or vforked has in memory is its parent's. */
 static bool is_placed(uint64_t *ret_dev, uint64_t *ret_ino)
 {
 	const struct kp_fast_place *p;
-	uint32_t moved = load32(&fast->moved), tid, seq;
+	uint32_t moved = kp_load32(&fast->moved), tid, seq;
 
-	if (load32(&fast->placed) != moved)
+	if (kp_load32(&fast->placed) != moved)
 		return false;
 	tid = (uint32_t)kp_call4(SYS_gettid, 0, 0, 0, 0);
 	p = &fast->places[tid % KP_FAST_PLACES];
-	seq = load32(&p->seq);
+	seq = kp_load32(&p->seq);
 	if (seq & 1 || p->tid != tid || p->moved != moved)
 		return false;
 	*ret_dev = p->dev;
 	*ret_ino = p->ino;
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	return load32(&p->seq) == seq && load32(&fast->moved) == moved;
+	return kp_load32(&p->seq) == seq && kp_load32(&fast->moved) == moved;
 }
 
 /* Who asks the kernel often goes to the supervisor, which tells him: a program whose every name is known never would. At ever longer intervals: not
@@ -274,7 +272,7 @@ static bool is_placed(uint64_t *ret_dev, uint64_t *ret_ino)
 static bool wants_telling(void)
 {
 	static uint32_t asked, moved;
-	uint32_t now = load32(&fast->moved);
+	uint32_t now = kp_load32(&fast->moved);
 
 	if (moved != now) {
 		moved = now;
@@ -465,7 +463,7 @@ static long answer_call(const struct regs *r)
 	const struct kp_ident *ident = (const struct kp_ident *)KP_IDENT_BASE;
 	struct query q = {.what = STAT, .dirfd = AT_FDCWD, .path = r->rdi, .buf = r->rsi, .links = KP_FAST_FOLLOW, .regs = r};
 
-	if (!ident->near || !load32(&fast->on))
+	if (!ident->near || !kp_load32(&fast->on))
 		return MISS;
 	switch (r->rax) {
 	case SYS_stat:

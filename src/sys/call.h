@@ -77,7 +77,8 @@ int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *ret_node);
 /* As above, for changes: what came from an image is found by its name again, so that it can be copied up. */
 int kp_call_fd_node_for_change(struct kp_call *c, int fd, struct kp_node *ret_node);
 
-/* With the read lock held: what path 0 of this call led to may be answered by the guest itself from now on. */
+/* With the read lock held: what path 0 of this call led to may be answered by the guest itself from now on. rc: of
+ * the walk; what it is cut short by is told of, too. */
 void kp_fast_note(struct kp_call *c, bool follow, int rc, const struct kp_node *n);
 /* The same of a descriptor. */
 void kp_fast_note_fd(struct kp_call *c, const struct kp_node *n);

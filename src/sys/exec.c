@@ -72,7 +72,7 @@ static int open_program(struct plan *p, int *ret_fd)
 	rc = p->n->origin == KP_MAGIC && !p->n->ino ? 0 : kp_node_permit(c->vfs, p->n, kp_call_cred(c), X_OK);
 	if (!rc && p->n->origin == KP_PROC)
 		rc = -EACCES;
-	p->known = !rc && p->c->engine->fast && !atomic_load(&p->c->engine->own_filters) && kp_programs_find(&c->engine->programs, p->n, &p->what);
+	p->known = !rc && c->engine->fast && !atomic_load(&c->engine->own_filters) && kp_programs_find(&c->engine->programs, p->n, &p->what);
 	if (!rc && !p->known)
 		rc = kp_node_open(c->vfs, p->n, O_RDONLY, &fd);
 	if (rc || p->known)

@@ -28,15 +28,18 @@ struct counted {
 	unsigned calls;
 };
 
+/* Calls of a thread from a place; calls of a number from a place in a page, by whomever. Each has a table of its own: in one, the two of the same call
+ * could meet, and neither would ever count beyond one. */
+enum counts { OF_THREAD, OF_PLACE };
 static _Thread_local struct counted *counts;
 
-static unsigned count(uint64_t ip, pid_t tid)
+static unsigned count(enum counts which, uint64_t ip, pid_t tid)
 {
 	struct counted *s;
 
 	if (!counts)
-		counts = kp_calloc(KNOWN, sizeof(*counts));
-	s = &counts[(ip * 0x9e3779b97f4a7c15ULL >> 32 ^ (uint64_t)tid) % KNOWN];
+		counts = kp_calloc((OF_PLACE + 1) * KNOWN, sizeof(*counts));
+	s = &counts[which * KNOWN + (ip * 0x9e3779b97f4a7c15ULL >> 32 ^ (uint64_t)tid) % KNOWN];
 	if (s->ip != ip || s->tid != tid)
 		*s = (struct counted){.ip = ip, .tid = tid};
 	return ++s->calls;
@@ -76,13 +79,19 @@ static bool has_memory(const struct kp_call *c, pid_t parent)
 	return status && field(status, "\nThreads:\t") == 1 && (waits || (other < 0 && !exec));
 }
 
+/* By a tracer, or a filter of its own. */
+static bool is_looked_at(const struct kp_engine *e, const char *status)
+{
+	return field(status, TRACER) != 0 || field(status, FILTERS) != e->filters;
+}
+
 /* The only thread in its memory, nobody's tracee, and with no filter of its own: who looks at system calls would miss these. own: it has
  * run a program itself since its memory was made. */
 static bool is_alone(const struct kp_call *c, bool own)
 {
 	kp_autofree char *status = status_of(c->tid);
 
-	if (!status || field(status, "\nThreads:\t") != 1 || field(status, TRACER) != 0 || field(status, FILTERS) != c->engine->filters)
+	if (!status || field(status, "\nThreads:\t") != 1 || is_looked_at(c->engine, status))
 		return false;
 	return own || has_memory(c, field(status, "\nPPid:\t"));
 }
@@ -146,7 +155,8 @@ static void write_sites(struct kp_call *c, const struct batch *b, const struct n
 	for (size_t i = 0; i < count; i++) {
 		kp_site_make_jump(jump, &b->site[i], kp_site_slot_at(near->at, near->used + (uint32_t)i));
 		if (poke(mem, kp_site_mov(&b->site[i]), jump, sizeof(jump)))
-			KP_DEBUG(TRAP, "%d: call site %#" PRIx64 " of %s is patched", c->tid, kp_site_mov(&b->site[i]), b->nr[i] == KP_SITE_ANY ? "any call" : kp_row_of((int)b->nr[i])->name);
+			KP_DEBUG(TRAP, "%d: call site %#" PRIx64 " of %s is patched", c->tid, kp_site_mov(&b->site[i]),
+				 b->nr[i] == KP_SITE_ANY ? "any call" : kp_row_of((int)b->nr[i])->name);
 	}
 }
 
@@ -176,9 +186,9 @@ void kp_fast_patch(struct kp_call *c)
 	struct kp_sites_file f;
 
 	/* A process makes one execve; its parent has many children do so. */
-	calls = count(ip, exec ? 0 : c->tid);
+	calls = count(OF_THREAD, ip, exec ? 0 : c->tid);
 	known = kp_sites_find(sites, ip, nr, &f, &base);
-	if (!known && count(ip % PAGE, -1 - (pid_t)nr) == often) {
+	if (!known && count(OF_PLACE, ip % PAGE, -1 - (pid_t)nr) == often) {
 		struct kp_site_code code = {.ip = ip};
 
 		if (!kp_mem_read(c->tid, ip - KP_SITE_CODE, code.bytes, KP_SITE_CODE)) {
@@ -230,7 +240,7 @@ bool kp_fast_is_watched(struct kp_call *c)
 	bool may_be = atomic_load(&c->engine->own_filters) || atomic_load(&c->engine->tracers);
 	kp_autofree char *status = may_be ? status_of(c->tid) : NULL;
 
-	return may_be && (!status || c->engine->filters < 0 || field(status, FILTERS) != c->engine->filters || field(status, TRACER) != 0);
+	return may_be && (!status || c->engine->filters < 0 || is_looked_at(c->engine, status));
 }
 
 /* KAPSEL_FAST=off; eager: at the first call, for tests. */

@@ -53,7 +53,6 @@ int kp_sys_process_vm(struct kp_call *c)
 	return to_be_looked_into(c, 0);
 }
 
-/* Of PR_SET_DUMPABLE and PR_GET_DUMPABLE only. What was set goes on to children and ends with the program, as all of its memory does. */
 int kp_sys_seccomp(struct kp_call *c)
 {
 	kp_fast_filter_comes(c);
@@ -61,13 +60,13 @@ int kp_sys_seccomp(struct kp_call *c)
 	return 0;
 }
 
+/* Of PR_SET_SECCOMP, PR_SET_DUMPABLE and PR_GET_DUMPABLE only. What was set goes on to children and ends with the program, as all of its memory does. */
 int kp_sys_prctl(struct kp_call *c)
 {
 	int32_t dumpable = (int32_t)c->raw[1];
 
 	if ((int)c->raw[0] == PR_SET_SECCOMP)
 		return kp_sys_seccomp(c);
-
 	if ((int)c->raw[0] == PR_SET_DUMPABLE)
 		return c->raw[1] > 1 ? -EINVAL : kp_call_put(c, DUMPABLE_AT, &dumpable, sizeof(dumpable));
 	if (kp_call_get(c, DUMPABLE_AT, &dumpable, sizeof(dumpable)))

@@ -106,7 +106,7 @@ void kp_sites_read(struct kp_sites *s, int fd, uint64_t ino)
 	static const uint8_t maps[] = {0xb8, 0x09, 0, 0, 0, 0x0f, 0x05, 0x48, 0x3d, 0x00, 0xf0, 0xff, 0xff};
 	const size_t site = 7;
 	struct kp_sites_file *f;
-	const uint8_t *text, *at = NULL;
+	const uint8_t *text, *at;
 	struct stat st;
 	size_t size;
 	bool known;

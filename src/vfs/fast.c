@@ -254,6 +254,11 @@ static struct kp_fast_object *object_of(const struct kp_fast_cache *c, dev_t dev
 	}
 }
 
+static bool is_alone(const struct kp_fast_object *o, const struct kp_node *n)
+{
+	return o->ino && !o->several && o->layer == n->layer && o->entry == n->entry;
+}
+
 /* With the lock of the entries held. */
 static struct kp_fast_object *add_object(struct kp_fast_cache *c, const struct kp_fast_object *what)
 {
@@ -273,9 +278,9 @@ static struct kp_fast_object *add_object(struct kp_fast_cache *c, const struct k
 	return to;
 }
 
-/* guest: the canonical path that it holds by; "": an inode. of_object: it is for descriptors of an inode of the store. That this is one entry's is looked at under the lock that the entry is written with: who
- * opens it as another voids what is written before, not after. */
-static bool add_of(struct kp_vfs *v, struct kp_fast_entry *e, const char *guest, bool of_object)
+/* guest: the canonical path that it holds by; "": an inode. object: what descriptors of that inode of the store are of, or NULL. That it was opened as that
+ * one alone is looked at under the lock that the entry is written with: who opens it as another voids what is written before, not after. */
+static bool add_of(struct kp_vfs *v, struct kp_fast_entry *e, const char *guest, const struct kp_node *object)
 {
 	struct kp_fast_cache *c = v->fast;
 	uint32_t *set, *way = NULL;
@@ -289,7 +294,7 @@ static bool add_of(struct kp_vfs *v, struct kp_fast_entry *e, const char *guest,
 	e->hash = (uint32_t)(key >> 16);
 	set = c->mem->index[key % KP_FAST_SETS];
 	pthread_mutex_lock(&c->lock);
-	if (of_object && object_of(c, e->dev, e->ino)->several) {
+	if (object && !is_alone(object_of(c, e->dev, e->ino), object)) {
 		pthread_mutex_unlock(&c->lock);
 		return false;
 	}
@@ -312,7 +317,7 @@ static bool add_of(struct kp_vfs *v, struct kp_fast_entry *e, const char *guest,
 
 static bool add(struct kp_vfs *v, struct kp_fast_entry *e, const char *guest)
 {
-	return add_of(v, e, guest, false);
+	return add_of(v, e, guest, NULL);
 }
 
 /* Of an open file of an image, which the supervisor has seen opened before, while it is what has its name (n has none: a descriptor's). */
@@ -320,7 +325,6 @@ static bool put_image_fd(struct kp_vfs *v, const struct kp_node *n)
 {
 	struct kp_fast_entry e = {.calls = KP_FAST_FOLLOW, .mode = n->mode, .st_ino = n->ino, .name_slot = kp_fast_name_slot(n->guest.s)};
 	struct kp_node *named = kp_calloc(1, sizeof(*named));
-	const struct kp_fast_object *o;
 	char path[PATH_MAX];
 	struct stat st;
 	bool good;
@@ -329,14 +333,10 @@ static bool put_image_fd(struct kp_vfs *v, const struct kp_node *n)
 	good = lstat(path, &st) == 0 && !kp_resolve_exact(v, n->guest.s, 0, named) && named->origin == KP_IMAGE && named->layer == n->layer &&
 	       named->entry == n->entry;
 	if (good) {
-		pthread_mutex_lock(&v->fast->lock);
-		o = object_of(v->fast, st.st_dev, st.st_ino);
-		good = o->ino && !o->several && o->layer == n->layer && o->entry == n->entry;
-		pthread_mutex_unlock(&v->fast->lock);
+		e.dev = st.st_dev;
+		e.ino = st.st_ino;
+		good = from_image(v, named, &e) && add_of(v, &e, n->guest.s, named);
 	}
-	e.dev = st.st_dev;
-	e.ino = st.st_ino;
-	good = good && from_image(v, named, &e) && add_of(v, &e, n->guest.s, true);
 	free(named);
 	return good;
 }
@@ -392,7 +392,6 @@ void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd)
 	struct kp_fast_entry e = {.calls = KP_FAST_FOLLOW, .mode = n->mode, .st_ino = n->ino, .name_slot = kp_fast_name_slot(n->guest.s)};
 	struct kp_fast_object *o;
 	struct stat st;
-	bool good;
 
 	/* Without a name: a copy, for a store that does not allow exec. */
 	if (!v->fast || !S_ISREG(n->mode) || fstat(fd, &st) < 0 || !st.st_nlink)
@@ -405,14 +404,13 @@ void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd)
 		o->several = true;
 		kp_fast_void(v);
 	}
-	good = !o->several;
 	note_opened(v, n);
 	pthread_mutex_unlock(&v->fast->lock);
 	e.dev = st.st_dev;
 	e.ino = st.st_ino;
 	/* Under the write lock it is about to change; without a name it may have been copied up. */
-	if (good && kp_vfs_is_reading(v) && !n->nameless && from_image(v, n, &e))
-		(void)add_of(v, &e, n->guest.s, true);
+	if (kp_vfs_is_reading(v) && !n->nameless && from_image(v, n, &e))
+		(void)add_of(v, &e, n->guest.s, n);
 }
 
 bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n)

@@ -17,11 +17,12 @@ struct kp_fast_cache *kp_fast_free(struct kp_fast_cache *c);
 /* All that is known is void. */
 void kp_fast_void(struct kp_vfs *v);
 /* With the write lock held, before anything is done: what this change may concern. A new name, or one of something that no path leads
- * through, concerns itself; a directory or a link all names; nothing declared at all: all names, when the lock is let go. */
+ * through, concerns itself; a directory what lies below it, and as a link what leads by way of links or dots; nothing declared at all: all names,
+ * when the lock is let go. */
 void kp_fast_changes(struct kp_vfs *v, const struct kp_node *n);
 /* A directory is about to be made where nothing is: names that were not in one called so before are not in it either, for who may look. */
 void kp_fast_makes_dir(struct kp_vfs *v, const struct kp_node *n, mode_t mode);
-/* Something is about to be removed, a directory only if it is empty; one was: what is made under its name next and is no directory voids all. */
+/* Something is about to be removed, a directory only if it is empty; one was: what is made under its name next and is no directory voids what was below it. */
 void kp_fast_removes(struct kp_vfs *v, const struct kp_node *n);
 void kp_fast_dir_went(struct kp_vfs *v, const char *guest);
 void kp_fast_dir_goes(struct kp_vfs *v);

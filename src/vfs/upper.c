@@ -473,29 +473,36 @@ static bool is_its_own(const struct kp_vfs *v, const struct kp_node *n)
 	return m.kind == KP_MAP_GUEST && !m.deleted && !strcmp(m.guest.s, n->guest.s);
 }
 
-/* With those on the way to it. */
+static int make_one(struct kp_vfs *v, const char *rel)
+{
+	struct stat st;
+
+	if (mkdirat(v->dirs_fd, rel, 0700) < 0)
+		return errno == EEXIST ? 0 : -errno;
+	kp_fast_standin_comes(v, fstatat(v->dirs_fd, rel, &st, AT_SYMLINK_NOFOLLOW) < 0 ? NULL : &st);
+	return 0;
+}
+
+/* With those on the way to it, which mostly are there. */
 static int make_standin(struct kp_vfs *v, const char *rel)
 {
 	char path[PATH_MAX];
 	struct stat st;
+	int rc;
 
 	if (fstatat(v->dirs_fd, rel, &st, AT_SYMLINK_NOFOLLOW) == 0)
 		return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+	rc = make_one(v, rel);
+	if (rc != -ENOENT)
+		return rc;
 	(void)snprintf(path, sizeof(path), "%s", rel);
-	for (char *end = path; *end;) {
-		char then;
-
-		end += strcspn(end, "/");
-		then = *end;
-		*end = '\0';
-		if (mkdirat(v->dirs_fd, path, 0700) == 0)
-			kp_fast_standin_comes(v, fstatat(v->dirs_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 ? NULL : &st);
-		else if (errno != EEXIST)
-			return -errno;
-		*end = then;
-		end += then == '/';
+	rc = 0;
+	for (char *slash = strchr(path, '/'); slash && !rc; slash = strchr(slash + 1, '/')) {
+		*slash = '\0';
+		rc = make_one(v, path);
+		*slash = '/';
 	}
-	return 0;
+	return rc ? rc : make_one(v, path);
 }
 
 int kp_standin(struct kp_vfs *v, const struct kp_node *n, struct kp_hpath *ret)

@@ -209,6 +209,15 @@ static void spawned(void)
 	printf("pclose: %d\n", pclose(f));
 }
 
+static int install(struct sock_filter *code, size_t count, bool by_prctl)
+{
+	struct sock_fprog prog = {(unsigned short)count, code};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return -1;
+	return by_prctl ? prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) : (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog);
+}
+
 /* Whoever refuses himself all opens can still become another program, as long as it needs none. */
 static int refuse_opens(bool by_prctl)
 {
@@ -218,11 +227,8 @@ static int refuse_opens(bool by_prctl)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
-	struct sock_fprog prog = {sizeof(code) / sizeof(*code), code};
 
-	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
-		return -1;
-	return by_prctl ? prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) : (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog);
+	return install(code, sizeof(code) / sizeof(*code), by_prctl);
 }
 
 /* Whoever lets himself have a few calls and dies of all others is let have these; and of memory that is written and executed nobody has need. */
@@ -236,9 +242,8 @@ static int stay_with_stat(void)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 	};
-	struct sock_fprog prog = {sizeof(code) / sizeof(*code), code};
 
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+	return install(code, sizeof(code) / sizeof(*code), true);
 }
 
 static int refuse_written_code(void)
@@ -255,9 +260,8 @@ static int refuse_written_code(void)
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 	};
-	struct sock_fprog prog = {sizeof(code) / sizeof(*code), code};
 
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog);
+	return install(code, sizeof(code) / sizeof(*code), true);
 }
 
 static int ask(void)
