@@ -247,7 +247,7 @@ static void dumpable(void)
 {
 	static char buf[1 << 16];
 	int from = open("/proc/self/exe", O_RDONLY), to = open("unreadable", O_WRONLY | O_CREAT, 0700);
-	pid_t pid = fork();
+	pid_t pid;
 	ssize_t n;
 
 	(void)printf("== dumpable\n");
@@ -255,6 +255,7 @@ static void dumpable(void)
 		(void)!write(to, buf, (size_t)n);
 	(void)close(from);
 	(void)close(to);
+	pid = fork();
 	if (!pid) {
 		CALL(prctl(PR_GET_DUMPABLE));
 		CALL(prctl(PR_SET_DUMPABLE, 2));
