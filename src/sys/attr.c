@@ -56,14 +56,6 @@ static int find(struct kp_call *c, const struct target *t, struct kp_node *n)
 		rc_;                                                                                            \
 	})
 
-/* Calls on a descriptor that is only a path (O_PATH) are EBADF. */
-static int check_not_path_only(struct kp_call *c, int fd)
-{
-	int flags;
-
-	return kp_task_fd_flags(c->tid, fd, &flags) || flags & O_PATH ? -EBADF : 0;
-}
-
 static int do_chmod(struct kp_call *c, const struct target *t, uint64_t mode)
 {
 #define DECLARE_MODE(v, n) kp_fast_changes_mode(v, n, kp_call_cred(c), (mode_t)mode & 07777)
@@ -78,7 +70,7 @@ int kp_sys_chmod(struct kp_call *c)
 
 int kp_sys_fchmod(struct kp_call *c)
 {
-	int rc = check_not_path_only(c, (int)c->raw[0]);
+	int rc = kp_task_fd_usable(c->tid, (int)c->raw[0]);
 
 	return rc ? rc : do_chmod(c, &(struct target){.by_fd = true, .fd = (int)c->raw[0]}, c->raw[1]);
 }
@@ -114,7 +106,7 @@ int kp_sys_lchown(struct kp_call *c)
 
 int kp_sys_fchown(struct kp_call *c)
 {
-	int rc = check_not_path_only(c, (int)c->raw[0]);
+	int rc = kp_task_fd_usable(c->tid, (int)c->raw[0]);
 
 	return rc ? rc : do_chown(c, &(struct target){.by_fd = true, .fd = (int)c->raw[0]}, c->raw[1], c->raw[2]);
 }
@@ -160,7 +152,7 @@ int kp_sys_utimensat(struct kp_call *c)
 	if (c->path_null[0]) { /* futimens */
 		if (c->dirfd[0] == AT_FDCWD)
 			return -EFAULT;
-		rc = check_not_path_only(c, c->dirfd[0]);
+		rc = kp_task_fd_usable(c->tid, c->dirfd[0]);
 		if (rc)
 			return rc;
 		t = (struct target){.by_fd = true, .fd = c->dirfd[0]};
@@ -318,7 +310,7 @@ int kp_sys_lsetxattr(struct kp_call *c)
 
 int kp_sys_fsetxattr(struct kp_call *c)
 {
-	int rc = check_not_path_only(c, (int)c->raw[0]);
+	int rc = kp_task_fd_usable(c->tid, (int)c->raw[0]);
 
 	return rc ? rc : set_xattr(c, &(struct target){.by_fd = true, .fd = (int)c->raw[0]}, c->raw[2], c->raw[3], (int)c->raw[4]);
 }
@@ -357,7 +349,7 @@ int kp_sys_lremovexattr(struct kp_call *c)
 
 int kp_sys_fremovexattr(struct kp_call *c)
 {
-	int rc = check_not_path_only(c, (int)c->raw[0]);
+	int rc = kp_task_fd_usable(c->tid, (int)c->raw[0]);
 
 	return rc ? rc : remove_xattr(c, &(struct target){.by_fd = true, .fd = (int)c->raw[0]});
 }
@@ -431,7 +423,7 @@ int kp_sys_lgetxattr(struct kp_call *c)
 
 int kp_sys_fgetxattr(struct kp_call *c)
 {
-	int rc = check_not_path_only(c, (int)c->raw[0]);
+	int rc = kp_task_fd_usable(c->tid, (int)c->raw[0]);
 
 	return rc ? rc : get_xattr(c, &(struct target){.by_fd = true, .fd = (int)c->raw[0]});
 }
@@ -468,7 +460,7 @@ int kp_sys_llistxattr(struct kp_call *c)
 
 int kp_sys_flistxattr(struct kp_call *c)
 {
-	int rc = check_not_path_only(c, (int)c->raw[0]);
+	int rc = kp_task_fd_usable(c->tid, (int)c->raw[0]);
 
 	return rc ? rc : list_xattr(c, &(struct target){.by_fd = true, .fd = (int)c->raw[0]});
 }

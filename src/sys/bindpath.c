@@ -109,7 +109,7 @@ static int bind_in_tree(struct kp_call *c, struct kp_node *n, struct binding *b,
 	}
 	(void)snprintf(from, sizeof(from), "%s/%s", last_dir, name);
 	if (!rc)
-		rc = kp_upper_give(at_fd, from, n, kp_call_cred(c));
+		rc = kp_upper_give(c->vfs, at_fd, from, n, kp_call_cred(c));
 	if (!rc && renameat2(at_fd, from, at_fd, new_name, RENAME_NOREPLACE) < 0)
 		rc = errno == EEXIST ? -EADDRINUSE : -errno;
 	(void)kp_remove_tree(at_fd, tree);
@@ -144,7 +144,7 @@ static int bind_on_host(struct kp_call *c, struct kp_node *n, const char *dir, s
 	b->root_fd = -1;
 	b->dir_fd = dir_fd;
 	rc = bind_in_child(b);
-	return rc ? rc : kp_upper_give(dir_fd, name, n, kp_call_cred(c));
+	return rc ? rc : kp_upper_give(c->vfs, dir_fd, name, n, kp_call_cred(c));
 }
 
 /* Told by a name of ours: run_dir/s/bN/NAME, where bN leads to the directory for as long as the bind takes. */
@@ -174,7 +174,7 @@ static int bind_by_short_name(struct kp_call *c, struct kp_node *n, const char *
 	(void)unlink(brief);
 	if (rc)
 		return rc;
-	rc = kp_upper_give(dir_fd, made, n, kp_call_cred(c));
+	rc = kp_upper_give(c->vfs, dir_fd, made, n, kp_call_cred(c));
 	/* Over nothing but a whiteout. */
 	if (!rc && renameat2(dir_fd, made, dir_fd, name, n->whiteout ? 0 : RENAME_NOREPLACE) < 0)
 		rc = errno == EEXIST ? -EADDRINUSE : -errno;

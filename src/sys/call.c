@@ -65,7 +65,7 @@ const struct kp_cred *kp_call_cred(struct kp_call *c)
 
 mode_t kp_call_mode(struct kp_call *c, uint64_t mode)
 {
-	return (mode_t)mode & 07777 & ~kp_task_umask(c->tid);
+	return (mode_t)mode & 07777 & ~kp_where_umask(c);
 }
 
 int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start)
@@ -226,7 +226,17 @@ int kp_call_resolve_at(struct kp_call *c, size_t i, bool follow, int flags, stru
 	return resolve_path(c, i, follow, false, ret_node);
 }
 
-int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *n)
+/* A file of the upper by the name that it has there: with the vfs lock held nobody else puts another in its place. */
+static bool has_upper_name(struct kp_call *c, const struct kp_mapped *m, const struct kp_hpath *link, struct kp_node *n)
+{
+	struct stat held;
+
+	return m->kind == KP_MAP_UPPER && !m->deleted && !kp_resolve_exact(c->vfs, m->guest.s, c->tid, n) && n->origin == KP_UPPER &&
+	       !S_ISDIR(n->mode) && stat(link->s, &held) == 0 && kp_same_object(c->vfs, n, m, &held);
+}
+
+/* change: it is told by its name where it has one. */
+static int fd_node(struct kp_call *c, int fd, bool change, struct kp_node *n)
 {
 	char host[PATH_MAX];
 	struct kp_hpath link;
@@ -241,6 +251,8 @@ int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *n)
 	else
 		(void)snprintf(link.s, sizeof(link.s), "/proc/%d/fd/%d", c->tid, fd);
 	kp_map_host(c->vfs, host, &m);
+	if (change && has_upper_name(c, &m, &link, n))
+		return 0;
 	if (m.kind == KP_MAP_GUEST && !m.deleted) {
 		rc = kp_resolve_exact(c->vfs, m.guest.s, c->tid, n);
 		if (!rc && n->origin != KP_ABSENT && n->origin != KP_MAGIC &&
@@ -258,9 +270,14 @@ int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *n)
 	return rc == -ENOENT ? -EBADF : rc;
 }
 
+int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *n)
+{
+	return fd_node(c, fd, false, n);
+}
+
 int kp_call_fd_node_for_change(struct kp_call *c, int fd, struct kp_node *n)
 {
-	int rc = kp_call_fd_node(c, fd, n);
+	int rc = fd_node(c, fd, true, n);
 
 	if (rc || n->origin != KP_IMAGE || S_ISDIR(n->mode))
 		return rc;

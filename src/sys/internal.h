@@ -33,13 +33,20 @@ struct kp_lent {
 	} thread[16];
 };
 
-/* Threads that were let into chdir or fchdir and were not seen past it (where.c). */
-struct kp_where {
-	pthread_mutex_t lock; /* of moving */
-	atomic_uint epoch, moving_count;
+/* Threads that were let into a call that changes what is remembered of them, and were not seen past it (passage.c). */
+struct kp_passage {
+	const int *calls; /* static */
+	size_t call_count;
+	pthread_mutex_t lock; /* of inside */
+	atomic_uint epoch;    /* moves before anybody is let in */
+	atomic_uint count;
 	_Atomic uint64_t looked;
-	pid_t moving[32];
+	pid_t inside[32];
 	atomic_bool usable;
+};
+
+struct kp_where {
+	struct kp_passage dirs, masks;
 	int ends_fd;		/* epoll: readable when a watched process has ended; -1: none are watched */
 	pthread_mutex_t ends_lock; /* of watched */
 	struct {
@@ -92,6 +99,8 @@ struct kp_engine {
 	FILE *trace;
 	pthread_mutex_t trace_lock;
 	pthread_mutex_t freeze_lock; /* one at a time: clients ask for it, and calls that change configuration */
+	atomic_uint late;    /* descriptors of ours that callers may have closed already, for a moment */
+	atomic_bool watched; /* a guest is told who closes files: none are late any more */
 	struct kp_lent lent;
 	struct kp_where where;
 	bool fast;           /* guests answer for themselves what they can */
@@ -134,7 +143,16 @@ void kp_lent_init(struct kp_lent *l);
 int kp_landlock_make(const struct kp_vfs *v, const char *loader, enum kp_level level, int *ret_fd, struct kp_err *err);
 int kp_landlock_enter(int fd);
 
-/* where.c: working directories, remembered for a moment. */
+/* passage.c */
+void kp_passage_init(struct kp_passage *p, const int *calls, size_t count, bool usable);
+void kp_passage_free(struct kp_passage *p);
+/* Before the reply that lets tid in; and at each call of its own: it is past the one before. exec: its number may have been another's. */
+void kp_passage_enter(struct kp_passage *p, pid_t tid);
+void kp_passage_called(struct kp_passage *p, pid_t tid, bool exec);
+/* Nobody is inside, so that what the kernel says, asked now, holds until epoch moves. Read epoch before. */
+bool kp_passage_is_quiet(struct kp_passage *p, uint64_t now_ns);
+
+/* where.c: working directories and umasks, remembered for a moment. */
 struct kp_where_mark {
 	unsigned epoch, generation;
 	uint64_t since;
@@ -149,6 +167,8 @@ void kp_where_called(struct kp_engine *e, pid_t tid, bool exec);
 bool kp_where_get(struct kp_call *c, struct kp_gpath *ret);
 bool kp_where_begin(struct kp_call *c, struct kp_where_mark *ret);
 void kp_where_put(struct kp_call *c, const struct kp_where_mark *mark, const struct kp_gpath *guest);
+/* The caller's umask. */
+mode_t kp_where_umask(struct kp_call *c);
 /* A name that the caller asked for from there is in the cache that guests read. */
 void kp_where_noted(struct kp_call *c);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the kernel knows of a guest's task: directories, descriptors, identity. Nothing is remembered here. */
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -63,13 +64,26 @@ int kp_task_fd_flags(pid_t tid, int fd, int *ret_flags)
 	return rc;
 }
 
-int kp_task_fd_pos(pid_t tid, int fd, int64_t *ret_pos)
+int kp_task_fd_usable(pid_t tid, int fd)
 {
+	struct stat link;
+	char path[48];
 	int flags;
 
-	if (kp_task_fd_flags(tid, fd, &flags) || flags & O_PATH)
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd/%d", tid, fd);
+	if (fd < 0 || lstat(path, &link) < 0)
 		return -EBADF;
-	return fd_info(tid, fd, "pos:", 10, ret_pos);
+	/* The link's mode tells whether it can be read and written; one that can neither may still be more than a path (fs/proc/fd.c). */
+	if (link.st_mode & (S_IRUSR | S_IWUSR))
+		return 0;
+	return kp_task_fd_flags(tid, fd, &flags) || flags & O_PATH ? -EBADF : 0;
+}
+
+int kp_task_fd_pos(pid_t tid, int fd, int64_t *ret_pos)
+{
+	int rc = kp_task_fd_usable(tid, fd);
+
+	return rc ? rc : fd_info(tid, fd, "pos:", 10, ret_pos);
 }
 
 static int read_status(pid_t tid, char *buf, size_t size)

@@ -7,6 +7,7 @@
 #define KAPSEL_TRAP_TRAP_H
 
 #include <linux/seccomp.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -40,6 +41,25 @@ bool kp_trap_valid(struct kp_trap *t, uint64_t id);
 /* Answers; ENOENT (the caller was killed) is success. */
 int kp_trap_answer(struct kp_trap *t, uint64_t id, int64_t value, int error);
 int kp_trap_continue(struct kp_trap *t, uint64_t id);
+/*
+ * Gives *fd (closed then, and -1): returns its number in the guest or -errno. Unless `answered` then, answer with it, and tell that it is done.
+ * Without late our descriptor is closed before the caller runs on, so that its own close is the last. With late it may be that little later, and
+ * the answer given in the same call: *late is not 0 meanwhile.
+ */
+enum kp_giving_way { KP_TOGETHER, KP_APART };
+struct kp_give {
+	pid_t tid;
+	int *fd;
+	bool cloexec;
+	atomic_uint *late; /* or NULL */
+	bool answered;
+	/* kp_trap_give's own */
+	bool at_once, counts;
+	enum kp_giving_way way;
+	uint64_t begun;
+};
+int kp_trap_give(struct kp_trap *t, uint64_t id, struct kp_give *g);
+void kp_trap_given(struct kp_trap *t, const struct kp_give *g);
 /* Puts a copy of fd into the guest, returns its number there or -errno; then answer with it. */
 int kp_trap_add_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd, bool cloexec);
 /* The same of several, which its next exec closes. Where fds has -1, numbers has it, too. */
@@ -62,6 +82,8 @@ int kp_task_fd(pid_t tid, int fd, char *buf, size_t size);
 int kp_task_start(pid_t tid, int dirfd, char *buf, size_t size);
 /* O_* of the descriptor, O_PATH and O_CLOEXEC too. 0 or -EBADF. */
 int kp_task_fd_flags(pid_t tid, int fd, int *ret_flags);
+/* 0, or -EBADF: there is none, or it is only a path (O_PATH). */
+int kp_task_fd_usable(pid_t tid, int fd);
 /* Position of the descriptor's file. 0 or -EBADF (also where it is only a path). */
 int kp_task_fd_pos(pid_t tid, int fd, int64_t *ret_pos);
 mode_t kp_task_umask(pid_t tid);

@@ -83,7 +83,7 @@ static const char *place_name(const struct place *p)
 
 static int finish(struct kp_vfs *v, const struct place *p, const struct kp_node *n, const struct kp_cred *cred)
 {
-	int rc = kp_upper_give(p->dirfd, place_name(p), n, cred);
+	int rc = kp_upper_give(v, p->dirfd, place_name(p), n, cred);
 
 	if (!rc && p->publish)
 		return kp_upper_publish(v, &p->temp, n);

@@ -77,13 +77,13 @@ int kp_upper_set_mode(struct kp_vfs *v, const char *rel, mode_t mode)
 	return rc;
 }
 
-int kp_upper_give(int dirfd, const char *name, const struct kp_node *n, const struct kp_cred *cred)
+int kp_upper_give(const struct kp_vfs *v, int dirfd, const char *name, const struct kp_node *n, const struct kp_cred *cred)
 {
 	gid_t gid = n->parent.mode & S_ISGID ? n->parent.gid : cred->gid;
 
-	if (cred->uid == geteuid() && gid == getegid())
+	if (cred->uid == v->uid && gid == v->gid)
 		return 0;
-	return fchownat(dirfd, name, cred->uid, gid, AT_SYMLINK_NOFOLLOW) < 0 && geteuid() == 0 ? -errno : 0;
+	return fchownat(dirfd, name, cred->uid, gid, AT_SYMLINK_NOFOLLOW) < 0 && v->uid == 0 ? -errno : 0;
 }
 
 int kp_refresh(struct kp_vfs *v, struct kp_node *n)
@@ -193,15 +193,27 @@ static int bring_dir(struct kp_vfs *v, struct kp_node *n)
 	return rc;
 }
 
+/* The walk that led here has mostly left that behind. */
+static bool is_in_upper(struct kp_vfs *v, const struct kp_gpath *dir)
+{
+	uint64_t ino;
+	const struct kp_dir *known = kp_dircache_get(v, dir->s, &ino);
+
+	return known && known->upper;
+}
+
 /* From the top down and not by recursion: a path may have two thousand components, a worker's stack is small. */
 int kp_upper_parents(struct kp_vfs *v, const struct kp_gpath *guest)
 {
-	struct kp_node *n = kp_calloc(1, sizeof(*n));
+	struct kp_node *n;
 	struct kp_gpath up, part;
 	size_t len = 0;
 	int rc;
 
 	kp_gpath_parent(guest, &up);
+	if (is_in_upper(v, &up))
+		return 0;
+	n = kp_calloc(1, sizeof(*n));
 	rc = find_dir(v, up.s, n);
 	while (!rc && !n->self.upper && up.s[len]) {
 		do {

@@ -46,7 +46,7 @@ int kp_upper_add_flags(struct kp_vfs *v, const char *rel, uint8_t flags);
 /* A file that carries its number comes into this directory: before it does. */
 int kp_upper_note_number(struct kp_vfs *v, const struct kp_gpath *file);
 /* Owner of something just made for cred (only root has others than itself). */
-int kp_upper_give(int dirfd, const char *name, const struct kp_node *n, const struct kp_cred *cred);
+int kp_upper_give(const struct kp_vfs *v, int dirfd, const char *name, const struct kp_node *n, const struct kp_cred *cred);
 /* A file of an image that has more names: they go on counting right when all are in the upper. */
 int kp_keep_other_names(struct kp_vfs *v, const struct kp_node *n);
 void kp_standin_remove(struct kp_vfs *v, const struct kp_node *n);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * least CMD ARG...: the program under a supervisor that does the least any can: each call that names a file, or asks what a descriptor is, is
- * received, its path read, looked whether the call still stands, and the kernel told to go on; a reading open of an absolute path it makes itself
- * and hands the descriptor over, as whoever lets a program open nothing must. What a call costs under it is what the mechanism costs
+ * received, its path read, looked whether the call still stands, and the kernel told to go on; an open it makes itself
+ * and hands the descriptor over, as whoever lets a program open nothing must (LEAST_KEEP=0: in another way, quicker on some machines). What a call costs under it is what the mechanism costs
  * (seccomp_unotify(2)) on this machine; Kapsel at level strict cannot be quicker.
  */
 #include <errno.h>
@@ -85,36 +85,59 @@ static int filter(void)
 	return seccomp_notify_fd(ctx);
 }
 
-/* The caller is kept here while it installs the descriptor: woken on another core it costs several times as much. */
-static bool give(int listener, const struct seccomp_notif *n, const char *path)
+/* What the caller opens, in its stead; -1: that it does itself. Under its working directory, or the descriptor that it names, by /proc: one call. */
+static int open_for(const struct seccomp_notif *n, const char *path, int *ret_flags)
 {
-	struct seccomp_notif_addfd add = {.id = n->id};
+	bool at = n->data.nr == SYS_openat;
+	int flags = n->data.nr == SYS_creat ? O_CREAT | O_WRONLY | O_TRUNC : (int)n->data.args[at ? 2 : 1];
+	char whole[4096 + 64];
+
+	*ret_flags = flags;
+	if ((!at && n->data.nr != SYS_open && n->data.nr != SYS_creat) || !path[0] || flags & (O_PATH | O_DIRECTORY))
+		return -1;
+	if (!strncmp(path, "/proc/", 6) || !strncmp(path, "/dev/", 5)) /* mean the opener */
+		return -1;
+	if (path[0] == '/')
+		(void)snprintf(whole, sizeof(whole), "%s", path);
+	else if (!at || (int)n->data.args[0] == AT_FDCWD)
+		(void)snprintf(whole, sizeof(whole), "/proc/%d/cwd/%s", (int)n->pid, path);
+	else
+		(void)snprintf(whole, sizeof(whole), "/proc/%d/fd/%d/%s", (int)n->pid, (int)n->data.args[0], path);
+	return open(whole, flags | O_CLOEXEC | O_NOCTTY, (mode_t)n->data.args[n->data.nr == SYS_creat ? 1 : at ? 3 : 2] & 07777);
+}
+
+/* With KEEP the caller is kept here while it installs the descriptor: woken on another core it costs several times as much, on most machines; else
+ * it is answered in the same call. */
+static bool give(int listener, const struct seccomp_notif *n, const char *path, bool keep)
+{
+	struct seccomp_notif_addfd add = {.id = n->id, .flags = keep ? 0 : SECCOMP_ADDFD_FLAG_SEND};
 	struct seccomp_notif_resp answer = {.id = n->id};
 	cpu_set_t before, here;
-	int fd, rc;
+	int flags, fd = open_for(n, path, &flags), rc;
 
-	if (n->data.nr != SYS_openat || path[0] != '/' || n->data.args[2] & (O_ACCMODE | O_CREAT | O_PATH | O_DIRECTORY))
-		return false;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
-	CPU_ZERO(&here);
-	CPU_SET(sched_getcpu(), &here);
-	(void)sched_getaffinity((pid_t)n->pid, sizeof(before), &before);
-	(void)sched_setaffinity((pid_t)n->pid, sizeof(here), &here);
+	if (keep) {
+		CPU_ZERO(&here);
+		CPU_SET(sched_getcpu(), &here);
+		(void)sched_getaffinity((pid_t)n->pid, sizeof(before), &before);
+		(void)sched_setaffinity((pid_t)n->pid, sizeof(here), &here);
+	}
 	add.srcfd = (uint32_t)fd;
-	add.newfd_flags = (uint32_t)n->data.args[2] & O_CLOEXEC;
+	add.newfd_flags = (uint32_t)flags & O_CLOEXEC;
 	rc = ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
-	(void)sched_setaffinity((pid_t)n->pid, sizeof(before), &before);
+	if (keep)
+		(void)sched_setaffinity((pid_t)n->pid, sizeof(before), &before);
 	(void)close(fd);
-	if (rc < 0)
-		return false;
+	if (rc < 0 || !keep)
+		return rc >= 0;
 	answer.val = rc;
 	return ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer) == 0;
 }
 
 static void supervise(int fd, pid_t program)
 {
+	bool keep = !getenv("LEAST_KEEP") || strcmp(getenv("LEAST_KEEP"), "0") != 0;
 	struct seccomp_notif n;
 
 	(void)ioctl(fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
@@ -138,7 +161,7 @@ static void supervise(int fd, pid_t program)
 			got = process_vm_readv((pid_t)n.pid, &local, 1, &remote, 1, 0);
 			(void)ioctl(fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &n.id);
 		}
-		if (got > 0 && memchr(path, '\0', (size_t)got) && give(fd, &n, path))
+		if (got > 0 && memchr(path, '\0', (size_t)got) && give(fd, &n, path, keep))
 			continue;
 		answer.id = n.id;
 		(void)ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, &answer);

@@ -184,6 +184,57 @@ static void write_lease(const char *name)
 	close(fd);
 }
 
+/* The lock of a descriptor goes with its close, whoever opened it: the other one, who was told of it, gets it at once. */
+static void goes_with_close(void)
+{
+	int to[2], from[2], missed = 0;
+	pid_t pid, busy[2];
+	char c = 0;
+
+	if (pipe(to) || pipe(from))
+		exit(EXIT_FAILURE);
+	put_file("locked", "");
+	/* Others keep whoever opens files busy, so that more than one does. */
+	for (int i = 0; i < 2; i++) {
+		busy[i] = fork();
+		for (; !busy[i];)
+			close(open("busy", O_RDWR | O_CREAT, 0644));
+	}
+	pid = fork();
+	if (!pid) {
+		close(to[1]);
+		while (read(to[0], &c, 1) == 1) {
+			int fd = open("locked", O_RDWR);
+
+			c = flock(fd, LOCK_EX | LOCK_NB) < 0;
+			close(fd);
+			(void)!write(from[1], &c, 1);
+		}
+		_exit(0);
+	}
+	close(to[0]);
+	for (int i = 0; i < 700; i++) {
+		int fd = open("locked", O_RDWR);
+		struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+
+		missed += flock(fd, LOCK_EX | LOCK_NB) < 0;
+		missed += fcntl(fd, F_OFD_SETLK, &l) < 0;
+		close(fd);
+		if (write(to[1], &c, 1) != 1 || read(from[0], &c, 1) != 1)
+			missed += 1000;
+		missed += c;
+	}
+	printf("missed: %d\n", missed);
+	for (int i = 0; i < 2; i++) {
+		kill(busy[i], SIGKILL);
+		show_wait("busy", busy[i]);
+	}
+	close(to[1]); /* they had it, too */
+	show_wait("the other", pid);
+	unlink("busy");
+	unlink("locked");
+}
+
 int main(void)
 {
 	guest_start();
@@ -199,6 +250,7 @@ int main(void)
 	descriptions("big");
 	waiting();
 	CALL(fcntl(open("file", O_RDONLY), F_SETLEASE, F_RDLCK) == 0 ? 0 : -1);
+	goes_with_close();
 	put_file("leased", "leased\n");
 	write_lease("leased");
 	return 0;

@@ -123,6 +123,66 @@ static void times(void)
 	printf("opening for writing changes no time: %d\n", st.st_mtim.tv_sec == before.st_mtim.tv_sec && st.st_mtim.tv_nsec == before.st_mtim.tv_nsec);
 }
 
+/* By a descriptor: the file is changed, whatever is called now as it was when it was opened. */
+static void by_descriptor(const char *what, int fd)
+{
+	struct timespec ts[2] = {{3, 0}, {4, 0}};
+	struct stat st;
+
+	printf("by descriptor, %s:\n", what);
+	CALL(futimens(fd, ts));
+	CALL(fchmod(fd, 0640));
+	CALL(fchown(fd, (uid_t)-1, getegid()));
+	CALL(fstat(fd, &st));
+	printf("  %04o %ld %ld, %lu links\n", (unsigned)st.st_mode & 07777, (long)st.st_atim.tv_sec, (long)st.st_mtim.tv_sec, (unsigned long)st.st_nlink);
+	close(fd);
+}
+
+static void descriptors(void)
+{
+	int fd;
+
+	put_file("d1", "one\n");
+	by_descriptor("with its name", open("d1", O_RDONLY));
+	fd = open("d1", O_RDWR);
+	rename("d1", "d2");
+	put_file("d1", "another\n");
+	chmod("d1", 0604);
+	by_descriptor("renamed, another in its place", fd);
+	show_lstat("d1");
+	show_lstat("d2");
+	fd = open("d1", O_WRONLY);
+	rename("d2", "d1");
+	by_descriptor("replaced", fd);
+	show_lstat("d1");
+	link("d1", "d3");
+	chmod("d1", 0606);
+	fd = open("d1", O_RDONLY);
+	unlink("d1");
+	by_descriptor("another name left", fd);
+	show_lstat("d3");
+	fd = open("d3", O_RDONLY);
+	unlink("d3");
+	by_descriptor("no name left", fd);
+	mkdir("dd", 0755);
+	put_file("dd/f", "deep\n");
+	fd = open("dd/f", O_RDONLY);
+	rename("dd", "de");
+	mkdir("dd", 0755);
+	put_file("dd/f", "other\n");
+	by_descriptor("its directory renamed", fd);
+	show_lstat("dd/f");
+	show_lstat("de/f");
+	by_descriptor("neither reads nor writes", open("de/f", 3));
+	by_descriptor("only a path", open("de/f", O_PATH));
+	by_descriptor("a directory", open("de", O_RDONLY));
+	by_descriptor("none", -1);
+	unlink("dd/f");
+	unlink("de/f");
+	rmdir("dd");
+	rmdir("de");
+}
+
 static void sizes(void)
 {
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -184,6 +244,7 @@ int main(void)
 	modes();
 	owners();
 	times();
+	descriptors();
 	sizes();
 	attributes();
 	return 0;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* open, openat, openat2 and creat: flags against kinds of files. */
+#include <pthread.h>
+
 #include "guest.h"
 #include <linux/openat2.h>
 
@@ -79,6 +81,77 @@ static void modes(void)
 	show_lstat("mode");
 	unlink("mode");
 	umask(022);
+}
+
+/* A umask counts from when it was set, for who shares it and for who inherits it. */
+static void *makes_files(void *arg)
+{
+	int *pipes = arg, fd;
+	mode_t mask;
+
+	while (read(pipes[0], &mask, sizeof(mask)) == (ssize_t)sizeof(mask)) {
+		struct stat st;
+
+		fd = open("masked", O_CREAT | O_EXCL | O_WRONLY, 0777);
+		mask = fd < 0 || fstat(fd, &st) < 0 ? 0xffff : st.st_mode & 07777;
+		close(fd);
+		unlink("masked");
+		(void)!write(pipes[3], &mask, sizeof(mask));
+	}
+	return NULL;
+}
+
+static int mode_made(int pipes[4], mode_t mask)
+{
+	mode_t made = 0xffff;
+
+	(void)!write(pipes[1], &mask, sizeof(mask));
+	(void)!read(pipes[2], &made, sizeof(made));
+	return (int)made;
+}
+
+static void umasks(void)
+{
+	int pipes[4], wrong = 0, status;
+	pthread_t thread;
+	pid_t pid;
+
+	if (pipe(pipes) || pipe(pipes + 2) || pthread_create(&thread, NULL, makes_files, pipes))
+		exit(EXIT_FAILURE);
+	for (int i = 0; i < 1500; i++) {
+		mode_t mask = (mode_t)(i * 73 % 01000);
+
+		wrong += (i && umask(mask) != (mode_t)((i - 1) * 73 % 01000)) || (!i && umask(mask) != 022);
+		wrong += mode_made(pipes, mask) != (int)(0777 & ~mask);
+		wrong += mode_made(pipes, mask) != (int)(0777 & ~mask);
+	}
+	close(pipes[1]);
+	pthread_join(thread, NULL);
+	for (int i = 0; i < 50; i++) {
+		struct stat st;
+		mode_t mask = (mode_t)(i * 73 % 01000);
+
+		umask(mask);
+		pid = fork();
+		if (!pid) {
+			close(open("masked", O_CREAT | O_EXCL | O_WRONLY, 0777));
+			umask(~mask & 0777);
+			_exit(mkdir("masked-dir", 0777) != 0);
+		}
+		if (waitpid(pid, &status, 0) != pid || status)
+			wrong++;
+		wrong += lstat("masked", &st) < 0 || (st.st_mode & 0777) != (0777 & ~mask);
+		wrong += lstat("masked-dir", &st) < 0 || (st.st_mode & 0777) != mask;
+		unlink("masked");
+		rmdir("masked-dir");
+		close(open("masked", O_CREAT | O_EXCL | O_WRONLY, 0777));
+		wrong += lstat("masked", &st) < 0 || (st.st_mode & 0777) != (0777 & ~mask);
+		unlink("masked");
+	}
+	printf("modes that are not as the umask says: %d\n", wrong);
+	printf("umask %04o\n", umask(022));
+	CALL(umask(070707022));
+	CALL(umask(022));
 }
 
 static void writing(void)
@@ -199,6 +272,7 @@ int main(void)
 	far_down();
 	every_combination();
 	modes();
+	umasks();
 	writing();
 	tmpfile_published();
 	with_openat2();

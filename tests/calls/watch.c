@@ -73,11 +73,34 @@ static void in_a_new_directory(int fd)
 	told(fd, "all gone");
 }
 
+/* Who closes a file is told of it when close returns, whoever opened it for him; and of none that was closed before he watched. */
+static void closed_in_time(int fd)
+{
+	int late = 0, early = 0;
+
+	put_file("closed", "");
+	for (int i = 0; i < 700; i++) {
+		char buf[1024];
+		int wd;
+
+		close(open("closed", O_WRONLY));
+		wd = inotify_add_watch(fd, "closed", IN_CLOSE_WRITE);
+		early += read(fd, buf, sizeof(buf)) > 0;
+		close(open("closed", O_WRONLY));
+		late += read(fd, buf, sizeof(buf)) <= 0;
+		(void)inotify_rm_watch(fd, wd);
+		(void)!read(fd, buf, sizeof(buf));
+	}
+	printf("closed before: %d, not yet: %d\n", early, late);
+	unlink("closed");
+}
+
 int main(void)
 {
 	int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 
 	guest_start();
+	closed_in_time(fd);
 	in_a_new_directory(fd);
 	return 0;
 }
