@@ -99,8 +99,6 @@ struct kp_engine {
 	FILE *trace;
 	pthread_mutex_t trace_lock;
 	pthread_mutex_t freeze_lock; /* one at a time: clients ask for it, and calls that change configuration */
-	atomic_uint late;    /* descriptors of ours that callers may have closed already, for a moment */
-	atomic_bool watched; /* a guest is told who closes files: none are late any more */
 	struct kp_lent lent;
 	struct kp_where where;
 	bool fast;           /* guests answer for themselves what they can */
