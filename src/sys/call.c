@@ -65,7 +65,7 @@ const struct kp_cred *kp_call_cred(struct kp_call *c)
 
 mode_t kp_call_mode(struct kp_call *c, uint64_t mode)
 {
-	return (mode_t)mode & 07777 & ~kp_where_umask(c);
+	return (mode_t)mode & 07777 & ~kp_task_umask(c->tid);
 }
 
 int kp_call_start(struct kp_call *c, int dirfd, struct kp_gpath *ret_start)

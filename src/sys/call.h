@@ -45,7 +45,6 @@ struct kp_call {
 	int64_t value;
 	int fd;
 	bool cloexec;
-	bool may_be_late; /* KP_REPLY_FD: a file or directory of an image or of the instance */
 	bool takes_terminal; /* KP_REPLY_FD: it becomes the controlling terminal */
 	char *made; /* the file that this open made (allocated): without room for the descriptor it goes again */
 	struct kp_rewrite *rewrite; /* allocated by kp_call_rewrite */

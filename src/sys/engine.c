@@ -2,7 +2,6 @@
 /* The engine: workers that take notifications, run the row's handler and carry out its reply. */
 #include <dirent.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -35,50 +34,21 @@ static void unmake(struct kp_call *c)
 	free(n);
 }
 
-/* When the caller closes it, it must be closed: its locks go then, who waits at the other end is told, and who watches. Files of an image or
- * of the instance are closed a moment late where nobody can tell. */
+/* When the caller closes it, it must be closed: its locks go then, who waits at the other end is told, and who watches. */
 static void give(struct kp_call *c)
 {
-	struct kp_engine *e = c->engine;
-	struct kp_give g = {
-		.tid = c->tid, .fd = &c->fd, .cloexec = c->cloexec, .late = c->may_be_late && !atomic_load(&e->watched) ? &e->late : NULL,
-	};
+	struct kp_give g = {.tid = c->tid, .fd = &c->fd, .cloexec = c->cloexec};
 	int rc = kp_trap_give(c->trap, c->n.id, &g);
 
 	c->value = rc;
-	if (!g.answered) {
-		if (c->made && (rc == -EMFILE || rc == -ENFILE))
-			unmake(c);
-		if (rc >= 0 && c->takes_terminal &&
-		    !kp_trap_inject(c->trap, &c->n, SYS_ioctl, (uint64_t[6]){(uint64_t)rc, TIOCSCTTY, 0}, rc))
-			return;
-		if (rc != -ENOENT)
-			(void)kp_trap_answer(c->trap, c->n.id, rc, rc < 0 ? rc : 0);
-	}
+	if (c->made && (rc == -EMFILE || rc == -ENFILE))
+		unmake(c);
+	if (rc >= 0 && c->takes_terminal && !kp_trap_inject(c->trap, &c->n, SYS_ioctl, (uint64_t[6]){(uint64_t)rc, TIOCSCTTY, 0}, rc))
+		return;
+	if (rc != -ENOENT)
+		(void)kp_trap_answer(c->trap, c->n.id, rc, rc < 0 ? rc : 0);
 	if (rc >= 0)
 		kp_trap_given(c->trap, &g);
-}
-
-/* A lock, a lease, a directory in which NFS keeps files until they are closed, a watch: by then all that callers have closed is closed here,
- * too. */
-static void wait_for_late(struct kp_call *c)
-{
-	struct kp_engine *e = c->engine;
-
-	switch (c->n.data.nr) {
-	case SYS_inotify_add_watch:
-		atomic_store(&e->watched, true);
-		break;
-	case SYS_flock:
-	case SYS_fcntl:
-	case SYS_rmdir:
-	case SYS_unlinkat:
-		break;
-	default:
-		return;
-	}
-	while (atomic_load(&e->late))
-		(void)sched_yield();
 }
 
 static void carry_out(struct kp_call *c, int rc)
@@ -148,7 +118,7 @@ static void serve(struct kp_call *c)
 	c->reply = KP_REPLY_VALUE;
 	c->value = 0;
 	c->fd = -1;
-	c->cloexec = c->takes_terminal = c->noted = c->may_be_late = false;
+	c->cloexec = c->takes_terminal = c->noted = false;
 	kp_traced_settle(c);
 	kp_where_called(c->engine, c->tid, c->n.data.nr == KP_NR_START);
 	if (c->n.data.nr == KP_NR_START) {
@@ -167,7 +137,6 @@ static void serve(struct kp_call *c)
 		(void)kp_trap_answer(c->trap, c->n.id, 0, -ENOSYS);
 		return;
 	}
-	wait_for_late(c);
 	rc = kp_call_snapshot(c);
 	if (!rc)
 		rc = handle(c);

@@ -46,7 +46,7 @@ struct kp_passage {
 };
 
 struct kp_where {
-	struct kp_passage dirs, masks;
+	struct kp_passage dirs;
 	int ends_fd;		/* epoll: readable when a watched process has ended; -1: none are watched */
 	pthread_mutex_t ends_lock; /* of watched */
 	struct {
@@ -99,8 +99,6 @@ struct kp_engine {
 	FILE *trace;
 	pthread_mutex_t trace_lock;
 	pthread_mutex_t freeze_lock; /* one at a time: clients ask for it, and calls that change configuration */
-	atomic_uint late;    /* descriptors of ours that callers may have closed already, for a moment */
-	atomic_bool watched; /* a guest is told who closes files: none are late any more */
 	struct kp_lent lent;
 	struct kp_where where;
 	bool fast;           /* guests answer for themselves what they can */
@@ -152,7 +150,7 @@ void kp_passage_called(struct kp_passage *p, pid_t tid, bool exec);
 /* Nobody is inside, so that what the kernel says, asked now, holds until epoch moves. Read epoch before. */
 bool kp_passage_is_quiet(struct kp_passage *p, uint64_t now_ns);
 
-/* where.c: working directories and umasks, remembered for a moment. */
+/* where.c: working directories, remembered for a moment. */
 struct kp_where_mark {
 	unsigned epoch, generation;
 	uint64_t since;
@@ -167,8 +165,6 @@ void kp_where_called(struct kp_engine *e, pid_t tid, bool exec);
 bool kp_where_get(struct kp_call *c, struct kp_gpath *ret);
 bool kp_where_begin(struct kp_call *c, struct kp_where_mark *ret);
 void kp_where_put(struct kp_call *c, const struct kp_where_mark *mark, const struct kp_gpath *guest);
-/* The caller's umask. */
-mode_t kp_where_umask(struct kp_call *c);
 /* A name that the caller asked for from there is in the cache that guests read. */
 void kp_where_noted(struct kp_call *c);
 

@@ -118,16 +118,6 @@ static bool is_terminal(const struct kp_node *n)
 	return S_ISCHR(n->mode) && (kp_pts_is_slave(&n->st) || (n->origin == KP_HOST && n->st.st_rdev == makedev(5, 2)));
 }
 
-/* Nobody but who makes such calls (wait_for_late in engine.c) sees when a file of an image or of the instance is closed; for projected ones we
- * look ourselves. */
-static bool may_be_late(const struct kp_call *c, const struct kp_node *n)
-{
-	bool made = n->origin == KP_ABSENT && !kp_node_on_host(n) && !n->parent.reg;
-	bool there = (n->origin == KP_IMAGE || n->origin == KP_UPPER) && (S_ISREG(n->mode) || S_ISDIR(n->mode));
-
-	return (made || there) && !c->vfs->live;
-}
-
 static int open_existing(struct kp_call *c, struct kp_node *n, int flags)
 {
 	int want = wanted_access(flags), rc;
@@ -165,7 +155,6 @@ static int open_existing(struct kp_call *c, struct kp_node *n, int flags)
 		return open_itself(c, n, flags);
 	if (!rc)
 		c->reply = KP_REPLY_FD;
-	c->may_be_late = may_be_late(c, n);
 	return rc;
 }
 
@@ -190,7 +179,6 @@ static int open_node(struct kp_call *c, struct kp_node *n, const struct open_arg
 	rc = kp_create_file(c->vfs, n, kp_call_cred(c), a->flags, kp_call_mode(c, a->mode), &c->fd);
 	if (!rc) {
 		c->reply = KP_REPLY_FD;
-		c->may_be_late = may_be_late(c, n);
 		c->made = kp_strdup(n->guest.s);
 	}
 	return rc;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Calls that the kernel carries out itself, and that change what is remembered of their callers: chdir and fchdir, umask. Each comes here
+ * Calls that the kernel carries out itself, and that change what is remembered of their callers: chdir and fchdir. Each comes here
  * first. From the reply that lets a thread in until it is seen past its call nothing is remembered, and what was is void: threads may share
- * directory and umask (CLONE_FS), so it is void for all.
+ * the directory (CLONE_FS), so it is void for all.
  */
 #include <signal.h>
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Working directories and umasks of callers, remembered for a moment: asking the kernel costs as much as the rest of a stat's answer.
+ * Working directories of callers, remembered for a moment: asking the kernel costs as much as the rest of a stat's answer.
  *
  * What is remembered holds because nothing can have changed it (passage.c). A new process of the same number needs the numbers to go round
  * once, which no machine does within HOLDS_NS; in an exec, where a thread takes over another's number, the loader's first call makes all void.
@@ -33,9 +33,6 @@ struct known {
 	unsigned noted; /* names that the cache has been told, asked for from here */
 	bool untold;    /* its end is not told: a thread */
 	char guest[256];
-	unsigned mask_epoch;
-	uint64_t mask_since;
-	mode_t mask;
 };
 
 static _Thread_local struct known *known;
@@ -53,12 +50,11 @@ void kp_where_init(struct kp_where *w, bool told)
 	kp_autofree char *text = NULL;
 	struct rlimit files = {0};
 
-	static const int dir_calls[] = {SYS_chdir, SYS_fchdir}, mask_calls[] = {SYS_umask};
+	static const int dir_calls[] = {SYS_chdir, SYS_fchdir};
 	bool usable;
 
 	usable = !kp_read_file(AT_FDCWD, "/proc/sys/kernel/pid_max", 64, &text, NULL) && strtol(text, NULL, 10) >= MIN_PID_MAX;
 	kp_passage_init(&w->dirs, dir_calls, KP_ARRAY_LEN(dir_calls), usable);
-	kp_passage_init(&w->masks, mask_calls, KP_ARRAY_LEN(mask_calls), usable);
 	pthread_mutex_init(&w->ends_lock, NULL);
 	for (size_t i = 0; i < KP_ARRAY_LEN(w->watched); i++)
 		w->watched[i].pidfd = -1;
@@ -72,7 +68,6 @@ void kp_where_free(struct kp_where *w)
 		(void)kp_close(w->watched[i].pidfd);
 	(void)kp_close(w->ends_fd);
 	pthread_mutex_destroy(&w->ends_lock);
-	kp_passage_free(&w->masks);
 	kp_passage_free(&w->dirs);
 }
 
@@ -85,7 +80,6 @@ void kp_where_moves(struct kp_engine *e, pid_t tid)
 void kp_where_called(struct kp_engine *e, pid_t tid, bool exec)
 {
 	kp_passage_called(&e->where.dirs, tid, exec);
-	kp_passage_called(&e->where.masks, tid, exec);
 	if (exec)
 		kp_fast_place_ended(e->vfs, tid);
 }
@@ -196,31 +190,6 @@ static struct known *slot_of(struct kp_call *c, bool *ret_again)
 	if (!*ret_again)
 		*k = (struct known){.engine = c->engine, .tid = c->tid};
 	return k;
-}
-
-mode_t kp_where_umask(struct kp_call *c)
-{
-	struct kp_passage *p = &c->engine->where.masks;
-	uint64_t now = now_ns();
-	bool again, keep;
-	struct known *k = slot_of(c, &again);
-	unsigned epoch = atomic_load(&p->epoch);
-
-	if (k->mask_since && k->mask_epoch == epoch && now - k->mask_since <= HOLDS_NS)
-		return k->mask;
-	keep = kp_passage_is_quiet(p, now);
-	k->mask = kp_task_umask(c->tid);
-	k->mask_epoch = epoch;
-	k->mask_since = keep ? now : 0;
-	return k->mask;
-}
-
-/* The kernel changes it, after our answer. */
-int kp_sys_umask(struct kp_call *c)
-{
-	kp_passage_enter(&c->engine->where.masks, c->tid);
-	c->reply = KP_REPLY_KERNEL;
-	return 0;
 }
 
 void kp_where_put(struct kp_call *c, const struct kp_where_mark *mark, const struct kp_gpath *guest)

@@ -199,6 +199,10 @@ static void part(const struct together *g)
 		(void)sched_setaffinity(g->tid, sizeof(g->theirs), &g->theirs);
 }
 
+/*
+ * Not with the answer in one (SECCOMP_ADDFD_FLAG_SEND): who is stopped or frozen while he waits in it has answered, with 0 and without a
+ * descriptor (kernel/seccomp.c, seccomp_notify_addfd: the reply stays when the request is taken back). This one is made anew, as if never made.
+ */
 static int add_fd(const struct kp_trap *t, uint64_t id, int fd, bool cloexec)
 {
 	struct seccomp_notif_addfd a = {
@@ -247,34 +251,20 @@ static void begin_giving(struct kp_giving *s, struct kp_give *g)
 void kp_trap_given(struct kp_trap *t, const struct kp_give *g)
 {
 	if (g->counts)
-		atomic_fetch_add(&t->giving[g->at_once].taken[g->way], (unsigned)KP_MIN(now_ns() - g->begun, LONGEST_NS));
+		atomic_fetch_add(&t->giving.taken[g->way], (unsigned)KP_MIN(now_ns() - g->begun, LONGEST_NS));
 }
 
 static bool apart_is_quicker(const struct kp_trap *t)
 {
-	return atomic_load(&t->giving[false].quicker) == KP_APART;
+	return atomic_load(&t->giving.quicker) == KP_APART;
 }
 
 int kp_trap_give(struct kp_trap *t, uint64_t id, struct kp_give *g)
 {
-	struct seccomp_notif_addfd a = {
-		.id = id, .srcfd = (uint32_t)*g->fd, .newfd_flags = g->cloexec ? O_CLOEXEC : 0, .flags = SECCOMP_ADDFD_FLAG_SEND,
-	};
 	struct together where;
 	int n;
 
-	g->at_once = g->late != NULL;
-	g->answered = false;
-	begin_giving(&t->giving[g->at_once], g);
-	if (g->at_once && g->way == KP_APART) {
-		atomic_fetch_add(g->late, 1);
-		n = ioctl(t->fd, SECCOMP_IOCTL_NOTIF_ADDFD, &a);
-		n = n < 0 ? -errno : n;
-		*g->fd = kp_close(*g->fd);
-		atomic_fetch_sub(g->late, 1);
-		g->answered = n >= 0;
-		return n;
-	}
+	begin_giving(&t->giving, g);
 	if (g->way == KP_TOGETHER)
 		stay_together(&where, g->tid);
 	n = add_fd(t, id, *g->fd, g->cloexec);
@@ -313,12 +303,7 @@ void kp_trap_add_fds(struct kp_trap *t, uint64_t id, pid_t tid, const int *fds, 
 
 int kp_trap_answer_fd(struct kp_trap *t, uint64_t id, int fd)
 {
-	struct seccomp_notif_addfd a = {.id = id, .srcfd = (uint32_t)fd, .newfd_flags = O_CLOEXEC, .flags = SECCOMP_ADDFD_FLAG_SEND};
+	int n = add_fd(t, id, fd, true);
 
-	int n = ioctl(t->fd, SECCOMP_IOCTL_NOTIF_ADDFD, &a);
-
-	if (n >= 0 || errno != EINVAL)
-		return n < 0 ? -errno : 0;
-	n = add_fd(t, id, fd, true); /* before Linux 5.14 */
 	return n < 0 ? n : kp_trap_answer(t, id, n, 0);
 }

@@ -42,19 +42,16 @@ bool kp_trap_valid(struct kp_trap *t, uint64_t id);
 int kp_trap_answer(struct kp_trap *t, uint64_t id, int64_t value, int error);
 int kp_trap_continue(struct kp_trap *t, uint64_t id);
 /*
- * Gives *fd (closed then, and -1): returns its number in the guest or -errno. Unless `answered` then, answer with it, and tell that it is done.
- * Without late our descriptor is closed before the caller runs on, so that its own close is the last. With late it may be that little later, and
- * the answer given in the same call: *late is not 0 meanwhile.
+ * Gives *fd (closed then, and -1, before the caller runs on: its own close is the last): returns its number in the guest or -errno. Answer with it,
+ * and tell that it is done.
  */
 enum kp_giving_way { KP_TOGETHER, KP_APART };
 struct kp_give {
 	pid_t tid;
 	int *fd;
 	bool cloexec;
-	atomic_uint *late; /* or NULL */
-	bool answered;
 	/* kp_trap_give's own */
-	bool at_once, counts;
+	bool counts;
 	enum kp_giving_way way;
 	uint64_t begun;
 };

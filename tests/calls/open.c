@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* open, openat, openat2 and creat: flags against kinds of files. */
 #include <pthread.h>
+#include <signal.h>
+#include <sys/time.h>
 
 #include "guest.h"
 #include <linux/openat2.h>
@@ -110,6 +112,33 @@ static int mode_made(int pipes[4], mode_t mask)
 	return (int)made;
 }
 
+static void on_alarm(int sig)
+{
+	(void)sig;
+}
+
+/* It always succeeds: also when a signal comes whose handler restarts nothing. */
+static int umasks_among_signals(void)
+{
+	struct itimerval often = {{0, 100}, {0, 100}}, never = {{0, 0}, {0, 0}};
+	struct sigaction sa = {.sa_handler = on_alarm}, before;
+	mode_t last = umask(0);
+	int wrong = last != 022;
+
+	last = 0;
+	sigaction(SIGALRM, &sa, &before);
+	setitimer(ITIMER_REAL, &often, NULL);
+	for (int i = 0; i < 20000; i++) {
+		mode_t mask = (mode_t)(i % 01000);
+
+		wrong += umask(mask) != last;
+		last = mask;
+	}
+	setitimer(ITIMER_REAL, &never, NULL);
+	sigaction(SIGALRM, &before, NULL);
+	return wrong;
+}
+
 static void umasks(void)
 {
 	int pipes[4], wrong = 0, status;
@@ -149,6 +178,9 @@ static void umasks(void)
 		unlink("masked");
 	}
 	printf("modes that are not as the umask says: %d\n", wrong);
+	umask(022);
+	printf("umasks that signals kept from being set: %d\n", umasks_among_signals());
+	umask(022);
 	printf("umask %04o\n", umask(022));
 	CALL(umask(070707022));
 	CALL(umask(022));
