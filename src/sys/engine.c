@@ -270,6 +270,7 @@ static void *worker(void *arg)
 			break;
 		}
 	}
+	kp_task_done();
 	free(c);
 	return NULL;
 }

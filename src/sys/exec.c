@@ -444,7 +444,7 @@ int kp_exec_start(struct kp_call *c)
 		rc = kp_call_put(c, c->raw[0], &x->start, offsetof(struct kp_start, strings) + x->start.strings_len);
 	}
 	if (!rc)
-		rc = kp_trap_answer_fd(c->trap, c->n.id, kp_trap_scratch(c->trap));
+		rc = kp_trap_answer_fd(c->trap, c->n.id, c->tid, kp_trap_scratch(c->trap));
 	c->reply = KP_REPLY_DONE;
 	exec_free(x);
 	return rc;

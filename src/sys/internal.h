@@ -33,20 +33,13 @@ struct kp_lent {
 	} thread[16];
 };
 
-/* Threads that were let into a call that changes what is remembered of them, and were not seen past it (passage.c). */
-struct kp_passage {
-	const int *calls; /* static */
-	size_t call_count;
-	pthread_mutex_t lock; /* of inside */
-	atomic_uint epoch;    /* moves before anybody is let in */
-	atomic_uint count;
-	_Atomic uint64_t looked;
-	pid_t inside[32];
-	atomic_bool usable;
-};
-
+/* Threads that were let into chdir or fchdir and were not seen past it (where.c). */
 struct kp_where {
-	struct kp_passage dirs;
+	pthread_mutex_t lock; /* of moving */
+	atomic_uint epoch, moving_count;
+	_Atomic uint64_t looked;
+	pid_t moving[32];
+	atomic_bool usable;
 	int ends_fd;		/* epoll: readable when a watched process has ended; -1: none are watched */
 	pthread_mutex_t ends_lock; /* of watched */
 	struct {
@@ -140,15 +133,6 @@ void kp_lent_init(struct kp_lent *l);
 /* landlock.c: the rules for a run's guests, and the calling thread's entry into them. */
 int kp_landlock_make(const struct kp_vfs *v, const char *loader, enum kp_level level, int *ret_fd, struct kp_err *err);
 int kp_landlock_enter(int fd);
-
-/* passage.c */
-void kp_passage_init(struct kp_passage *p, const int *calls, size_t count, bool usable);
-void kp_passage_free(struct kp_passage *p);
-/* Before the reply that lets tid in; and at each call of its own: it is past the one before. exec: its number may have been another's. */
-void kp_passage_enter(struct kp_passage *p, pid_t tid);
-void kp_passage_called(struct kp_passage *p, pid_t tid, bool exec);
-/* Nobody is inside, so that what the kernel says, asked now, holds until epoch moves. Read epoch before. */
-bool kp_passage_is_quiet(struct kp_passage *p, uint64_t now_ns);
 
 /* where.c: working directories, remembered for a moment. */
 struct kp_where_mark {

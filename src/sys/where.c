@@ -2,8 +2,10 @@
 /*
  * Working directories of callers, remembered for a moment: asking the kernel costs as much as the rest of a stat's answer.
  *
- * What is remembered holds because nothing can have changed it (passage.c). A new process of the same number needs the numbers to go round
- * once, which no machine does within HOLDS_NS; in an exec, where a thread takes over another's number, the loader's first call makes all void.
+ * A remembered one holds because nothing can have changed it. Only chdir and fchdir do that, they come here first, and the kernel
+ * carries them out after our reply: from that reply until the thread is seen past its call nothing is remembered, and what was is void
+ * (threads may share one, so it is void for all). A new process of the same number needs the numbers to go round once, which no
+ * machine does within HOLDS_NS; in an exec, where a thread takes over another's number, the loader's first call makes all void.
  * Renames and removals of directories move the vfs' generation. The host's own directories, which others rename, are not remembered.
  *
  * Guests that ask often, or stay for longer than HOLDS_NS, are told where they are (kp_fast_place_put), for as long as nobody moves. There no time limits it:
@@ -16,11 +18,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "sys/handlers.h"
 #include "sys/internal.h"
 #include "vfs/internal.h"
 
 #define HOLDS_NS 2000000
+#define LOOK_NS 1000000
 #define MIN_PID_MAX 32768
 #define KNOWN 64
 #define OFTEN 3
@@ -50,16 +52,13 @@ void kp_where_init(struct kp_where *w, bool told)
 	kp_autofree char *text = NULL;
 	struct rlimit files = {0};
 
-	static const int dir_calls[] = {SYS_chdir, SYS_fchdir};
-	bool usable;
-
-	usable = !kp_read_file(AT_FDCWD, "/proc/sys/kernel/pid_max", 64, &text, NULL) && strtol(text, NULL, 10) >= MIN_PID_MAX;
-	kp_passage_init(&w->dirs, dir_calls, KP_ARRAY_LEN(dir_calls), usable);
+	pthread_mutex_init(&w->lock, NULL);
 	pthread_mutex_init(&w->ends_lock, NULL);
 	for (size_t i = 0; i < KP_ARRAY_LEN(w->watched); i++)
 		w->watched[i].pidfd = -1;
 	(void)getrlimit(RLIMIT_NOFILE, &files);
 	w->ends_fd = told && files.rlim_cur >= MIN_FILES ? epoll_create1(EPOLL_CLOEXEC) : -1;
+	w->usable = !kp_read_file(AT_FDCWD, "/proc/sys/kernel/pid_max", 64, &text, NULL) && strtol(text, NULL, 10) >= MIN_PID_MAX;
 }
 
 void kp_where_free(struct kp_where *w)
@@ -68,20 +67,86 @@ void kp_where_free(struct kp_where *w)
 		(void)kp_close(w->watched[i].pidfd);
 	(void)kp_close(w->ends_fd);
 	pthread_mutex_destroy(&w->ends_lock);
-	kp_passage_free(&w->dirs);
+	pthread_mutex_destroy(&w->lock);
+}
+
+/* Is the thread past the chdir that it was let into? Blocked in another call, or gone. */
+static bool is_past(pid_t tid)
+{
+	char path[48], buf[32] = "";
+	kp_autoclose int fd = -1;
+	long nr;
+	char *end;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/syscall", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT || errno == ESRCH;
+	if (read(fd, buf, sizeof(buf) - 1) < 0)
+		return errno == ESRCH;
+	nr = strtol(buf, &end, 10); /* or "running" */
+	return end != buf && nr != SYS_chdir && nr != SYS_fchdir;
+}
+
+/* The lock is held. */
+static void drop(struct kp_where *w, size_t i)
+{
+	w->moving[i] = 0;
+	atomic_fetch_sub(&w->moving_count, 1);
 }
 
 void kp_where_moves(struct kp_engine *e, pid_t tid)
 {
-	kp_passage_enter(&e->where.dirs, tid);
+	struct kp_where *w = &e->where;
+	size_t free_at = KP_ARRAY_LEN(w->moving);
+
+	pthread_mutex_lock(&w->lock);
+	for (size_t i = 0; i < KP_ARRAY_LEN(w->moving); i++)
+		if (!w->moving[i])
+			free_at = i;
+	if (free_at < KP_ARRAY_LEN(w->moving)) {
+		w->moving[free_at] = tid;
+		atomic_fetch_add(&w->moving_count, 1);
+	} else {
+		w->usable = false; /* so many at once: better without */
+	}
+	atomic_fetch_add(&w->epoch, 1);
+	pthread_mutex_unlock(&w->lock);
 	kp_fast_place_moves(e->vfs);
 }
 
 void kp_where_called(struct kp_engine *e, pid_t tid, bool exec)
 {
-	kp_passage_called(&e->where.dirs, tid, exec);
-	if (exec)
+	struct kp_where *w = &e->where;
+
+	if (exec) {
+		atomic_fetch_add(&w->epoch, 1);
 		kp_fast_place_ended(e->vfs, tid);
+	}
+	if (!atomic_load(&w->moving_count))
+		return;
+	pthread_mutex_lock(&w->lock);
+	for (size_t i = 0; i < KP_ARRAY_LEN(w->moving); i++)
+		if (w->moving[i] == tid)
+			drop(w, i);
+	pthread_mutex_unlock(&w->lock);
+}
+
+/* Nobody is on the way to another directory. Threads that make no further call are looked at now and then. */
+static bool is_quiet(struct kp_where *w, uint64_t now)
+{
+	bool quiet = !atomic_load(&w->moving_count);
+
+	if (quiet || now - atomic_load(&w->looked) < LOOK_NS)
+		return quiet;
+	pthread_mutex_lock(&w->lock);
+	atomic_store(&w->looked, now);
+	for (size_t i = 0; i < KP_ARRAY_LEN(w->moving); i++)
+		if (w->moving[i] && is_past(w->moving[i]))
+			drop(w, i);
+	quiet = !atomic_load(&w->moving_count);
+	pthread_mutex_unlock(&w->lock);
+	return quiet;
 }
 
 /* What is remembered of the caller, and holds. */
@@ -89,7 +154,7 @@ static struct known *find(struct kp_call *c)
 {
 	struct known *k = known ? &known[(size_t)c->tid % KNOWN] : NULL;
 
-	if (!k || k->tid != c->tid || k->engine != c->engine || k->mark.epoch != atomic_load(&c->engine->where.dirs.epoch) ||
+	if (!k || k->tid != c->tid || k->engine != c->engine || k->mark.epoch != atomic_load(&c->engine->where.epoch) ||
 	    k->mark.generation != atomic_load(&c->vfs->generation) || now_ns() - k->mark.since > HOLDS_NS)
 		return NULL;
 	return k;
@@ -108,11 +173,11 @@ bool kp_where_begin(struct kp_call *c, struct kp_where_mark *ret)
 {
 	struct kp_where *w = &c->engine->where;
 
-	ret->epoch = atomic_load(&w->dirs.epoch);
+	ret->epoch = atomic_load(&w->epoch);
 	ret->generation = atomic_load(&c->vfs->generation);
 	ret->since = now_ns();
 	kp_fast_place_begin(c->vfs, c->tid, &ret->fast);
-	return kp_passage_is_quiet(&w->dirs, ret->since);
+	return w->usable && is_quiet(w, ret->since);
 }
 
 /* Will its end be told? Not of threads, which pidfds are not of: they ask the kernel. */
@@ -178,30 +243,22 @@ void kp_where_noted(struct kp_call *c)
 		tell(c, k);
 }
 
-/* The slot of the caller; what is in it of another is forgotten. *ret_again: it was the caller's before. */
-static struct known *slot_of(struct kp_call *c, bool *ret_again)
-{
-	struct known *k;
-
-	if (!known)
-		known = kp_calloc(KNOWN, sizeof(*known));
-	k = &known[(size_t)c->tid % KNOWN];
-	*ret_again = k->tid == c->tid && k->engine == c->engine;
-	if (!*ret_again)
-		*k = (struct known){.engine = c->engine, .tid = c->tid};
-	return k;
-}
-
 void kp_where_put(struct kp_call *c, const struct kp_where_mark *mark, const struct kp_gpath *guest)
 {
 	size_t size = strlen(guest->s) + 1;
 	struct known *k;
 	bool again;
 
+	if (!known)
+		known = kp_calloc(KNOWN, sizeof(*known));
+	k = &known[(size_t)c->tid % KNOWN];
+	again = k->tid == c->tid && k->engine == c->engine;
 	if (size > sizeof(k->guest))
 		return;
-	k = slot_of(c, &again);
-	again = again && k->mark.since;
+	k->noted = again ? k->noted : 0;
+	k->untold = again && k->untold;
+	k->engine = c->engine;
+	k->tid = c->tid;
 	k->mark = *mark;
 	memcpy(k->guest, guest->s, size);
 	if (again)

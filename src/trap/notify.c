@@ -301,9 +301,9 @@ void kp_trap_add_fds(struct kp_trap *t, uint64_t id, pid_t tid, const int *fds, 
 		part(&g);
 }
 
-int kp_trap_answer_fd(struct kp_trap *t, uint64_t id, int fd)
+int kp_trap_answer_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd)
 {
-	int n = add_fd(t, id, fd, true);
+	int n = kp_trap_add_fd(t, id, tid, fd, true);
 
 	return n < 0 ? n : kp_trap_answer(t, id, n, 0);
 }

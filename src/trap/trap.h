@@ -62,7 +62,7 @@ int kp_trap_add_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd, bool cloex
 /* The same of several, which its next exec closes. Where fds has -1, numbers has it, too. */
 void kp_trap_add_fds(struct kp_trap *t, uint64_t id, pid_t tid, const int *fds, int *numbers, size_t count);
 /* The same of one, whose number there is the answer. 0 or -errno: not answered. */
-int kp_trap_answer_fd(struct kp_trap *t, uint64_t id, int fd);
+int kp_trap_answer_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd);
 
 /* --- guest memory: each copies once --- */
 /* NUL-terminated string of less than size bytes: its length, -EFAULT, -ENAMETOOLONG. */
@@ -83,7 +83,9 @@ int kp_task_fd_flags(pid_t tid, int fd, int *ret_flags);
 int kp_task_fd_usable(pid_t tid, int fd);
 /* Position of the descriptor's file. 0 or -EBADF (also where it is only a path). */
 int kp_task_fd_pos(pid_t tid, int fd, int64_t *ret_pos);
+/* A descriptor for it is kept by the calling thread, until it is done. */
 mode_t kp_task_umask(pid_t tid);
+void kp_task_done(void);
 /* R, D, S, t...; 0 when the thread is gone. */
 char kp_task_state(pid_t tid);
 /* Who traces it; 0: nobody, or it is gone. */
