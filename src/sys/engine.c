@@ -34,23 +34,6 @@ static void unmake(struct kp_call *c)
 	free(n);
 }
 
-/* When the caller closes it, it must be closed: its locks go then, who waits at the other end is told, and who watches. */
-static void give(struct kp_call *c)
-{
-	struct kp_give g = {.tid = c->tid, .fd = &c->fd, .cloexec = c->cloexec};
-	int rc = kp_trap_give(c->trap, c->n.id, &g);
-
-	c->value = rc;
-	if (c->made && (rc == -EMFILE || rc == -ENFILE))
-		unmake(c);
-	if (rc >= 0 && c->takes_terminal && !kp_trap_inject(c->trap, &c->n, SYS_ioctl, (uint64_t[6]){(uint64_t)rc, TIOCSCTTY, 0}, rc))
-		return;
-	if (rc != -ENOENT)
-		(void)kp_trap_answer(c->trap, c->n.id, rc, rc < 0 ? rc : 0);
-	if (rc >= 0)
-		kp_trap_given(c->trap, &g);
-}
-
 static void carry_out(struct kp_call *c, int rc)
 {
 	uint64_t id = c->n.id;
@@ -64,7 +47,16 @@ static void carry_out(struct kp_call *c, int rc)
 		(void)kp_trap_answer(c->trap, id, c->value, 0);
 		break;
 	case KP_REPLY_FD:
-		give(c);
+		rc = kp_trap_add_fd(c->trap, id, c->tid, c->fd, c->cloexec);
+		/* When the caller closes it, it must be closed: its locks go then, who waits at the other end is told, and who watches. */
+		c->fd = kp_close(c->fd);
+		c->value = rc;
+		if (c->made && (rc == -EMFILE || rc == -ENFILE))
+			unmake(c);
+		if (rc >= 0 && c->takes_terminal && !kp_trap_inject(c->trap, &c->n, SYS_ioctl, (uint64_t[6]){(uint64_t)rc, TIOCSCTTY, 0}, rc))
+			break;
+		if (rc != -ENOENT)
+			(void)kp_trap_answer(c->trap, id, rc, rc < 0 ? rc : 0);
 		break;
 	case KP_REPLY_KERNEL:
 		(void)kp_trap_continue(c->trap, id);

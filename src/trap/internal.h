@@ -34,13 +34,6 @@ struct kp_passed {
 
 struct kp_held;
 
-/* How descriptors are given (notify.c). */
-struct kp_giving {
-	atomic_uint count;
-	atomic_uint taken[2]; /* by the ways, of those that count, in nanoseconds */
-	atomic_int quicker;   /* enum kp_giving_way */
-};
-
 struct kp_trap {
 	int fd;
 	int scratch_fd;
@@ -50,7 +43,6 @@ struct kp_trap {
 	struct kp_pending pending[KP_SCRATCH_SLOTS];
 	unsigned next_slot; /* round robin: a restarted call is told from newer ones by its slot */
 	atomic_uint pending_count;
-	struct kp_giving giving;
 	struct kp_passed *passed; /* oldest first */
 	struct {
 		pthread_mutex_t lock;

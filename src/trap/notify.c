@@ -6,7 +6,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -215,90 +214,25 @@ static int add_fd(const struct kp_trap *t, uint64_t id, int fd, bool cloexec)
 	return n < 0 ? -errno : n;
 }
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000U + (uint64_t)ts.tv_nsec;
-}
-
-/*
- * Which is quicker, to stay together (six system calls more) or to have another core woken, depends on the machine, and on what it does: where
- * system calls are cheap and idle cores sleep deeply it is the one, by a factor of two, where it is the other way round the other. So of
- * EVERY descriptors TRIED are given in each way, in a row, since a core that was woken just now is awake, and the others in the quicker one.
- */
-#define EVERY 512U
-#define TRIED 16U
-#define SETTLES 4U /* of these, before one counts */
-#define LONGEST_NS 1000000U /* more is something else */
-
-static void begin_giving(struct kp_giving *s, struct kp_give *g)
-{
-	unsigned at = atomic_fetch_add(&s->count, 1) % EVERY;
-
-	g->way = at < TRIED ? KP_TOGETHER : at < 2 * TRIED ? KP_APART : (enum kp_giving_way)atomic_load(&s->quicker);
-	g->counts = at < 2 * TRIED && at % TRIED >= SETTLES;
-	if (at == 2 * TRIED) {
-		g->way = atomic_load(&s->taken[KP_APART]) < atomic_load(&s->taken[KP_TOGETHER]) ? KP_APART : KP_TOGETHER;
-		atomic_store(&s->quicker, g->way);
-		atomic_store(&s->taken[KP_APART], 0);
-		atomic_store(&s->taken[KP_TOGETHER], 0);
-	}
-	g->begun = g->counts ? now_ns() : 0;
-}
-
-void kp_trap_given(struct kp_trap *t, const struct kp_give *g)
-{
-	if (g->counts)
-		atomic_fetch_add(&t->giving.taken[g->way], (unsigned)KP_MIN(now_ns() - g->begun, LONGEST_NS));
-}
-
-static bool apart_is_quicker(const struct kp_trap *t)
-{
-	return atomic_load(&t->giving.quicker) == KP_APART;
-}
-
-int kp_trap_give(struct kp_trap *t, uint64_t id, struct kp_give *g)
-{
-	struct together where;
-	int n;
-
-	begin_giving(&t->giving, g);
-	if (g->way == KP_TOGETHER)
-		stay_together(&where, g->tid);
-	n = add_fd(t, id, *g->fd, g->cloexec);
-	if (g->way == KP_TOGETHER)
-		part(&where);
-	*g->fd = kp_close(*g->fd);
-	return n;
-}
-
 int kp_trap_add_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd, bool cloexec)
 {
-	bool together = !apart_is_quicker(t);
 	struct together g;
 	int n;
 
-	if (together)
-		stay_together(&g, tid);
+	stay_together(&g, tid);
 	n = add_fd(t, id, fd, cloexec);
-	if (together)
-		part(&g);
+	part(&g);
 	return n;
 }
 
 void kp_trap_add_fds(struct kp_trap *t, uint64_t id, pid_t tid, const int *fds, int *numbers, size_t count)
 {
-	bool together = !apart_is_quicker(t);
 	struct together g;
 
-	if (together)
-		stay_together(&g, tid);
+	stay_together(&g, tid);
 	for (size_t i = 0; i < count; i++)
 		numbers[i] = fds[i] < 0 ? -1 : add_fd(t, id, fds[i], true);
-	if (together)
-		part(&g);
+	part(&g);
 }
 
 int kp_trap_answer_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd)

@@ -7,7 +7,6 @@
 #define KAPSEL_TRAP_TRAP_H
 
 #include <linux/seccomp.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,22 +40,6 @@ bool kp_trap_valid(struct kp_trap *t, uint64_t id);
 /* Answers; ENOENT (the caller was killed) is success. */
 int kp_trap_answer(struct kp_trap *t, uint64_t id, int64_t value, int error);
 int kp_trap_continue(struct kp_trap *t, uint64_t id);
-/*
- * Gives *fd (closed then, and -1, before the caller runs on: its own close is the last): returns its number in the guest or -errno. Answer with it,
- * and tell that it is done.
- */
-enum kp_giving_way { KP_TOGETHER, KP_APART };
-struct kp_give {
-	pid_t tid;
-	int *fd;
-	bool cloexec;
-	/* kp_trap_give's own */
-	bool counts;
-	enum kp_giving_way way;
-	uint64_t begun;
-};
-int kp_trap_give(struct kp_trap *t, uint64_t id, struct kp_give *g);
-void kp_trap_given(struct kp_trap *t, const struct kp_give *g);
 /* Puts a copy of fd into the guest, returns its number there or -errno; then answer with it. */
 int kp_trap_add_fd(struct kp_trap *t, uint64_t id, pid_t tid, int fd, bool cloexec);
 /* The same of several, which its next exec closes. Where fds has -1, numbers has it, too. */
