@@ -262,7 +262,6 @@ static void *worker(void *arg)
 			break;
 		}
 	}
-	kp_task_done();
 	free(c);
 	return NULL;
 }

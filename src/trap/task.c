@@ -100,42 +100,13 @@ static int read_status(pid_t tid, char *buf, size_t size)
 	return 0;
 }
 
-/* Of the thread whose umask was asked for last, kept open by this thread of ours: it is a process', not a number's, so that a new one of that
- * number is not read by it. */
-static _Thread_local struct {
-	pid_t tid;
-	int fd; /* 0: none */
-} status;
-
-void kp_task_done(void)
-{
-	if (status.fd)
-		(void)kp_close(status.fd);
-	status.fd = 0;
-}
-
-static ssize_t read_kept_status(pid_t tid, char *buf, size_t size)
-{
-	char path[48];
-	ssize_t n = status.fd && status.tid == tid ? pread(status.fd, buf, size, 0) : -1;
-
-	if (n > 0)
-		return n;
-	kp_task_done();
-	(void)snprintf(path, sizeof(path), "/proc/%d/status", tid);
-	status.fd = KP_MAX(open(path, O_RDONLY | O_CLOEXEC), 0);
-	status.tid = tid;
-	return status.fd ? pread(status.fd, buf, size, 0) : -1;
-}
-
 mode_t kp_task_umask(pid_t tid)
 {
 	char buf[4096], *at;
-	ssize_t n = read_kept_status(tid, buf, sizeof(buf) - 1);
 
-	buf[KP_MAX(n, 0)] = '\0';
-	at = strstr(buf, "\nUmask:");
-	return at ? (mode_t)strtoul(at + 7, NULL, 8) : 022;
+	if (read_status(tid, buf, sizeof(buf)) || !(at = strstr(buf, "\nUmask:")))
+		return 022;
+	return (mode_t)strtoul(at + 7, NULL, 8);
 }
 
 pid_t kp_task_tracer(pid_t tid)

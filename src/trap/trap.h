@@ -66,9 +66,7 @@ int kp_task_fd_flags(pid_t tid, int fd, int *ret_flags);
 int kp_task_fd_usable(pid_t tid, int fd);
 /* Position of the descriptor's file. 0 or -EBADF (also where it is only a path). */
 int kp_task_fd_pos(pid_t tid, int fd, int64_t *ret_pos);
-/* A descriptor for it is kept by the calling thread, until it is done. */
 mode_t kp_task_umask(pid_t tid);
-void kp_task_done(void);
 /* R, D, S, t...; 0 when the thread is gone. */
 char kp_task_state(pid_t tid);
 /* Who traces it; 0: nobody, or it is gone. */
