@@ -2,7 +2,7 @@
 /*
  * least CMD ARG...: the program under a supervisor that does the least any can: each call that names a file, or asks what a descriptor is, is
  * received, its path read, looked whether the call still stands, and the kernel told to go on; an open it makes itself
- * and hands the descriptor over, as whoever lets a program open nothing must (LEAST_KEEP=0: in another way, quicker on some machines). What a call costs under it is what the mechanism costs
+ * and hands the descriptor over, as whoever lets a program open nothing must. What a call costs under it is what the mechanism costs
  * (seccomp_unotify(2)) on this machine; Kapsel at level strict cannot be quicker.
  */
 #include <errno.h>
@@ -106,38 +106,33 @@ static int open_for(const struct seccomp_notif *n, const char *path, int *ret_fl
 	return open(whole, flags | O_CLOEXEC | O_NOCTTY, (mode_t)n->data.args[n->data.nr == SYS_creat ? 1 : at ? 3 : 2] & 07777);
 }
 
-/* With KEEP the caller is kept here while it installs the descriptor: woken on another core it costs several times as much, on most machines; else
- * it is answered in the same call. */
-static bool give(int listener, const struct seccomp_notif *n, const char *path, bool keep)
+/* The caller is kept here while it installs the descriptor: woken on another core it costs several times as much, on most machines. */
+static bool give(int listener, const struct seccomp_notif *n, const char *path)
 {
-	struct seccomp_notif_addfd add = {.id = n->id, .flags = keep ? 0 : SECCOMP_ADDFD_FLAG_SEND};
+	struct seccomp_notif_addfd add = {.id = n->id};
 	struct seccomp_notif_resp answer = {.id = n->id};
 	cpu_set_t before, here;
 	int flags, fd = open_for(n, path, &flags), rc;
 
 	if (fd < 0)
 		return false;
-	if (keep) {
-		CPU_ZERO(&here);
-		CPU_SET(sched_getcpu(), &here);
-		(void)sched_getaffinity((pid_t)n->pid, sizeof(before), &before);
-		(void)sched_setaffinity((pid_t)n->pid, sizeof(here), &here);
-	}
+	CPU_ZERO(&here);
+	CPU_SET(sched_getcpu(), &here);
+	(void)sched_getaffinity((pid_t)n->pid, sizeof(before), &before);
+	(void)sched_setaffinity((pid_t)n->pid, sizeof(here), &here);
 	add.srcfd = (uint32_t)fd;
 	add.newfd_flags = (uint32_t)flags & O_CLOEXEC;
 	rc = ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
-	if (keep)
-		(void)sched_setaffinity((pid_t)n->pid, sizeof(before), &before);
+	(void)sched_setaffinity((pid_t)n->pid, sizeof(before), &before);
 	(void)close(fd);
-	if (rc < 0 || !keep)
-		return rc >= 0;
+	if (rc < 0)
+		return false;
 	answer.val = rc;
 	return ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &answer) == 0;
 }
 
 static void supervise(int fd, pid_t program)
 {
-	bool keep = !getenv("LEAST_KEEP") || strcmp(getenv("LEAST_KEEP"), "0") != 0;
 	struct seccomp_notif n;
 
 	(void)ioctl(fd, SECCOMP_IOCTL_NOTIF_SET_FLAGS, SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP);
@@ -161,7 +156,7 @@ static void supervise(int fd, pid_t program)
 			got = process_vm_readv((pid_t)n.pid, &local, 1, &remote, 1, 0);
 			(void)ioctl(fd, SECCOMP_IOCTL_NOTIF_ID_VALID, &n.id);
 		}
-		if (got > 0 && memchr(path, '\0', (size_t)got) && give(fd, &n, path, keep))
+		if (got > 0 && memchr(path, '\0', (size_t)got) && give(fd, &n, path))
 			continue;
 		answer.id = n.id;
 		(void)ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, &answer);
