@@ -74,7 +74,8 @@ int kp_call_resolve_name(struct kp_call *c, size_t i, struct kp_node *ret_node);
 int kp_call_resolve_at(struct kp_call *c, size_t i, bool follow, int flags, struct kp_node *ret_node);
 /* What descriptor fd of the caller holds (fd AT_FDCWD: its working directory). */
 int kp_call_fd_node(struct kp_call *c, int fd, struct kp_node *ret_node);
-/* As above, for changes: what came from an image is found by its name again, so that it can be copied up. */
+/* As above, for changes: what came from an image is found by its name again, so that it can be copied up; what is the instance's is told by its
+ * name there, if it has one. */
 int kp_call_fd_node_for_change(struct kp_call *c, int fd, struct kp_node *ret_node);
 
 /* With the read lock held: what path 0 of this call led to may be answered by the guest itself from now on. rc: of

@@ -6,14 +6,13 @@
 small_image small "$STAGE/e2e/stopped"
 img=$T/small.kapsel
 program=$STAGE/e2e/stopped
-name=stopped-$$
 
-KAPSEL_FAST=off "$KAPSEL" run --quiet --instance "$name" "$img" -- "$program" opens /opened 60000 >"$T/said" 2>&1 </dev/null &
-runs=$!
+KAPSEL_FAST=off "$KAPSEL" run --quiet --rm "$img" -- "$program" opens /opened 60000 >"$T/said" 2>&1 </dev/null &
+front=$!
 wait_for grep -q ready "$T/said"
-pid=$(ps -eo pid,comm,args | awk -v name="$name" '$2 == "kapsel-super" && index($0, name) { print $1 }')
-"$program" stop "${pid:-0}" >"$T/stops" 2>&1
-wait "$runs"
+supervisor=$(cut -d ' ' -f 1 "/proc/$front/task/$front/children") # the front's one child
+"$program" stop "${supervisor:-0}" >"$T/stops" 2>&1
+wait "$front"
 status=$?
 if [ "$status" = 0 ] && awk '{ exit !($1 > 100) }' "$T/stops"; then
   ok "no open is answered wrongly: $(cat "$T/stops")"
