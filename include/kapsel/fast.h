@@ -43,7 +43,7 @@ enum kp_fast_kind {
 /* Links in the last component: an entry may hold for calls that follow them, for those that do not, or for both. */
 enum { KP_FAST_FOLLOW = 1, KP_FAST_NOFOLLOW = 2, KP_FAST_GETCWD = 4 };
 
-#define KP_FAST_TEXT 228U
+#define KP_FAST_TEXT 224U
 struct kp_fast_entry {
 	uint32_t seq; /* odd while it is written */
 	uint32_t hash;
@@ -59,6 +59,7 @@ struct kp_fast_entry {
 	uint8_t perm;       /* R_OK | W_OK | X_OK that access() grants, KP_FAST_OPEN */
 	uint8_t has_target; /* a symlink's target is in text */
 	uint16_t second;    /* where in text the host path or the target begins */
+	uint32_t program;   /* who executes this path executes that name of the exec loader (KP_SCRATCH_LOADER); 0: the supervisor is asked */
 	char text[KP_FAST_TEXT]; /* the path as given, NUL, the other, NUL */
 };
 _Static_assert(sizeof(struct kp_fast_entry) == 320, "five cache lines");
@@ -80,9 +81,14 @@ struct kp_site {
 	uint32_t nr, reserved; /* of the call; KP_SITE_ANY: whichever the caller says, libc's syscall() */
 };
 #define KP_SITE_ANY UINT32_MAX
+#define KP_PREPARED_PATH 192U
 struct kp_sites_file {
 	uint64_t ino;
-	uint32_t count, reserved;
+	uint32_t count;
+	uint32_t prepared; /* there is a copy of its code in which the first so many places are jumps; 0: none. What follows is set before */
+	uint64_t text_off, text_len; /* the pages that are mapped from the copy in place of the file's, at the same offset in it */
+	uint64_t slots_off, below;   /* its page of slots, which is mapped so many bytes before those */
+	char path[KP_PREPARED_PATH]; /* the copy's host path, which ends with `prepared` as a number */
 	struct kp_site place[KP_SITES_EACH];
 };
 
@@ -104,7 +110,8 @@ struct kp_fast {
 	uint32_t moved;  /* moves before any thread goes to another directory */
 	uint32_t placed; /* what that was when a place was written last */
 	uint32_t site_files;
-	uint32_t reserved[2];
+	uint32_t settles; /* every execve is asked of the supervisor: somebody is to see it */
+	uint32_t reserved;
 	uint64_t pipe_dev; /* of pipes that have no name */
 	uint64_t reserved2;
 	char dirs_path[KP_FAST_DIRS]; /* where directories' stand-ins are; "": too long */

@@ -3,9 +3,9 @@
  * What the exec loader and the supervisor say to each other, and the addresses both know.
  *
  * Every execve of a guest becomes an execve of the loader (same argv, same envp). The loader is a static ET_EXEC,
- * linked at KP_LOADER_BASE, freestanding. Its first act is syscall(KP_NR_START, &start, sizeof(start)): the supervisor fills
- * the struct and answers with a descriptor: of what is mapped, for reading, at KP_SCRATCH_BASE, and behind it, with fast, what guests
- * read themselves. The number exists nowhere else; without an exec under way it is ENOSYS.
+ * linked at KP_LOADER_BASE, freestanding. Its first act is syscall(KP_NR_START, &start, sizeof(start), N), N being which program its own
+ * name says (KP_SCRATCH_LOADER): the supervisor fills the struct and answers with a descriptor: of what is mapped, for reading, at
+ * KP_SCRATCH_BASE, and behind it, with fast, what guests read themselves. The call exists nowhere else; without an exec under way it is ENOSYS.
  */
 #ifndef KAPSEL_START_H
 #define KAPSEL_START_H
@@ -26,12 +26,16 @@
  * The loader seals the mapping (mseal, Linux 6.10): it stays. */
 #define KP_SCRATCH_BASE 0x7ea000100000ULL
 #define KP_SCRATCH_SLOT 8192U
-#define KP_SCRATCH_SLOTS 511U /* taken in turn: a slot let go is read by the kernel a moment longer */
-#define KP_SCRATCH_SIZE (KP_SCRATCH_SLOT * (KP_SCRATCH_SLOTS + 1))
+#define KP_SCRATCH_SLOTS 510U /* taken in turn: a slot let go is read by the kernel a moment longer */
+#define KP_SCRATCH_SIZE (KP_SCRATCH_SLOT * (KP_SCRATCH_SLOTS + 2))
 
-/* The last one holds the exec loader's host path for ever: what the gate lets through is an execve of what lies here (kapsel/fast.h). Empty
- * where it could not be sealed. */
+/* The last two hold the exec loader's host path for ever, spelled in as many ways as there are names: with N times "./" before its last part it
+ * says that known program N is wanted, with none, what has been settled. What the gate lets through is an execve of one of these (kapsel/fast.h).
+ * Empty where it could not be sealed, and where no program has that number. */
 #define KP_SCRATCH_LOADER (KP_SCRATCH_BASE + KP_SCRATCH_SLOT * KP_SCRATCH_SLOTS)
+#define KP_LOADER_NAME 256U
+#define KP_LOADER_NAMES (2 * KP_SCRATCH_SLOT / KP_LOADER_NAME)
+_Static_assert(KP_SCRATCH_LOADER % (KP_LOADER_NAME * KP_LOADER_NAMES) == 0, "the filter looks at its bits");
 
 /* A page below the scratch holds what /proc must say of this process image. It is in the guest's hands: a guest
  * can lie here only about itself. */
@@ -39,12 +43,12 @@
 #define KP_IDENT_MAGIC 0x7470616b6b706c31ULL
 struct kp_ident {
 	uint64_t magic;
-	char exe[4096]; /* guest path of the running program, NUL-terminated */
 	uint64_t near;  /* fast path: the page of slots near the libraries; 0: none */
 	uint32_t near_used;
 	int32_t pid; /* of who ran the program; what a child has of this is a copy, or, after vfork, the very same memory */
-	uint32_t near_open; /* it is still to be made executable */
 	int32_t dumpable; /* what PR_GET_DUMPABLE says; to the kernel guests always are, or the supervisor could not read them */
+	uint32_t reserved;
+	char exe[4096]; /* guest path of the running program, NUL-terminated */
 };
 
 /* A file's number, which its call sites are known by (kapsel/fast.h), and its size in bytes. */

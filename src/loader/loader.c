@@ -19,7 +19,7 @@
 #define MAX_AUX 64
 #define PLATFORM_MAX 32
 #define NEAR_BELOW 0x10000
-#define HEAD 1024 /* most programs have their headers there */
+#define HEAD 800 /* most programs have their headers there: 13 of them */
 
 struct aux {
 	uint64_t type, value;
@@ -49,10 +49,14 @@ struct stack {
 void kp_loader_main(uint64_t *sp) __attribute__((noreturn));
 void kp_jump(uint64_t sp, uint64_t entry) __attribute__((noreturn));
 
-static struct kp_start start;
-static int scratch; /* descriptor */
-static struct stack stack;
-static char phdrs[KP_ELF_MAX_PHDRS];
+/* Every page that is touched here is a page more for each execve: these lie beside the loader's own stack (start.S), what is rarely used behind. */
+#define HOT __attribute__((section(".bss.hot"), aligned(8)))
+static HOT struct stack stack;
+static HOT char head[HEAD];
+static HOT int scratch; /* descriptor */
+static HOT const char *phdrs;
+static HOT struct kp_start start;
+static char phdrs_elsewhere[KP_ELF_MAX_PHDRS];
 
 /* Like a failure of the kernel after its point of no return: SIGSEGV that nothing can hold back. */
 static __attribute__((noreturn)) void die(void)
@@ -94,10 +98,31 @@ static const char *string_at(uint32_t off)
 	return start.strings + off;
 }
 
-/* A whole string table: within bounds and NUL-terminated. */
-static void ask_supervisor(void)
+static const char *execfn_of(const struct aux *a)
 {
-	scratch = (int)kp_call4(KP_NR_START, &start, sizeof(start), 0, 0);
+	for (; a->type != AT_NULL; a++)
+		if (a->type == AT_EXECFN)
+			return (const char *)a->value;
+	die();
+}
+
+/* Which program the loader was executed for, as its name is spelled (kapsel/start.h). */
+static uint32_t number_in(const char *name)
+{
+	size_t at = length(name);
+	uint32_t number = 0;
+
+	while (at && name[at - 1] != '/')
+		at--;
+	for (; at > 2 && name[at - 2] == '.' && name[at - 3] == '/'; at -= 2)
+		number++;
+	return number;
+}
+
+/* A whole string table: within bounds and NUL-terminated. */
+static void ask_supervisor(uint32_t number)
+{
+	scratch = (int)kp_call4(KP_NR_START, &start, sizeof(start), number, 0);
 	if (scratch < 0)
 		die();
 	if (!start.strings_len || start.strings_len > KP_START_STRINGS || start.strings[start.strings_len - 1])
@@ -218,11 +243,13 @@ static void map_segment(const struct image *im, const Elf64_Phdr *ph, int fd, ui
 	uint64_t addr = ph->p_vaddr + im->bias, file_end = addr + ph->p_filesz, anon = m.addr + m.len, hi = page_up(addr + ph->p_memsz);
 
 	if (m.len) {
-		m.writable = m.prot == (PROT_READ | PROT_EXEC) && im->sites && map_text(&m);
-		if (!m.writable)
-			map_at(m.addr, m.len, m.prot, MAP_FIXED, fd, m.off);
-		if (im->sites)
-			kp_patch(&m, im->sites);
+		if (!im->sites || !kp_patch_prepared(&m, im->sites)) {
+			m.writable = m.prot == (PROT_READ | PROT_EXEC) && im->sites && map_text(&m);
+			if (!m.writable)
+				map_at(m.addr, m.len, m.prot, MAP_FIXED, fd, m.off);
+			if (im->sites)
+				kp_patch(&m, im->sites);
+		}
 		if (ph->p_memsz > ph->p_filesz && (ph->p_flags & PF_W))
 			kp_zero((void *)file_end, anon - file_end);
 	}
@@ -259,16 +286,16 @@ static void release_holes(const struct image *im)
 
 static void read_headers(struct image *im, int fd)
 {
-	static char head[HEAD];
 	size_t got = read_at(fd, head, sizeof(Elf64_Ehdr), sizeof(head), 0), size;
 
 	if (kp_elf_check_header(head, got, &im->info) < 0)
 		die();
 	size = im->info.phnum * sizeof(Elf64_Phdr);
-	if (im->info.phoff <= got && size <= got - im->info.phoff)
-		kp_copy(phdrs, head + im->info.phoff, size);
-	else
-		(void)read_at(fd, phdrs, size, size, im->info.phoff);
+	phdrs = head + im->info.phoff;
+	if (im->info.phoff > got || size > got - im->info.phoff || im->info.phoff % sizeof(uint64_t)) {
+		phdrs = phdrs_elsewhere;
+		(void)read_at(fd, phdrs_elsewhere, size, size, im->info.phoff);
+	}
 	if (kp_elf_check_phdrs(phdrs, &im->info) < 0 || kp_elf_span(phdrs, &im->info, &im->span) < 0)
 		die();
 }
@@ -285,16 +312,20 @@ static void load(struct image *im, int fd, uint64_t size, uint64_t hint)
 	kp_call4(SYS_close, fd, 0, 0, 0);
 }
 
-static void save_stack(uint64_t *sp)
+static void begin(uint64_t *sp)
 {
-	uint64_t argc = sp[0], drop = start.argv_drop < argc ? start.argv_drop : argc;
+	uint64_t argc = sp[0], drop;
 	char **argv = (char **)(sp + 1), **env = argv + argc + 1;
-	const char *execfn = NULL;
+	const char *execfn;
 	struct aux *a;
 
 	while (env[stack.envc])
 		stack.envc++;
-	for (a = (struct aux *)(env + stack.envc + 1); a->type != AT_NULL; a++) {
+	a = (struct aux *)(env + stack.envc + 1);
+	execfn = execfn_of(a);
+	ask_supervisor(number_in(execfn));
+	drop = start.argv_drop < argc ? start.argv_drop : argc;
+	for (; a->type != AT_NULL; a++) {
 		if (stack.naux == MAX_AUX - 1)
 			die();
 		stack.aux[stack.naux++] = *a;
@@ -302,12 +333,8 @@ static void save_stack(uint64_t *sp)
 			kp_copy(stack.random, (void *)a->value, sizeof(stack.random));
 		if (a->type == AT_PLATFORM && length((char *)a->value) < PLATFORM_MAX)
 			kp_copy(stack.platform, (void *)a->value, length((char *)a->value) + 1);
-		if (a->type == AT_EXECFN)
-			execfn = (char *)a->value;
 	}
 	stack.naux++; /* AT_NULL, zero already */
-	if (!execfn)
-		die();
 	stack.top = (uint64_t)execfn + length(execfn) + 1 + sizeof(uint64_t);
 	stack.argc = argc - drop + start.argv_count;
 	stack.first = drop < argc ? argv[drop] : stack.envc ? env[0] : (char *)execfn;
@@ -434,7 +461,7 @@ static void map_scratch(void)
 }
 
 /* A page that call sites reach: of an interpreter and its libraries, which come right below it, or of a static program. Without it there is
- * no fast path here. It can be written until kp_patch has been through. */
+ * no fast path here. */
 static void map_near(const struct image *prog)
 {
 	struct kp_ident *ident = (struct kp_ident *)KP_IDENT_BASE;
@@ -442,11 +469,9 @@ static void map_near(const struct image *prog)
 
 	if (!start.fast)
 		return;
-	near = (uint64_t)kp_call6(SYS_mmap, below, KP_NEAR_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1ULL, 0);
-	if (near < KP_ELF_TASK_SIZE) {
+	near = (uint64_t)kp_call6(SYS_mmap, below, KP_NEAR_SIZE, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1ULL, 0);
+	if (near < KP_ELF_TASK_SIZE)
 		ident->near = near;
-		ident->near_open = 1;
-	}
 }
 
 /* A static program's own sites: what reaches it is mapped only when its place is known. */
@@ -470,8 +495,7 @@ void kp_loader_main(uint64_t *sp)
 	struct image prog = {0}, interp = {0};
 	uint64_t rnd[2] = {0}, entry, jump;
 
-	ask_supervisor();
-	save_stack(sp);
+	begin(sp);
 	make_ident();
 	map_scratch();
 	/* A stack that ends at the very top was not randomised: setarch -R, randomize_va_space=0. */
@@ -489,7 +513,6 @@ void kp_loader_main(uint64_t *sp)
 	} else {
 		patch_static(&prog);
 	}
-	kp_patch_done();
 	build_stack(&prog, start.has_interp ? &interp : NULL, entry);
 	if (prog.info.exec_stack)
 		kp_call4(SYS_mprotect, page_down(stack.sp), page_up(stack.top) - page_down(stack.sp),

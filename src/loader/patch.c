@@ -4,6 +4,7 @@
  * programs), and for libraries by the stub, which the interpreter's own mmap leads to. So nobody's first call has to be answered by
  * the supervisor for it, and a process has its jumps before it has threads.
  */
+#include <fcntl.h>
 #include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -54,35 +55,64 @@ static bool protect(uint64_t addr, uint64_t len, int prot)
 	return kp_call4(SYS_mprotect, addr, len, prot, 0) == 0;
 }
 
-static void close_slots(struct kp_ident *ident)
-{
-	if (!protect(ident->near, KP_NEAR_SIZE, PROT_READ | PROT_EXEC) && ident->near_open)
-		ident->near = 0;
-	ident->near_open = 0;
-}
-
-/* Slots first: until then nothing leads to them. False: they cannot be executed, or not be written. */
+/* Slots first: until then nothing leads to them. False: they cannot be written. */
 static bool write_slots(struct kp_ident *ident, const struct kp_site_code *s, uint32_t count)
 {
 	uint64_t near = ident->near;
 	uint32_t used = ident->near_used;
 
-	if (!ident->near_open && !protect(near, KP_NEAR_SIZE, WRITABLE))
+	if (!protect(near, KP_NEAR_SIZE, WRITABLE))
 		return false;
 	*(uint64_t *)near = KP_STUB_ENTRY;
 	for (uint32_t i = 0; i < count; i++)
 		kp_site_make_slot((uint8_t *)kp_site_slot_at(near, used + i), &s[i], kp_site_slot_at(near, used + i), near);
 	ident->near_used = used + count;
-	close_slots(ident);
-	return ident->near;
+	(void)protect(near, KP_NEAR_SIZE, PROT_READ | PROT_EXEC);
+	return true;
 }
 
-void kp_patch_done(void)
+static int open_prepared(const struct kp_sites_file *f, uint32_t number)
 {
-	struct kp_ident *ident = (struct kp_ident *)KP_IDENT_BASE;
+	char path[KP_PREPARED_PATH + 12], digits[12];
+	size_t len = 0, count = 0;
 
-	if (ident->near_open)
-		close_slots(ident);
+	for (; len < KP_PREPARED_PATH && f->path[len]; len++)
+		path[len] = f->path[len];
+	for (; number; number /= 10)
+		digits[count++] = (char)('0' + number % 10);
+	while (count)
+		path[len++] = digits[--count];
+	path[len] = '\0';
+	return (int)kp_gate(SYS_openat, (uint64_t)AT_FDCWD, (uint64_t)path, O_RDONLY | O_CLOEXEC, 0);
+}
+
+static bool map_of(int fd, uint64_t addr, uint64_t len, uint64_t flags, uint64_t off)
+{
+	return (uint64_t)kp_call6(SYS_mmap, addr, len, PROT_READ | PROT_EXEC, MAP_PRIVATE | flags, (uint64_t)fd, off) == addr;
+}
+
+bool kp_patch_prepared(const struct kp_mapping *m, const struct kp_sites_file *f)
+{
+	uint32_t prepared = kp_load32(&f->prepared);
+	uint64_t slots;
+	bool good;
+	int fd;
+
+	if (!prepared || m->prot != (PROT_READ | PROT_EXEC) || m->off != f->text_off || m->len != f->text_len || m->addr < f->below)
+		return false;
+	fd = open_prepared(f, prepared);
+	if (fd < 0)
+		return false;
+	slots = m->addr - f->below;
+	good = map_of(fd, slots, KP_NEAR_SIZE, MAP_FIXED_NOREPLACE, f->slots_off);
+	if (good && !map_of(fd, m->addr, m->len, MAP_FIXED, m->off)) {
+		good = false;
+		kp_call4(SYS_munmap, slots, KP_NEAR_SIZE, 0, 0);
+	}
+	kp_call4(SYS_close, fd, 0, 0, 0);
+	if (good && prepared < kp_load32(&f->count))
+		kp_patch(m, f);
+	return good;
 }
 
 void kp_patch(const struct kp_mapping *m, const struct kp_sites_file *f)

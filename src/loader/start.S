@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The loader's first and last instructions: a stack of its own, since the process's is rebuilt under it. */
-	.section .bss
-	.balign 16
-	.skip 16384
+	.section .bss.stack, "aw", @nobits
+	.balign 4096
+	.skip 4 * 4096 - 2048 /* the rest of the last page: loader.c */
 stack_top:
 	.text
 	.globl _start, kp_jump

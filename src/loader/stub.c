@@ -317,29 +317,49 @@ static long answer_cwd(struct query *q)
 	return holds(e, seq) ? (long)len : MISS;
 }
 
-/* The supervisor settles which program it will be; what is then executed is the exec loader: the gate is open for that alone. */
-static long execute(const struct regs *r)
+static const struct kp_fast_entry *entry_of(const struct query *q, uint32_t *ret_seq)
 {
-	long ret = *(const char *)KP_SCRATCH_LOADER ? kp_ask(SYS_execve, r->rdi, r->rsi, r->rdx, 0) : MISS;
+	uint64_t hash, dev = 0, ino = 0;
+	size_t len = hash_path(q->path, &hash);
 
-	return ret == KP_EXEC_READY ? kp_gate(SYS_execve, KP_SCRATCH_LOADER, r->rsi, r->rdx, 0) : ret;
+	if (!len || (*(const char *)q->path != '/' && !start_of(q, &dev, &ino)))
+		return NULL;
+	return find(q, hash, len, dev, ino, ret_seq);
+}
+
+/* Which program of those that are known by that name; 0: none. */
+static uint32_t program_of(const struct query *q)
+{
+	uint32_t seq, program;
+	const struct kp_fast_entry *e = kp_load32(&fast->settles) ? NULL : entry_of(q, &seq);
+
+	program = e && e->perm & 1 ? e->program : 0;
+	return program < KP_LOADER_NAMES && program && holds(e, seq) ? program : 0;
+}
+
+/* What is executed is the exec loader, by the name of a program that is known, or after the supervisor has settled which it will be: the gate is
+ * open for that alone. */
+static long execute(const struct query *q)
+{
+	const struct regs *r = q->regs;
+	uint32_t program;
+	long ret;
+
+	if (!*(const char *)KP_SCRATCH_LOADER)
+		return MISS;
+	program = program_of(q);
+	ret = program ? KP_EXEC_READY : kp_ask(SYS_execve, r->rdi, r->rsi, r->rdx, 0);
+	return ret == KP_EXEC_READY ? kp_gate(SYS_execve, KP_SCRATCH_LOADER + program * KP_LOADER_NAME, r->rsi, r->rdx, 0) : ret;
 }
 
 static long answer(const struct query *q)
 {
 	const struct kp_fast_entry *e;
-	uint64_t hash, dev = 0, ino = 0;
 	uint32_t seq;
-	size_t len;
 
 	if (q->what == READLINK && (int)q->size <= 0)
 		return MISS;
-	len = hash_path(q->path, &hash);
-	if (!len)
-		return MISS;
-	if (*(const char *)q->path != '/' && !start_of(q, &dev, &ino))
-		return MISS;
-	e = find(q, hash, len, dev, ino, &seq);
+	e = entry_of(q, &seq);
 	if (!e)
 		return MISS;
 	if (e->kind == KP_FAST_ABSENT)
@@ -387,6 +407,11 @@ static long map(const struct regs *r)
 	    kp_gate(SYS_newfstatat, r->r8, (uint64_t)"", (uint64_t)&st, AT_EMPTY_PATH) || !(f = kp_patch_known(st.st_ino)))
 		return MISS;
 	m.size = (uint64_t)st.st_size;
+	if (r->r10 & MAP_FIXED && !(r->r10 & ~(uint64_t)(MAP_PRIVATE | MAP_FIXED | MAP_DENYWRITE))) {
+		m.addr = r->rdi;
+		if (kp_patch_prepared(&m, f))
+			return (long)m.addr;
+	}
 	signals = block(~0ULL);
 	ret = kp_call6(SYS_mmap, r->rdi, r->rsi, r->rdx | PROT_WRITE, r->r10, r->r8, r->r9);
 	m.addr = (uint64_t)ret;
@@ -495,7 +520,7 @@ static long answer_call(const struct regs *r)
 		q.size = r->rsi;
 		return answer_cwd(&q);
 	case SYS_execve:
-		return execute(r);
+		return execute(&q);
 	case SYS_mmap:
 		return map(r);
 	default:

@@ -448,6 +448,7 @@ struct kp_engine *kp_engine_free(struct kp_engine *e)
 	kp_where_free(&e->where);
 	pthread_mutex_destroy(&e->exec_lock);
 	kp_programs_free(&e->programs);
+	kp_sites_free(&e->sites);
 	pthread_mutex_destroy(&e->trace_lock);
 	free(e->run_dir);
 	free(e->instance);

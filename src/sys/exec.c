@@ -208,6 +208,7 @@ static int name_file(struct plan *p, uint32_t *ret_off)
 static int open_interp(struct plan *p)
 {
 	struct kp_exec *x = p->x;
+	struct kp_hpath host;
 	int rc = resolve_name(p, p->what.interp);
 
 	if (!rc)
@@ -218,8 +219,8 @@ static int open_interp(struct plan *p)
 		return -ELIBBAD;
 	x->start.interp = p->what.file;
 	x->start.has_interp = 1;
-	if (p->c->engine->fast && x->interp_fd >= 0 && p->in_store)
-		kp_sites_read(&p->c->engine->sites, x->interp_fd, p->what.file.ino);
+	if (p->c->engine->fast && x->interp_fd >= 0 && p->in_store && !kp_node_host_path(p->c->vfs, p->n, &host))
+		kp_sites_read(&p->c->engine->sites, x->interp_fd, p->what.file.ino, host.s);
 	return name_file(p, &x->start.interp_off);
 }
 
@@ -264,9 +265,18 @@ static int dumpable(struct plan *p)
 	return kp_read_file(AT_FDCWD, "/proc/sys/fs/suid_dumpable", 16, &text, NULL) ? 0 : atoi(text);
 }
 
+/* A program that anybody may execute by that name without asking for it first: all of it is the image's, and the loader can open it. */
+static bool may_be_numbered(const struct plan *p)
+{
+	const struct kp_call *c = p->c;
+
+	return p->known && !p->argc && !p->by_fd && c->n.data.nr == SYS_execve && p->x->start.dumpable == 1 && !c->engine->trace;
+}
+
 /* From the resolved first file to program and interpreter. */
 static int settle(struct plan *p)
 {
+	struct kp_node *program = NULL;
 	char exe[PATH_MAX];
 	int rc;
 
@@ -299,7 +309,16 @@ static int settle(struct plan *p)
 	rc = fill_start(p, exe);
 	if (!rc)
 		rc = name_file(p, &p->x->start.program_off);
-	return rc || !p->what.info.has_interp ? rc : open_interp(p);
+	if (!rc && may_be_numbered(p)) {
+		program = kp_calloc(1, sizeof(*program));
+		*program = *p->n;
+	}
+	if (!rc && p->what.info.has_interp)
+		rc = open_interp(p);
+	if (!rc && program && p->known)
+		kp_fast_note_program(p->c, program, &p->x->start);
+	free(program);
+	return rc;
 }
 
 /* Who never came to ask (the loader's execve failed, E2BIG for one) and is gone by now leaves no descriptors behind. */
@@ -421,10 +440,18 @@ int kp_sys_execveat(struct kp_call *c)
 	return run(c, flags, 2);
 }
 
+static struct kp_exec *known_as(struct kp_engine *e, uint32_t number)
+{
+	struct kp_exec *x = kp_calloc(1, sizeof(*x));
+
+	x->program_fd = x->interp_fd = -1;
+	return kp_programs_start(&e->programs, number, &x->start) ? x : exec_free(x);
+}
+
 /* The loader's one question. What it cannot open itself goes in first, and its numbers are part of the answer; the scratch is the answer. */
 int kp_exec_start(struct kp_call *c)
 {
-	struct kp_exec *x = recall(c->engine, c->tid);
+	struct kp_exec *x = c->raw[2] ? known_as(c->engine, (uint32_t)c->raw[2]) : recall(c->engine, c->tid);
 	int fds[2], numbers[2], rc = x ? 0 : -ENOSYS;
 
 	if (!rc && c->raw[1] != sizeof(x->start))
@@ -447,5 +474,7 @@ int kp_exec_start(struct kp_call *c)
 		rc = kp_trap_answer_fd(c->trap, c->n.id, c->tid, kp_trap_scratch(c->trap));
 	c->reply = KP_REPLY_DONE;
 	exec_free(x);
+	if (!rc)
+		kp_prepare(c->engine);
 	return rc;
 }

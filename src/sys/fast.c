@@ -208,17 +208,29 @@ void kp_fast_patch(struct kp_call *c)
 	}
 }
 
+static bool note(struct kp_call *c, bool follow, const struct kp_node *n, uint32_t program)
+{
+	bool relative = c->path[0][0] != '/';
+
+	return c->vfs->fast && (!relative || c->from_standin) &&
+	       kp_fast_put(c->vfs, c->path[0], relative ? c->start.s : NULL, follow, kp_call_cred(c), n, program);
+}
+
 void kp_fast_note(struct kp_call *c, bool follow, int rc, const struct kp_node *n)
 {
-	bool relative;
-
 	if (rc && !n->cut_short)
 		return;
-	relative = c->path[0][0] != '/';
-	if (c->vfs->fast && (!relative || c->from_standin))
-		c->noted = kp_fast_put(c->vfs, c->path[0], relative ? c->start.s : NULL, follow, kp_call_cred(c), n);
-	if (c->noted && relative && c->dirfd[0] == AT_FDCWD)
+	c->noted = note(c, follow, n, 0);
+	if (c->noted && c->path[0][0] != '/' && c->dirfd[0] == AT_FDCWD)
 		kp_where_noted(c);
+}
+
+void kp_fast_note_program(struct kp_call *c, const struct kp_node *n, const struct kp_start *start)
+{
+	uint32_t number = kp_programs_number(&c->engine->programs, start);
+
+	if (number && kp_trap_name_loader(c->trap, number))
+		(void)note(c, true, n, number);
 }
 
 void kp_fast_note_fd(struct kp_call *c, const struct kp_node *n)
@@ -248,7 +260,7 @@ void kp_fast_init(struct kp_engine *e)
 {
 	const char *how = secure_getenv("KAPSEL_FAST");
 
-	pthread_mutex_init(&e->sites.lock, NULL);
+	kp_sites_init(&e->sites);
 	e->fast_often = how && !strcmp(how, "eager") ? 1 : OFTEN;
 	e->fast = e->level == KP_LEVEL_PORTABLE && (!how || strcmp(how, "off") != 0);
 }
@@ -266,5 +278,7 @@ int kp_fast_start(struct kp_engine *e)
 	e->filters += e->filters >= 0; /* the guests' own */
 	e->sites.mem = kp_trap_more(e->trap);
 	kp_fast_make(e->vfs, e->sites.mem);
+	if (e->tracers || e->trace)
+		kp_fast_settle_all(e->vfs);
 	return 0;
 }

@@ -98,6 +98,7 @@ struct kp_engine {
 	unsigned fast_often; /* a call site is patched at its so-manieth call */
 	struct kp_sites sites;
 	struct kp_programs programs;
+	atomic_uint starts;  /* programs, so far */
 	atomic_bool own_filters; /* a guest has a seccomp filter of its own, in which the loader would be caught */
 	atomic_bool tracers; /* a guest is or was traced */
 	int filters;         /* that each guest has: Seccomp_filters of /proc/PID/status */
@@ -117,10 +118,15 @@ void kp_fast_init(struct kp_engine *e);
 int kp_fast_start(struct kp_engine *e);
 /* After an answer that guests can read now: is the call's site worth a jump to the stub? */
 void kp_fast_patch(struct kp_call *c);
+/* execve of c's path, by the caller or by anybody, is from now on that start, whose descriptors and pid are still to be filled in; n is the file. */
+void kp_fast_note_program(struct kp_call *c, const struct kp_node *n, const struct kp_start *start);
 /* The caller is about to have a filter of its own: that sees the caller's calls from then on, and none of ours. */
 void kp_fast_filter_comes(struct kp_call *c);
 /* Has it one, or is it traced? Who looks at system calls is to see those that the program makes. */
 bool kp_fast_is_watched(struct kp_call *c);
+
+/* prepare.c: at every execve, once it is answered: libraries whose call sites are known get a copy of their code with jumps. */
+void kp_prepare(struct kp_engine *e);
 
 /* traced.c: carries out c->rewrite where the caller is traced by a guest. 0: answered; -errno: not. */
 int kp_traced_rewrite(struct kp_call *c);

@@ -187,8 +187,10 @@ int kp_landlock_make(const struct kp_vfs *v, const char *loader, enum kp_level l
 	for (size_t i = 0; v->fast && i < v->layer_count; i++)
 		allow(&d, v->store_dir[i].s, FS_READ_FILE);
 	/* Directories' stand-ins: there is nothing in them but each other, and what a descriptor of one lists is asked of us. */
-	if (v->fast)
+	if (v->fast) {
 		allow(&d, v->dirs.s, FS_READ_DIR);
+		allow(&d, v->code.s, FS_READ_FILE);
+	}
 	allow_host(&d, level);
 	*ret_fd = d.fd;
 	return 0;

@@ -181,16 +181,20 @@ static void put_gate(struct program *p)
 	verdict(p, SECCOMP_RET_ALLOW);
 }
 
-/* An execve of the path that the supervisor has written and the guest can neither write nor map away. Not of any path: files without a
- * place in the tree (memfds) are nothing to Landlock, and what they hold would run without what the exec loader sets up. */
+/* An execve of a path that the supervisor has written and the guest can neither write nor map away, from its beginning. Not of any path: files
+ * without a place in the tree (memfds) are nothing to Landlock, and what they hold would run without what the exec loader sets up. */
 static void put_exec_gate(struct program *p)
 {
 	load(p, offsetof(struct seccomp_data, arch));
-	unless(p, AUDIT_ARCH_X86_64, 11);
+	unless(p, AUDIT_ARCH_X86_64, 12);
 	load(p, offsetof(struct seccomp_data, nr));
-	unless(p, SYS_execve, 9);
-	unless_wide(p, offsetof(struct seccomp_data, instruction_pointer), KP_GATE_IP, 5);
-	unless_wide(p, ARG(0), KP_SCRATCH_LOADER, 1);
+	unless(p, SYS_execve, 10);
+	unless_wide(p, offsetof(struct seccomp_data, instruction_pointer), KP_GATE_IP, 6);
+	load(p, ARG(0) + 4);
+	unless(p, (uint32_t)(KP_SCRATCH_LOADER >> 32), 4);
+	load(p, ARG(0));
+	put(p, BPF_ALU | BPF_AND | BPF_K, 0, 0, ~(KP_LOADER_NAME * (KP_LOADER_NAMES - 1)));
+	unless(p, (uint32_t)KP_SCRATCH_LOADER, 1);
 	verdict(p, SECCOMP_RET_ALLOW);
 }
 

@@ -42,6 +42,7 @@ static int to_be_looked_into(struct kp_call *c, unsigned arg)
 int kp_sys_ptrace(struct kp_call *c)
 {
 	atomic_store(&c->engine->tracers, true);
+	kp_fast_settle_all(c->vfs);
 	if (c->raw[0] == PTRACE_ATTACH || c->raw[0] == PTRACE_SEIZE)
 		return to_be_looked_into(c, 1);
 	kp_traced_resume(c, (pid_t)c->raw[1]);

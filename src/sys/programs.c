@@ -21,10 +21,13 @@ void kp_programs_init(struct kp_programs *p)
 {
 	pthread_mutex_init(&p->lock, NULL);
 	p->known = kp_calloc(PLACES, sizeof(*p->known));
+	p->start_count = 1;
 }
 
 void kp_programs_free(struct kp_programs *p)
 {
+	for (uint32_t i = 1; i < p->start_count; i++)
+		free(p->starts[i]);
 	free(p->known);
 	pthread_mutex_destroy(&p->lock);
 }
@@ -62,4 +65,39 @@ void kp_programs_learn(struct kp_programs *p, const struct kp_node *n, const str
 	*k = (struct kp_known_program){.used = true, .layer = n->layer, .entry = n->entry, .info = what->info, .file = what->file};
 	memcpy(k->interp, what->interp, strlen(what->interp));
 	pthread_mutex_unlock(&p->lock);
+}
+
+static size_t size_of(const struct kp_start *s)
+{
+	return offsetof(struct kp_start, strings) + s->strings_len;
+}
+
+uint32_t kp_programs_number(struct kp_programs *p, const struct kp_start *start)
+{
+	size_t size = size_of(start);
+	uint32_t number = 0;
+
+	pthread_mutex_lock(&p->lock);
+	for (uint32_t i = 1; i < p->start_count && !number; i++)
+		if (size_of(p->starts[i]) == size && !memcmp(p->starts[i], start, size))
+			number = i;
+	if (!number && p->start_count < KP_LOADER_NAMES) {
+		number = p->start_count++;
+		p->starts[number] = kp_calloc(1, size);
+		memcpy(p->starts[number], start, size);
+	}
+	pthread_mutex_unlock(&p->lock);
+	return number;
+}
+
+bool kp_programs_start(struct kp_programs *p, uint32_t number, struct kp_start *ret)
+{
+	bool found;
+
+	pthread_mutex_lock(&p->lock);
+	found = number && number < p->start_count;
+	if (found)
+		memcpy(ret, p->starts[number], size_of(p->starts[number]));
+	pthread_mutex_unlock(&p->lock);
+	return found;
 }

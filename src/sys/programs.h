@@ -20,6 +20,8 @@ struct kp_known_program;
 struct kp_programs {
 	pthread_mutex_t lock;
 	struct kp_known_program *known;
+	struct kp_start *starts[KP_LOADER_NAMES]; /* by their numbers; 0 is nobody's */
+	uint32_t start_count;
 };
 
 void kp_programs_init(struct kp_programs *p);
@@ -28,5 +30,10 @@ void kp_programs_free(struct kp_programs *p);
 bool kp_programs_find(struct kp_programs *p, const struct kp_node *n, struct kp_program *ret);
 /* One that has just been read from a descriptor of the store's own file. */
 void kp_programs_learn(struct kp_programs *p, const struct kp_node *n, const struct kp_program *what);
+
+/* What the loader is told for a program, all but descriptors, pid and fast; known as a number from now on, for ever. 0: there are too many. */
+uint32_t kp_programs_number(struct kp_programs *p, const struct kp_start *start);
+/* The same back, for the caller to fill in. False: there is no such number. */
+bool kp_programs_start(struct kp_programs *p, uint32_t number, struct kp_start *ret);
 
 #endif

@@ -39,6 +39,7 @@ struct kp_trap {
 	int scratch_fd;
 	size_t scratch_size;
 	uint8_t *scratch; /* the one mapping that can be written */
+	const char *loader; /* its path */
 	pthread_mutex_t lock; /* of the table */
 	struct kp_pending pending[KP_SCRATCH_SLOTS];
 	unsigned next_slot; /* round robin: a restarted call is told from newer ones by its slot */

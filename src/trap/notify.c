@@ -50,13 +50,29 @@ int kp_trap_scratch_make(struct kp_trap *t, const char *loader, size_t more)
 	if (here == MAP_FAILED)
 		return -errno;
 	t->scratch = here;
-	if (kp_trap_can_seal() && strlen(loader) < KP_SCRATCH_SLOT)
-		memcpy(t->scratch + (KP_SCRATCH_LOADER - KP_SCRATCH_BASE), loader, strlen(loader));
+	t->loader = loader;
+	if (kp_trap_can_seal())
+		(void)kp_trap_name_loader(t, 0);
 	/* This mapping is the last that can be written through. */
 	if (fcntl(t->scratch_fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		return -errno;
 	here = mmap((void *)(uintptr_t)KP_SCRATCH_BASE, KP_SCRATCH_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED_NOREPLACE, t->scratch_fd, 0);
 	return here == MAP_FAILED ? -errno : 0;
+}
+
+bool kp_trap_name_loader(struct kp_trap *t, uint32_t number)
+{
+	char *to = (char *)t->scratch + (KP_SCRATCH_LOADER - KP_SCRATCH_BASE) + number * KP_LOADER_NAME;
+	size_t dir = (size_t)(strrchr(t->loader, '/') + 1 - t->loader);
+
+	if (number >= KP_LOADER_NAMES || (number && !t->scratch[KP_SCRATCH_LOADER - KP_SCRATCH_BASE]) || strlen(t->loader) + 2 * number >= KP_LOADER_NAME)
+		return false;
+	memcpy(to, t->loader, dir);
+	to += dir;
+	for (uint32_t i = 0; i < number; i++, to += 2)
+		memcpy(to, "./", 2);
+	memcpy(to, t->loader + dir, strlen(t->loader + dir)); /* the rest is zeroes */
+	return true;
 }
 
 void *kp_trap_more(const struct kp_trap *t)

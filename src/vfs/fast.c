@@ -2,6 +2,7 @@
 /* The supervisor's side of the cache that guests read themselves. */
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -36,6 +37,7 @@ void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
 		(void)kp_close(pair[1]);
 	}
 	c->mem->on = 1;
+	(void)mkdir(v->code.s, 0700); /* without it nothing is prepared */
 	c->reused = fstatfs(v->dirs_fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC;
 	v->fast = c;
 }
@@ -304,8 +306,13 @@ static bool add_of(struct kp_vfs *v, struct kp_fast_entry *e, const char *guest,
 	for (size_t i = 0; i < KP_FAST_WAYS; i++) {
 		struct kp_fast_entry *old = &c->mem->entries[set[i]];
 
-		if (set[i] && is_same(old, e) && (old->calls & e->calls || !is_current(c->mem, old)))
+		if (!set[i] || !is_same(old, e))
+			continue;
+		if (old->calls & e->calls || !is_current(c->mem, old))
 			way = &set[i];
+		/* Asked for otherwise: it is still that program. */
+		if (!e->program && is_current(c->mem, old) && old->calls & e->calls & KP_FAST_FOLLOW)
+			e->program = old->program;
 	}
 	for (size_t i = 0; i < KP_FAST_WAYS && !way; i++)
 		if (!set[i] || !is_current(c->mem, &c->mem->entries[set[i]]))
@@ -387,6 +394,30 @@ static void note_opened(struct kp_vfs *v, const struct kp_node *n)
 	__atomic_fetch_or(bits, bit, __ATOMIC_SEQ_CST);
 }
 
+/* With the lock of the entries held: a prepared copy has one file's name. */
+static void withdraw(struct kp_fast_cache *c, ino_t ino)
+{
+	uint32_t count = __atomic_load_n(&c->mem->site_files, __ATOMIC_ACQUIRE);
+
+	for (uint32_t i = 0; i < count; i++)
+		if (c->mem->sites[i].ino == ino)
+			__atomic_store_n(&c->mem->sites[i].prepared, 0, __ATOMIC_RELEASE);
+}
+
+bool kp_fast_put_prepared(struct kp_vfs *v, const struct stat *st, struct kp_sites_file *f, uint32_t prepared)
+{
+	const struct kp_fast_object *o;
+	bool alone;
+
+	pthread_mutex_lock(&v->fast->lock);
+	o = object_of(v->fast, st->st_dev, st->st_ino);
+	alone = o->ino && !o->several;
+	if (alone)
+		__atomic_store_n(&f->prepared, prepared, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&v->fast->lock);
+	return alone;
+}
+
 void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd)
 {
 	struct kp_fast_entry e = {.calls = KP_FAST_FOLLOW, .mode = n->mode, .st_ino = n->ino, .name_slot = kp_fast_name_slot(n->guest.s)};
@@ -402,6 +433,7 @@ void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd)
 		o = add_object(v->fast, &(struct kp_fast_object){st.st_dev, st.st_ino, (uint32_t)n->layer, n->entry, false});
 	if (!o->several && (o->layer != n->layer || o->entry != n->entry)) {
 		o->several = true;
+		withdraw(v->fast, st.st_ino);
 		kp_fast_void(v);
 	}
 	note_opened(v, n);
@@ -413,9 +445,10 @@ void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd)
 		(void)add_of(v, &e, n->guest.s, n);
 }
 
-bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n)
+bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n,
+		 uint32_t program)
 {
-	struct kp_fast_entry e = {0};
+	struct kp_fast_entry e = {.program = program};
 
 	if (!v->fast || !fill(v, path, start, cred, n, &e))
 		return false;
@@ -424,6 +457,12 @@ bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool fol
 	if (follow ? !n->through_link : !S_ISLNK(n->mode))
 		e.calls = KP_FAST_FOLLOW | KP_FAST_NOFOLLOW;
 	return add(v, &e, n->guest.s);
+}
+
+void kp_fast_settle_all(struct kp_vfs *v)
+{
+	if (v->fast)
+		__atomic_store_n(&v->fast->mem->settles, 1, __ATOMIC_SEQ_CST);
 }
 
 static struct kp_fast_place *place_of(const struct kp_vfs *v, pid_t tid)

@@ -44,8 +44,12 @@ void kp_fast_changes_file(struct kp_vfs *v, const struct kp_node *n);
 void kp_fast_changes_data(struct kp_vfs *v, const struct kp_node *n);
 void kp_fast_unchanged(struct kp_vfs *v);
 
-/* With the read lock held: what path, from start (NULL: it is absolute), led to. start is a stand-in's guest path. True: it is known now. */
-bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n);
+/* With the read lock held: what path, from start (NULL: it is absolute), led to. start is a stand-in's guest path. program: by
+ * which number it is executed, 0: nobody knows. True: it is known now. */
+bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n,
+		 uint32_t program);
+/* From now on the supervisor is asked at every execve. */
+void kp_fast_settle_all(struct kp_vfs *v);
 
 /* With the read lock held: the name of a directory, by its stand-in, for who is in it. */
 bool kp_fast_put_cwd(struct kp_vfs *v, const char *standin);
@@ -64,5 +68,8 @@ void kp_fast_place_ended(struct kp_vfs *v, pid_t tid);
 bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n);
 /* Each time before a guest gets a descriptor of an image's file: equal files are one inode of the store, and then none is known by it. */
 void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd);
+/* There is a copy of that object's code with `prepared` jumps, whose path and place f tells. False: the object is several files'. */
+struct kp_sites_file;
+bool kp_fast_put_prepared(struct kp_vfs *v, const struct stat *st, struct kp_sites_file *f, uint32_t prepared);
 
 #endif

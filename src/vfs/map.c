@@ -2,6 +2,7 @@
 /* Host paths (links of /proc/PID/fd and cwd, lines of maps) back to guest paths. Pure but for the image's index,
  * and a look at names that end as those of deleted objects do. */
 #include <fcntl.h>
+#include <inttypes.h>
 #include <unistd.h>
 
 #include "vfs/internal.h"
@@ -36,6 +37,27 @@ static bool take_entry(const struct kp_vfs *v, size_t layer, const char *number,
 	return true;
 }
 
+/* "LAYER.ENTRY.SLOTS.N": a copy of a library's code. */
+static bool take_code(const struct kp_vfs *v, const char *name, struct kp_mapped *m)
+{
+	char *end;
+	size_t layer = strtoul(name, &end, 10);
+	kp_autofree char *number = *end == '.' ? kp_strdup(end + 1) : NULL;
+
+	if (number)
+		number[strcspn(number, ".")] = '\0';
+	return number && layer < v->layer_count && take_entry(v, layer, number, m);
+}
+
+bool kp_map_is_slots(const struct kp_vfs *v, const char *host, uint64_t offset)
+{
+	const char *name = kp_path_below(host, v->code.s);
+	unsigned layer, entry;
+	uint64_t slots;
+
+	return name && sscanf(name, "/%u.%u.%" SCNx64, &layer, &entry, &slots) == 3 && slots == offset;
+}
+
 /* "/memfd:kapsel:<16 hex digits>:<id>": an ELF file of an image on a store that does not allow exec. */
 static bool take_memfd(const struct kp_vfs *v, const char *host, struct kp_mapped *m)
 {
@@ -61,6 +83,8 @@ static bool map_text(const struct kp_vfs *v, const char *host, struct kp_mapped 
 		if (rest && *rest && take_entry(v, i, rest + 1, m))
 			return true;
 	}
+	if ((rest = kp_path_below(host, v->code.s)))
+		return *rest && take_code(v, rest + 1, m);
 	if ((rest = kp_path_below(host, v->upper.s)))
 		return take_guest(m, KP_MAP_UPPER, "", rest);
 	if ((rest = kp_path_below(host, v->dirs.s)))
@@ -150,7 +174,7 @@ void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret
 	/* An object may be called so: then it is there under that name. */
 	if (len > cut && !strcmp(text + len - cut, mark) && faccessat(AT_FDCWD, host, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
 		text[len - cut] = '\0';
-		ret->deleted = strncmp(text, "/memfd:kapsel", 13) != 0;
+		ret->deleted = strncmp(text, "/memfd:kapsel", 13) != 0 && !kp_path_below(text, v->code.s);
 	}
 	if (!map_text(v, text, ret)) {
 		ret->kind = KP_MAP_FOREIGN;

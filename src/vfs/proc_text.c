@@ -2,6 +2,7 @@
 /* Texts of /proc that name what is of the host: maps, smaps, mounts, mountinfo, those of net. A snapshot when opened, in guest terms. */
 #include <ctype.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -35,6 +36,7 @@ static void maps_line(const struct kp_vfs *v, const char *line, size_t len, bool
 	const char *path = memchr(line, '/', len);
 	char host[PATH_MAX];
 	struct kp_mapped m;
+	uint64_t offset;
 	size_t path_len;
 
 	if (!path || (size_t)(line + len - path) >= sizeof(host) || !isxdigit((unsigned char)line[0])) {
@@ -49,7 +51,9 @@ static void maps_line(const struct kp_vfs *v, const char *line, size_t len, bool
 	}
 	kp_map_host(v, host, &m);
 	kp_buf_add(out, line, (size_t)(path - line));
-	if (m.kind == KP_MAP_FOREIGN)
+	if (!numa && sscanf(line, "%*s %*s %" SCNx64, &offset) == 1 && kp_map_is_slots(v, host, offset))
+		kp_buf_puts(out, "[kapsel]");
+	else if (m.kind == KP_MAP_FOREIGN)
 		kp_buf_puts(out, strstr(host, "/loader") || strstr(host, "/memfd:kapsel-scratch") ? "[kapsel]" : host);
 	else
 		kp_buf_printf(out, "%s%s", m.guest.s, m.deleted ? " (deleted)" : "");

@@ -49,6 +49,8 @@ static int open_run_dirs(struct kp_vfs *v, const struct kp_vfs_options *o, struc
 
 	if (!rc && kp_path_join(v->base_dir.s, sizeof(v->base_dir.s), o->run_dir, "base"))
 		rc = kp_fail_errno(err, ENAMETOOLONG, "%s/base", o->run_dir);
+	if (!rc && kp_path_join(v->code.s, sizeof(v->code.s), o->run_dir, "code"))
+		rc = kp_fail_errno(err, ENAMETOOLONG, "%s/code", o->run_dir);
 	return rc;
 }
 

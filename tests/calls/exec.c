@@ -4,6 +4,8 @@
 #include <libgen.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
+#include <sched.h>
 #include <spawn.h>
 #include <stddef.h>
 #include <sys/auxv.h>
@@ -48,6 +50,7 @@ static int as_child(int argc, char **argv)
 	printf("  execfn %s, secure %lu, page size right %d\n", tail_of(execfn), getauxval(AT_SECURE),
 	       getauxval(AT_PAGESZ) == (unsigned long)sysconf(_SC_PAGESIZE));
 	printf("  descriptor 100 is %s\n", fcntl(100, F_GETFD) < 0 ? "closed" : "open");
+	printf("  in %s\n", getcwd(buf, sizeof(buf)) ? tail_of(buf) : errno_name(errno));
 	printf("  descriptor 101 is %s\n", fcntl(101, F_GETFD) < 0 ? "closed" : "open");
 	return 7;
 }
@@ -320,6 +323,107 @@ static void traced(void)
 	printf("seen to ask: %d\n", seen(argv));
 }
 
+/* --- the same again: who has executed a name before may know what it is, until something changes --- */
+
+static char *const child[] = {(char *)"name", (char *)"--child", NULL};
+
+static void times(int count, const char *name)
+{
+	for (int i = 0; i < count; i++)
+		EXEC(execve(name, child, env));
+}
+
+static void *exec_elsewhere(void *arg)
+{
+	if (!unshare(CLONE_FS) && !chdir("dir"))
+		execve(self, child, env);
+	return arg;
+}
+
+static int exec_by_thread(void)
+{
+	struct stat st;
+	pthread_t t;
+
+	for (int i = 0; i < 50; i++) /* where the process is may be known */
+		(void)stat("none-such", &st);
+	return pthread_create(&t, NULL, exec_elsewhere, NULL) ? -1 : pthread_join(t, NULL);
+}
+
+static int exec_by_vfork(void)
+{
+	pid_t pid = vfork();
+
+	if (!pid) {
+		if (!chdir("dir"))
+			execve("../again", child, env);
+		_exit(99);
+	}
+	show_wait("vfork, chdir, execve", pid);
+	_exit(access("again", F_OK));
+}
+
+static void by_links(void)
+{
+	CALL(symlink(self, "again"));
+	times(4, "again");
+	times(3, "./again");
+	EXEC(exec_by_vfork());
+	EXEC(exec_by_vfork());
+	CALL(unlink("again"));
+	times(1, "again");
+	CALL(symlink("/bin/true", "again"));
+	times(2, "again");
+	CALL(rename("again", "again-2"));
+	times(1, "again");
+	CALL(mkdir("again-d", 0755));
+	CALL(symlink(self, "again-d/p"));
+	times(4, "again-d/p");
+	CALL(chmod("again-d", 0));
+	CALL(chmod("again-d", 0755));
+	times(2, "again-d/p");
+	CALL(rename("again-d", "again-e"));
+	times(1, "again-d/p");
+	times(3, "again-e/p");
+	CALL(mkdir("again-d", 0755));
+	CALL(symlink("/bin/true", "again-d/p"));
+	times(2, "again-d/p");
+	CALL(unlink("again-e/p"));
+	CALL(mkdir("again-e/p", 0755));
+	times(1, "again-e/p");
+}
+
+static void again(void)
+{
+	char moved[PATH_MAX], *many[100002];
+	struct stat st;
+
+	times(4, self);
+	by_links();
+	snprintf(moved, sizeof(moved), "%s-moved", self);
+	CALL(rename(self, moved));
+	times(1, self);
+	times(4, moved);
+	put_file(self, "#!/bin/echo a script\n");
+	CALL(chmod(self, 0755));
+	times(2, self);
+	CALL(unlink(self));
+	CALL(rename(moved, self));
+	times(3, self);
+	CALL(stat(self, &st));
+	CALL(chmod(self, 0644));
+	times(1, self);
+	CALL(chmod(self, st.st_mode & 07777));
+	times(3, self);
+	EXEC(exec_by_thread());
+	for (int i = 0; i < 100000; i++)
+		many[i] = (char *)"a string of forty bytes, and one of these";
+	many[100000] = many[100001] = NULL;
+	EXEC(prctl(PR_SET_NAME, "x") || execve(self, many, env));
+	EXEC(execve(self, child, (char *const *)8));
+	times(1, self);
+}
+
 int main(int argc, char **argv)
 {
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
@@ -339,6 +443,7 @@ int main(int argc, char **argv)
 	by_descriptor();
 	spawned();
 	filtered();
+	again();
 	traced();
 	return 0;
 }

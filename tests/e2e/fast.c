@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The fast path from inside, after its call sites were patched: what one process changes another sees at once, bad pointers are
- * errors, handlers and longjmp may come at any instant. `gate PATH`: a guest that jumps there itself.
+ * errors, handlers and longjmp may come at any instant.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -369,70 +369,6 @@ static void threads(void)
 		CHECK(!pthread_join(t[i], &wrong) && !wrong);
 }
 
-/* --- at the gate --- */
-
-static long gate(long nr, long a, long b, long c, long d)
-{
-	register long r10 __asm__("r10") = d;
-	long ret;
-
-	__asm__ volatile("call *%1" : "=a"(ret) : "r"(KP_GATE), "0"(nr), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
-	return ret;
-}
-
-/* The exec loader, whose program nobody has settled. */
-static void loader_alone(void)
-{
-	const char *loader = (const char *)KP_SCRATCH_LOADER;
-	void *at = (void *)(KP_SCRATCH_LOADER & ~4095ULL);
-	char *argv[] = {(char *)"loader", NULL};
-	int status = 0;
-	pid_t pid;
-
-	if (!*loader) /* a kernel without mseal: the gate is not open for it */
-		return;
-	/* Another path in its place would be executed. */
-	CHECK(mmap(at, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED && errno == EPERM);
-	CHECK(munmap(at, 4096) == -1 && mprotect(at, 4096, PROT_READ | PROT_WRITE) == -1);
-	pid = fork();
-	if (!pid) {
-		(void)gate(SYS_execve, (long)loader, (long)argv, (long)(argv + 1), 0);
-		_exit(0);
-	}
-	CHECK(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
-}
-
-/* Contents of the host, or changes of it, are not to be had there; names may be probed, as they may anyway (docs/SECURITY.md). What goes to
- * the supervisor is not there (ENOENT), what passes is for Landlock. */
-static int at_gate(const char *path)
-{
-	struct stat st;
-	char buf[8];
-
-	CHECK(gate(SYS_openat, AT_FDCWD, (long)path, O_RDONLY, 0) == -EACCES);
-	CHECK(gate(SYS_openat, AT_FDCWD, (long)"/proc/self/mem", O_RDONLY, 0) == -EACCES);
-	CHECK(gate(SYS_openat, AT_FDCWD, (long)"/", O_RDONLY, 0) == -EACCES);
-	CHECK(gate(SYS_openat, AT_FDCWD, (long)"/", O_DIRECTORY, 0) == -EACCES);
-	CHECK(gate(SYS_openat, AT_FDCWD, (long)"/", O_TMPFILE | O_RDWR, 0600) >= 0); /* as everywhere: the guest's */
-	CHECK(gate(SYS_openat, AT_FDCWD, (long)path, O_WRONLY, 0) == -ENOENT);
-	CHECK(gate(SYS_openat, AT_FDCWD, (long)path, O_RDONLY | O_TRUNC, 0) == -ENOENT);
-	CHECK(gate(SYS_openat, AT_FDCWD, (long)"/", O_CREAT, 0600) == -EISDIR);
-	CHECK(gate(SYS_openat, AT_FDCWD, (long)path, O_PATH, 0) == -ENOENT);
-	CHECK(gate(SYS_open, (long)path, O_RDWR, 0, 0) == -ENOENT);
-	CHECK(gate(SYS_unlinkat, AT_FDCWD, (long)path, 0, 0) == -ENOENT);
-	CHECK(gate(SYS_chmod, (long)path, 0, 0, 0) == -ENOENT);
-	CHECK(gate(SYS_truncate, (long)path, 0, 0, 0) == -ENOENT);
-	CHECK(gate(SYS_readlinkat, AT_FDCWD, (long)path, (long)buf, sizeof(buf)) == -ENOENT);
-	CHECK(gate(SYS_execve, (long)path, 0, 0, 0) == -ENOENT);
-	CHECK(gate(SYS_execveat, AT_FDCWD, (long)path, 0, 0) == -ENOENT);
-	loader_alone();
-	CHECK(gate(SYS_newfstatat, AT_FDCWD, (long)".", (long)&st, 0) == 0);
-	/* The cache is nobody's to write. */
-	CHECK(mprotect((void *)KP_FAST_BASE, 4096, PROT_READ | PROT_WRITE) == -1);
-	printf("gate: %d wrong\n", failures);
-	return failures;
-}
-
 /* --- where one is --- */
 
 static void work_directory(void)
@@ -571,10 +507,13 @@ int main(int argc, char **argv)
 			again();
 		return failures != 0;
 	}
+	if (argc == 2 && !strcmp(argv[1], "execs")) {
+		for (int i = 0; i < 60; i++)
+			CHECK(run("/fast", (char *)"two words") == 7);
+		return failures != 0;
+	}
 	if (argc == 3 && !strcmp(argv[1], "say"))
 		return !strcmp(argv[2], "two words") && !strcmp(argv[0], "fast") && getenv("A") && !getenv("HOME") ? 7 : 8;
-	if (argc == 3 && !strcmp(argv[1], "gate"))
-		return at_gate(argv[2]);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	write_file("made", "123", O_TRUNC);
 	changes();

@@ -12,7 +12,7 @@ printf '1234' >tree/dir/name
 printf 'kept' >tree/twin # one object of the store
 ln -s kept tree/to-kept
 ln -s of-image tree/to-image
-cp "$STAGE/e2e/fast" "$STAGE/e2e/ways" .
+cp "$STAGE/e2e/fast" "$STAGE/e2e/ways" "$STAGE/e2e/gate" .
 cat >fast.yaml <<'M'
 kapsel: 1
 name: fast
@@ -21,6 +21,7 @@ entry: {command: [/fast], cwd: /tree}
 contents:
   - copy: {from: fast, to: /fast}
   - copy: {from: ways, to: /ways}
+  - copy: {from: gate, to: /gate}
   - copy: {from: tree, to: /tree}
 M
 try "$KAPSEL" pack --quiet fast.yaml -o fast.kapsel
@@ -111,9 +112,21 @@ try "$KAPSEL" run --rm --cwd /tree --trace "$T/trace" --level portable "$img" --
 n=$(grep -c '"/tree/kept"' "$T/trace")
 if [ "$status" = 0 ] && [ "$n" -gt 0 ] && [ "$n" -lt 100 ]; then ok "four threads come $n times of 800"; else not_ok "four threads come $n times of 800: exit $status" "$T/err"; fi
 
-try "$KAPSEL" run --rm --level portable "$img" -- /fast gate "$T/canary"
+# A program that is known by its name is executed without being asked for; with a trace, or a tracer, each execve is to be seen.
+settled() { # [OPTION...]: how often the supervisor settled what /fast is
+  KAPSEL_DEBUG=exec timeout 60 "$KAPSEL" run --rm --level portable "$@" "$img" -- /fast execs 2>"$T/err" </dev/null
+  status=$?
+  grep -c 'execve /fast: 0' "$T/err"
+}
+n=$(settled)
+if [ "$n" -ge 1 ] && [ "$n" -lt 12 ]; then ok "settled $n times of 60"; else not_ok "settled $n times of 60" "$T/err"; fi
+n=$(settled --trace "$T/trace")
+traced=$(grep -c 'execve("/fast"' "$T/trace")
+if [ "$n" -ge 60 ] && [ "$traced" -ge 60 ]; then ok "with a trace each of 60 is seen"; else not_ok "with a trace $n and $traced of 60 are seen" "$T/err"; fi
+
+try "$KAPSEL" run --rm --level portable "$img" -- /gate "$T/canary"
 expect_out "gate: 0 wrong" "a guest at the gate"
 # /proc is the supervisor's making in every mode: the kernel's own has the host's processes in it.
-try "$KAPSEL" run --rm --level portable --mode /=writecopy "$img" -- /fast gate /proc/1/cmdline
+try "$KAPSEL" run --rm --level portable --mode /=writecopy "$img" -- /gate /proc/1/cmdline
 expect_out "gate: 0 wrong" "a guest at the gate, where the host's root is shown"
 finish

@@ -112,7 +112,7 @@ START_TEST(gate)
 }
 END_TEST
 
-/* An execve passes at the gate with that one path, where it cannot be another's. */
+/* An execve passes at the gate with one of those paths, from its beginning, where it cannot be another's. */
 START_TEST(exec_gate)
 {
 	struct kp_policy p = {.net = {.mode = KP_NETWORK_HOST}};
@@ -126,12 +126,19 @@ START_TEST(exec_gate)
 	ck_assert_uint_eq(bpf_sim(reads, reads_len, &data), NOTIFY);
 	for (int bit = 0; bit < 64; bit++) {
 		data.args[0] = KP_SCRATCH_LOADER ^ 1ULL << bit;
-		ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
+		ck_assert_uint_eq(bpf_sim(code, len, &data), (1ULL << bit) & KP_LOADER_NAME * (KP_LOADER_NAMES - 1) ? ALLOW : NOTIFY);
 		data.args[0] = KP_SCRATCH_LOADER;
 		data.instruction_pointer = KP_GATE_IP ^ 1ULL << bit;
 		ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
 		data.instruction_pointer = KP_GATE_IP;
 	}
+	for (uint64_t at = KP_SCRATCH_BASE; at < KP_SCRATCH_BASE + KP_SCRATCH_SIZE + KP_LOADER_NAME; at++) {
+		bool name = at >= KP_SCRATCH_LOADER && at < KP_SCRATCH_BASE + KP_SCRATCH_SIZE && at % KP_LOADER_NAME == 0;
+
+		data.args[0] = at;
+		ck_assert_uint_eq(bpf_sim(code, len, &data), name ? ALLOW : NOTIFY);
+	}
+	data.args[0] = KP_SCRATCH_LOADER;
 	data.instruction_pointer = KP_ASK_IP;
 	ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
 	data.instruction_pointer = KP_GATE_IP;
