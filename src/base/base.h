@@ -48,6 +48,9 @@ static inline int kp_take_fd(int *fd)
 
 /* --- memory: these never return NULL; out of memory ends the process with 125 --- */
 void *kp_calloc(size_t n, size_t size);
+/* Zeroes, too, for what is large and mostly never touched: pages of its own, where kp_calloc would write over what others have used before. */
+void *kp_pages(size_t size);
+void *kp_pages_free(void *pages, size_t size); /* NULL */
 void *kp_realloc(void *p, size_t size);
 char *kp_strdup(const char *s);
 char *kp_strndup(const char *s, size_t len);

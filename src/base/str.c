@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Strings, paths as text, growing buffers, memory that does not fail. */
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -19,6 +20,35 @@ void *kp_calloc(size_t n, size_t size)
 {
 	return must(calloc(n ? n : 1, size ? size : 1));
 }
+
+/* The leak sanitizer sees no pointers in other memory than the allocator's. */
+#if defined(__SANITIZE_ADDRESS__)
+void *kp_pages(size_t size)
+{
+	return kp_calloc(1, size);
+}
+
+void *kp_pages_free(void *pages, size_t size)
+{
+	(void)size;
+	free(pages);
+	return NULL;
+}
+#else
+void *kp_pages(size_t size)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return must(p == MAP_FAILED ? NULL : p);
+}
+
+void *kp_pages_free(void *pages, size_t size)
+{
+	if (pages)
+		(void)munmap(pages, size);
+	return NULL;
+}
+#endif
 
 void *kp_realloc(void *p, size_t size)
 {

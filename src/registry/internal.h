@@ -78,6 +78,7 @@ struct kp_reg {
 	struct kp_reg_txn *txn;
 	int depth; /* of readers */
 	uint64_t seen; /* generation that all have been told of */
+	bool cached; /* something is in the cache, which nobody else touches: it is most of this */
 	struct kp_regcached cache[KP_REG_CACHE];
 	struct {
 		kp_reg_notice fn;

@@ -72,7 +72,7 @@ static int add_base(struct kp_reg *r, const struct kp_reg_options *o, struct kp_
 int kp_reg_open(const struct kp_reg_options *o, struct kp_reg **ret_reg, struct kp_err *err)
 {
 	const char *const paths[KP_DB_PARTS] = {[KP_DB_INSTANCE] = o->instance, [KP_DB_SHARED] = o->shared};
-	struct kp_reg *r = kp_calloc(1, sizeof(*r));
+	struct kp_reg *r = kp_pages(sizeof(*r));
 	pthread_mutexattr_t recursive;
 	int rc = kp_db_new(paths, o->writable, &r->db, err);
 
@@ -106,7 +106,7 @@ struct kp_reg *kp_reg_free(struct kp_reg *r)
 {
 	if (!r)
 		return NULL;
-	for (size_t i = 0; i < KP_REG_CACHE; i++) {
+	for (size_t i = 0; r->cached && i < KP_REG_CACHE; i++) {
 		free(r->cache[i].path);
 		free(r->cache[i].pos.name);
 	}
@@ -117,8 +117,7 @@ struct kp_reg *kp_reg_free(struct kp_reg *r)
 	kp_buf_free(&r->base);
 	(void)kp_db_free(r->db);
 	(void)pthread_mutex_destroy(&r->lock);
-	free(r);
-	return NULL;
+	return kp_pages_free(r, sizeof(*r));
 }
 
 /* --- entering --- */
@@ -366,6 +365,7 @@ int kp_regpos_find(struct kp_reg *r, const struct kp_regpath *path, const struct
 	}
 	free(c->path);
 	free(c->pos.name);
+	r->cached = true;
 	*c = (struct kp_regcached){key, generation, pos};
 	*ret = &c->pos;
 	return 0;

@@ -2,12 +2,12 @@
 /* The engine: workers that take notifications, run the row's handler and carry out its reply. */
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
-#include <sys/sysinfo.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -289,6 +289,15 @@ static int place_loader(struct kp_engine *e, struct kp_err *err)
 	return rc ? kp_fail_errno(err, -rc, "%s: cannot write", e->loader_path) : 0;
 }
 
+/* That this process may run on, 8 at most. */
+static int count_cores(void)
+{
+	cpu_set_t may;
+	int count = sched_getaffinity(0, sizeof(may), &may) < 0 ? 1 : CPU_COUNT(&may);
+
+	return KP_MAX(1, KP_MIN(count, 8));
+}
+
 /* Guests run as the user who starts them, root too without capabilities (spawn.c). */
 static void read_cred(struct kp_cred *cred)
 {
@@ -345,7 +354,7 @@ int kp_engine_new(const struct kp_engine_options *o, struct kp_engine **ret_engi
 	e->ports = kp_ports_new();
 	e->trap = kp_trap_new();
 	e->wanted = 1;
-	e->cores = (size_t)KP_MAX(1, KP_MIN(get_nprocs(), 8));
+	e->cores = (size_t)count_cores();
 	read_cred(&e->cred);
 	pthread_mutex_init(&e->exec_lock, NULL);
 	kp_programs_init(&e->programs);

@@ -31,7 +31,7 @@ struct kp_peers {
 
 struct kp_peers *kp_peers_new(void)
 {
-	struct kp_peers *p = kp_calloc(1, sizeof(*p));
+	struct kp_peers *p = kp_pages(sizeof(*p));
 
 	pthread_mutex_init(&p->lock, NULL);
 	return p;
@@ -42,7 +42,7 @@ void kp_peers_free(struct kp_peers *p)
 	if (!p)
 		return;
 	pthread_mutex_destroy(&p->lock);
-	free(p);
+	(void)kp_pages_free(p, sizeof(*p));
 }
 
 /* The i-th of them, the newest first. */

@@ -42,7 +42,8 @@ struct kp_trap {
 	const char *loader; /* its path */
 	pthread_mutex_t lock; /* of the table */
 	struct kp_pending pending[KP_SCRATCH_SLOTS];
-	unsigned next_slot; /* round robin: a restarted call is told from newer ones by its slot */
+	unsigned slots_used; /* none from here on was ever anybody's */
+	unsigned next_slot;  /* round robin: a restarted call is told from newer ones by its slot */
 	atomic_uint pending_count;
 	struct kp_passed *passed; /* oldest first */
 	struct {

@@ -21,7 +21,7 @@
 
 struct kp_trap *kp_trap_new(void)
 {
-	struct kp_trap *t = kp_calloc(1, sizeof(*t));
+	struct kp_trap *t = kp_pages(sizeof(*t));
 
 	t->fd = t->scratch_fd = -1;
 	pthread_mutex_init(&t->lock, NULL);
@@ -104,12 +104,11 @@ struct kp_trap *kp_trap_free(struct kp_trap *t)
 	if (t->scratch)
 		(void)munmap(t->scratch, t->scratch_size);
 	kp_passed_free(t);
-	for (size_t i = 0; i < KP_SCRATCH_SLOTS; i++)
+	for (size_t i = 0; i < t->slots_used; i++)
 		free(t->pending[i].blob);
 	pthread_mutex_destroy(&t->lock);
 	pthread_mutex_destroy(&t->hold.lock);
-	free(t);
-	return NULL;
+	return kp_pages_free(t, sizeof(*t));
 }
 
 int kp_trap_receive(struct kp_trap *t, struct seccomp_notif *n)

@@ -83,6 +83,7 @@ static int slot_take(struct kp_trap *t, const struct seccomp_notif *n, const str
 		struct kp_pending *p = &t->pending[slot];
 
 		t->next_slot = (unsigned)slot + 1;
+		t->slots_used = KP_MAX(t->slots_used, t->next_slot);
 		p->used = true;
 		p->tid = (pid_t)n->pid;
 		p->asked = n->data;

@@ -64,7 +64,7 @@ void kp_dircache_put(struct kp_vfs *v, const char *guest, const struct kp_dir *d
 	if (dir->bind || (dir->proc && !dir->reg) || (dir->rule && dir->rule->mode != KP_MODE_FULL))
 		return;
 	if (!sets)
-		sets = kp_calloc(SETS, sizeof(*sets));
+		sets = kp_pages(SETS * sizeof(*sets));
 	s = find(v, h, guest);
 	if (!s)
 		s = &sets[h % SETS].ways[sets[h % SETS].next++ % WAYS];
@@ -105,7 +105,7 @@ void kp_upper_note_lack(const struct kp_vfs *v, const char *guest)
 	if (size > sizeof(l->guest) || !kp_vfs_is_reading(v))
 		return;
 	if (!lacks)
-		lacks = kp_calloc(LACKS, sizeof(*lacks));
+		lacks = kp_pages(LACKS * sizeof(*lacks));
 	l = &lacks[hash_of(guest) % LACKS];
 	l->vfs = v;
 	l->changes = atomic_load(&v->changes);

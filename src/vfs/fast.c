@@ -15,7 +15,7 @@
 
 void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
 {
-	struct kp_fast_cache *c = kp_calloc(1, sizeof(*c));
+	struct kp_fast_cache *c = kp_pages(sizeof(*c));
 	struct statfs fs;
 	struct stat st;
 	int pair[2];
@@ -24,7 +24,7 @@ void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
 	c->mem = mem;
 	c->ways = kp_calloc(KP_FAST_ENTRIES, sizeof(*c->ways));
 	c->object_room = OBJECTS;
-	c->objects = kp_calloc(c->object_room, sizeof(*c->objects));
+	c->objects = kp_pages(c->object_room * sizeof(*c->objects));
 	c->mem->magic = KP_FAST_MAGIC;
 	c->mem->st_dev = v->dev;
 	c->mem->all = 1;
@@ -46,13 +46,12 @@ struct kp_fast_cache *kp_fast_free(struct kp_fast_cache *c)
 {
 	if (c) {
 		free(c->ways);
-		free(c->objects);
+		(void)kp_pages_free(c->objects, c->object_room * sizeof(*c->objects));
 		for (size_t i = 0; i < KP_MAX_LAYERS; i++)
 			free(c->opened[i]);
 		pthread_mutex_destroy(&c->lock);
-		free(c);
 	}
-	return NULL;
+	return kp_pages_free(c, sizeof(*c));
 }
 
 /* The real directory of a stand-in. Remembered: most callers ask again from where they were. */
@@ -269,11 +268,11 @@ static struct kp_fast_object *add_object(struct kp_fast_cache *c, const struct k
 
 	if (++c->object_count * 2 > room) {
 		c->object_room *= 2;
-		c->objects = kp_calloc(c->object_room, sizeof(*c->objects));
+		c->objects = kp_pages(c->object_room * sizeof(*c->objects));
 		for (size_t i = 0; i < room; i++)
 			if (old[i].ino)
 				*object_of(c, old[i].dev, old[i].ino) = old[i];
-		free(old);
+		(void)kp_pages_free(old, room * sizeof(*old));
 	}
 	to = object_of(c, what->dev, what->ino);
 	*to = *what;

@@ -146,7 +146,7 @@ int kp_vfs_open(const struct kp_vfs_options *o, struct kp_vfs **ret_vfs, struct 
 
 	if (o->layer_count > KP_MAX_LAYERS)
 		return kp_fail(err, E2BIG, "layers: more than %d", KP_MAX_LAYERS);
-	v = kp_calloc(1, sizeof(*v));
+	v = kp_pages(sizeof(*v));
 	v->upper_fd = v->work_fd = v->dirs_fd = v->times_fd = -1;
 	v->uid = geteuid();
 	v->gid = getegid();
@@ -233,8 +233,7 @@ struct kp_vfs *kp_vfs_free(struct kp_vfs *v)
 	kp_numbers_free(v);
 	kp_moves_free(v->moves);
 	pthread_rwlock_destroy(&v->lock);
-	free(v);
-	return NULL;
+	return kp_pages_free(v, sizeof(*v));
 }
 
 void kp_vfs_set_net_text(struct kp_vfs *v, kp_net_text_fn *make, void *ctx)
