@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the kernel knows of a guest's task: directories, descriptors, identity. Nothing is remembered here. */
+/* What the kernel knows of a guest's task: directories, descriptors, identity. Nothing is remembered here, and one descriptor kept. */
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -100,11 +101,41 @@ static int read_status(pid_t tid, char *buf, size_t size)
 	return 0;
 }
 
+/* Who makes one file makes more: the last one's is kept open, and only that, since descriptors are few. It is of the thread itself, not of whoever has its
+ * number later. */
+static int read_kept_status(pid_t tid, char *buf, size_t size)
+{
+	static struct {
+		pthread_mutex_t lock;
+		pid_t tid;
+		int fd;
+	} kept = {PTHREAD_MUTEX_INITIALIZER, 0, -1};
+	char path[32];
+	ssize_t n = -1;
+
+	if (pthread_mutex_trylock(&kept.lock))
+		return read_status(tid, buf, size);
+	if (kept.tid == tid)
+		n = pread(kept.fd, buf, size - 1, 0);
+	if (n <= 0) {
+		(void)snprintf(path, sizeof(path), "/proc/%d/status", tid);
+		(void)kp_close(kept.fd);
+		kept.fd = open(path, O_RDONLY | O_CLOEXEC);
+		kept.tid = kept.fd < 0 ? 0 : tid;
+		n = kept.fd < 0 ? -1 : pread(kept.fd, buf, size - 1, 0);
+	}
+	pthread_mutex_unlock(&kept.lock);
+	if (n <= 0)
+		return -ESRCH;
+	buf[n] = '\0';
+	return 0;
+}
+
 mode_t kp_task_umask(pid_t tid)
 {
 	char buf[4096], *at;
 
-	if (read_status(tid, buf, sizeof(buf)) || !(at = strstr(buf, "\nUmask:")))
+	if (read_kept_status(tid, buf, sizeof(buf)) || !(at = strstr(buf, "\nUmask:")))
 		return 022;
 	return (mode_t)strtoul(at + 7, NULL, 8);
 }

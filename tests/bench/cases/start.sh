@@ -2,7 +2,7 @@
 # shellcheck shell=sh disable=SC2034
 place=disk
 title='sh -c true: joined (run), an instance anew (start), thrown away afterwards (start-rm)'
-engines='native portable strict bwrap proot firejail'
+engines='native portable strict least bwrap proot firejail'
 prints=1
 image="$work/bench.kapsel"
 outside="t=$stage/bin/timeit-static
