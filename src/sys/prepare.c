@@ -128,13 +128,15 @@ static bool make(struct kp_engine *e, struct copy *c, const char *file, struct k
 	old = kp_asprintf("%s%u", c->f.path, before);
 	if (!write_copy(c, path))
 		return false;
-	if (!before) {
+	pthread_mutex_lock(&e->sites.lock);
+	if (!*to->path) { /* the same ever after */
 		to->text_off = c->f.text_off;
 		to->text_len = c->f.text_len;
 		to->slots_off = c->f.slots_off;
 		to->below = c->f.below;
 		memcpy(to->path, c->f.path, sizeof(to->path));
 	}
+	pthread_mutex_unlock(&e->sites.lock);
 	if (!kp_fast_put_prepared(e->vfs, &c->st, to, count)) {
 		(void)unlink(path);
 		return false;
