@@ -43,7 +43,19 @@ enum kp_fast_kind {
 /* Links in the last component: an entry may hold for calls that follow them, for those that do not, or for both. */
 enum { KP_FAST_FOLLOW = 1, KP_FAST_NOFOLLOW = 2, KP_FAST_GETCWD = 4 };
 
-#define KP_FAST_TEXT 224U
+/* An entry, as long as it is the same one. */
+struct kp_fast_ref {
+	uint32_t at; /* 0: none */
+	uint32_t seq;
+};
+
+/* Who executes a path executes that name of the exec loader (KP_SCRATCH_LOADER), while the entry of the interpreter's name holds. */
+struct kp_fast_program {
+	uint32_t number; /* 0: the supervisor is asked */
+	struct kp_fast_ref interp;
+};
+
+#define KP_FAST_TEXT 216U
 struct kp_fast_entry {
 	uint32_t seq; /* odd while it is written */
 	uint32_t hash;
@@ -59,7 +71,7 @@ struct kp_fast_entry {
 	uint8_t perm;       /* R_OK | W_OK | X_OK that access() grants, KP_FAST_OPEN */
 	uint8_t has_target; /* a symlink's target is in text */
 	uint16_t second;    /* where in text the host path or the target begins */
-	uint32_t program;   /* who executes this path executes that name of the exec loader (KP_SCRATCH_LOADER); 0: the supervisor is asked */
+	struct kp_fast_program program;
 	char text[KP_FAST_TEXT]; /* the path as given, NUL, the other, NUL */
 };
 _Static_assert(sizeof(struct kp_fast_entry) == 320, "five cache lines");
@@ -86,6 +98,7 @@ struct kp_sites_file {
 	uint64_t ino;
 	uint32_t count;
 	uint32_t prepared; /* there is a copy of its code in which the first so many places are jumps; 0: none. What follows is set before */
+	uint64_t dev;                /* of the file: another may have that number elsewhere, and other code */
 	uint64_t text_off, text_len; /* the pages that are mapped from the copy in place of the file's, at the same offset in it */
 	uint64_t slots_off, below;   /* its page of slots, which is mapped so many bytes before those */
 	char path[KP_PREPARED_PATH]; /* the copy's host path, which ends with `prepared` as a number */

@@ -51,9 +51,9 @@ struct kp_ident {
 	char exe[4096]; /* guest path of the running program, NUL-terminated */
 };
 
-/* A file's number, which its call sites are known by (kapsel/fast.h), and its size in bytes. */
+/* A file's number, which its call sites are known by (kapsel/fast.h), its size in bytes, and its device: a copy of its code is not another's. */
 struct kp_start_file {
-	uint64_t ino, size;
+	uint64_t ino, size, dev;
 };
 
 #define KP_START_STRINGS 20480U

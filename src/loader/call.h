@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/syscall.h>
 
 static inline long kp_call6(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
 {
@@ -21,6 +22,15 @@ static inline long kp_call6(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_
 }
 
 #define kp_call4(nr, a, b, c, d) kp_call6(nr, (uint64_t)(a), (uint64_t)(b), (uint64_t)(c), (uint64_t)(d), 0, 0)
+
+/* Returns which were blocked. */
+static inline uint64_t kp_block(uint64_t signals)
+{
+	uint64_t old = 0;
+
+	kp_call4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &signals, &old, sizeof(old));
+	return old;
+}
 
 static inline void kp_copy(void *to, const void *from, size_t n)
 {

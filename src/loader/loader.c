@@ -223,7 +223,7 @@ static bool map_text(const struct kp_mapping *m)
 }
 
 /* The pages of a segment that the file fills; fd -1: it is closed. */
-static struct kp_mapping mapping_of(const struct image *im, const Elf64_Phdr *ph, int fd, uint64_t size)
+static struct kp_mapping mapping_of(const struct image *im, const Elf64_Phdr *ph, int fd, const struct kp_start_file *file)
 {
 	uint64_t addr = ph->p_vaddr + im->bias, lo = page_down(addr);
 
@@ -233,13 +233,14 @@ static struct kp_mapping mapping_of(const struct image *im, const Elf64_Phdr *ph
 		.off = ph->p_offset - (addr - lo),
 		.prot = (ph->p_flags & PF_R ? PROT_READ : 0) | (ph->p_flags & PF_W ? PROT_WRITE : 0) | (ph->p_flags & PF_X ? PROT_EXEC : 0),
 		.fd = fd,
-		.size = size,
+		.size = file->size,
+		.dev = file->dev,
 	};
 }
 
-static void map_segment(const struct image *im, const Elf64_Phdr *ph, int fd, uint64_t size)
+static void map_segment(const struct image *im, const Elf64_Phdr *ph, int fd, const struct kp_start_file *file)
 {
-	struct kp_mapping m = mapping_of(im, ph, fd, size);
+	struct kp_mapping m = mapping_of(im, ph, fd, file);
 	uint64_t addr = ph->p_vaddr + im->bias, file_end = addr + ph->p_filesz, anon = m.addr + m.len, hi = page_up(addr + ph->p_memsz);
 
 	if (m.len) {
@@ -301,13 +302,13 @@ static void read_headers(struct image *im, int fd)
 }
 
 /* im->sites is set. Closes the descriptor. */
-static void load(struct image *im, int fd, uint64_t size, uint64_t hint)
+static void load(struct image *im, int fd, const struct kp_start_file *file, uint64_t hint)
 {
 	read_headers(im, fd);
 	reserve(im, fd, hint);
 	for (size_t i = 0; i < im->info.phnum; i++)
 		if (segment(im, i) && !(im->first_mapped && segment(im, i) == first_segment(im)))
-			map_segment(im, segment(im, i), fd, size);
+			map_segment(im, segment(im, i), fd, file);
 	release_holes(im);
 	kp_call4(SYS_close, fd, 0, 0, 0);
 }
@@ -483,7 +484,7 @@ static void patch_static(const struct image *im)
 		const Elf64_Phdr *ph = segment(im, i);
 
 		if (ph) {
-			struct kp_mapping m = mapping_of(im, ph, -1, start.program.size);
+			struct kp_mapping m = mapping_of(im, ph, -1, &start.program);
 
 			kp_patch(&m, sites);
 		}
@@ -501,12 +502,12 @@ void kp_loader_main(uint64_t *sp)
 	/* A stack that ends at the very top was not randomised: setarch -R, randomize_va_space=0. */
 	if (stack.top != STACK_TOP_FIXED)
 		kp_call4(SYS_getrandom, rnd, sizeof(rnd), GRND_NONBLOCK, 0);
-	load(&prog, open_file(start.program_fd, start.program_off), start.program.size, PIE_BASE + (rnd[0] % PIE_RANDOM_PAGES) * KP_ELF_PAGE);
+	load(&prog, open_file(start.program_fd, start.program_off), &start.program, PIE_BASE + (rnd[0] % PIE_RANDOM_PAGES) * KP_ELF_PAGE);
 	entry = jump = prog.info.entry + prog.bias;
 	map_near(&prog);
 	if (start.has_interp) {
 		interp.sites = kp_patch_known(start.interp.ino);
-		load(&interp, open_file(start.interp_fd, start.interp_off), start.interp.size, 0);
+		load(&interp, open_file(start.interp_fd, start.interp_off), &start.interp, 0);
 		jump = interp.info.entry + interp.bias;
 	} else if (prog.info.has_interp) {
 		die();

@@ -94,11 +94,11 @@ static bool map_of(int fd, uint64_t addr, uint64_t len, uint64_t flags, uint64_t
 bool kp_patch_prepared(const struct kp_mapping *m, const struct kp_sites_file *f)
 {
 	uint32_t prepared = kp_load32(&f->prepared);
-	uint64_t slots;
+	uint64_t slots, signals;
 	bool good;
 	int fd;
 
-	if (!prepared || m->prot != (PROT_READ | PROT_EXEC) || m->off != f->text_off || m->len != f->text_len || m->addr < f->below)
+	if (!prepared || m->dev != f->dev || m->prot != (PROT_READ | PROT_EXEC) || m->off != f->text_off || m->len != f->text_len || m->addr < f->below)
 		return false;
 	fd = open_prepared(f, prepared);
 	if (fd < 0)
@@ -110,8 +110,11 @@ bool kp_patch_prepared(const struct kp_mapping *m, const struct kp_sites_file *f
 		kp_call4(SYS_munmap, slots, KP_NEAR_SIZE, 0, 0);
 	}
 	kp_call4(SYS_close, fd, 0, 0, 0);
-	if (good && prepared < kp_load32(&f->count))
+	if (good && prepared < kp_load32(&f->count)) {
+		signals = kp_block(~0ULL);
 		kp_patch(m, f);
+		kp_block(signals);
+	}
 	return good;
 }
 

@@ -330,11 +330,16 @@ static const struct kp_fast_entry *entry_of(const struct query *q, uint32_t *ret
 /* Which program of those that are known by that name; 0: none. */
 static uint32_t program_of(const struct query *q)
 {
-	uint32_t seq, program;
+	struct kp_fast_program p;
+	uint32_t seq;
 	const struct kp_fast_entry *e = kp_load32(&fast->settles) ? NULL : entry_of(q, &seq);
 
-	program = e && e->perm & 1 ? e->program : 0;
-	return program < KP_LOADER_NAMES && program && holds(e, seq) ? program : 0;
+	if (!e || !(e->perm & 1))
+		return 0;
+	p = e->program;
+	if (!holds(e, seq) || (p.interp.at && !holds(&fast->entries[p.interp.at % KP_FAST_ENTRIES], p.interp.seq)))
+		return 0;
+	return p.number < KP_LOADER_NAMES ? p.number : 0;
 }
 
 /* What is executed is the exec loader, by the name of a program that is known, or after the supervisor has settled which it will be: the gate is
@@ -381,20 +386,12 @@ static long answer(const struct query *q)
 	}
 }
 
-static uint64_t block(uint64_t signals)
-{
-	uint64_t old = 0;
-
-	kp_call4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &signals, &old, sizeof(old));
-	return old;
-}
-
 static bool succeeds(long ret)
 {
 	return (unsigned long)ret < -4095UL;
 }
 
-/* A library that is mapped, whose sites are known. With signals blocked: a handler's call might have the supervisor patch here, too. */
+/* A library that is mapped, whose sites are known. */
 static long map(const struct regs *r)
 {
 	struct kp_mapping m = {.len = (r->rsi + PAGE - 1) & ~(PAGE - 1), .off = r->r9, .prot = (int)r->rdx, .fd = (int)r->r8};
@@ -407,18 +404,19 @@ static long map(const struct regs *r)
 	    kp_gate(SYS_newfstatat, r->r8, (uint64_t)"", (uint64_t)&st, AT_EMPTY_PATH) || !(f = kp_patch_known(st.st_ino)))
 		return MISS;
 	m.size = (uint64_t)st.st_size;
+	m.dev = st.st_dev;
 	if (r->r10 & MAP_FIXED && !(r->r10 & ~(uint64_t)(MAP_PRIVATE | MAP_FIXED | MAP_DENYWRITE))) {
 		m.addr = r->rdi;
 		if (kp_patch_prepared(&m, f))
 			return (long)m.addr;
 	}
-	signals = block(~0ULL);
+	signals = kp_block(~0ULL);
 	ret = kp_call6(SYS_mmap, r->rdi, r->rsi, r->rdx | PROT_WRITE, r->r10, r->r8, r->r9);
 	m.addr = (uint64_t)ret;
 	m.writable = succeeds(ret);
 	if (m.writable)
 		kp_patch(&m, f);
-	block(signals);
+	kp_block(signals);
 	return m.writable ? ret : MISS;
 }
 

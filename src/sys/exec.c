@@ -85,7 +85,7 @@ static int open_program(struct plan *p, int *ret_fd)
 	}
 	p->head_len = (size_t)n;
 	p->head[n] = '\0';
-	p->what.file = (struct kp_start_file){st.st_ino, (uint64_t)st.st_size};
+	p->what.file = (struct kp_start_file){st.st_ino, (uint64_t)st.st_size, st.st_dev};
 	p->in_store = p->n->origin == KP_IMAGE && st.st_nlink;
 	*ret_fd = fd;
 	return 0;
@@ -209,8 +209,10 @@ static int open_interp(struct plan *p)
 {
 	struct kp_exec *x = p->x;
 	struct kp_hpath host;
-	int rc = resolve_name(p, p->what.interp);
+	int rc;
 
+	(void)snprintf(p->name, sizeof(p->name), "%s", p->what.interp);
+	rc = resolve_name(p, p->name);
 	if (!rc)
 		rc = open_program(p, &x->interp_fd);
 	if (rc)
@@ -316,7 +318,7 @@ static int settle(struct plan *p)
 	if (!rc && p->what.info.has_interp)
 		rc = open_interp(p);
 	if (!rc && program && p->known)
-		kp_fast_note_program(p->c, program, &p->x->start);
+		kp_fast_note_program(p->c, program, p->x->start.has_interp ? p->name : NULL, p->n, &p->x->start);
 	free(program);
 	return rc;
 }

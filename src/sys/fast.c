@@ -208,29 +208,34 @@ void kp_fast_patch(struct kp_call *c)
 	}
 }
 
-static bool note(struct kp_call *c, bool follow, const struct kp_node *n, uint32_t program)
+static bool note(struct kp_call *c, bool follow, const struct kp_node *n, struct kp_fast_program program)
 {
 	bool relative = c->path[0][0] != '/';
 
 	return c->vfs->fast && (!relative || c->from_standin) &&
-	       kp_fast_put(c->vfs, c->path[0], relative ? c->start.s : NULL, follow, kp_call_cred(c), n, program);
+	       kp_fast_put(c->vfs, c->path[0], relative ? c->start.s : NULL, follow, kp_call_cred(c), n, program).at;
 }
 
 void kp_fast_note(struct kp_call *c, bool follow, int rc, const struct kp_node *n)
 {
 	if (rc && !n->cut_short)
 		return;
-	c->noted = note(c, follow, n, 0);
+	c->noted = note(c, follow, n, (struct kp_fast_program){0});
 	if (c->noted && c->path[0][0] != '/' && c->dirfd[0] == AT_FDCWD)
 		kp_where_noted(c);
 }
 
-void kp_fast_note_program(struct kp_call *c, const struct kp_node *n, const struct kp_start *start)
+void kp_fast_note_program(struct kp_call *c, const struct kp_node *n, const char *interp, const struct kp_node *interp_n, const struct kp_start *start)
 {
-	uint32_t number = kp_programs_number(&c->engine->programs, start);
+	struct kp_fast_program p = {0};
 
-	if (number && kp_trap_name_loader(c->trap, number))
-		(void)note(c, true, n, number);
+	if (interp && interp[0] == '/')
+		p.interp = kp_fast_put(c->vfs, interp, NULL, true, kp_call_cred(c), interp_n, p);
+	if (interp && !p.interp.at)
+		return;
+	p.number = kp_programs_number(&c->engine->programs, start);
+	if (p.number && kp_trap_name_loader(c->trap, p.number))
+		(void)note(c, true, n, p);
 }
 
 void kp_fast_note_fd(struct kp_call *c, const struct kp_node *n)

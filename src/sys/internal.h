@@ -118,8 +118,9 @@ void kp_fast_init(struct kp_engine *e);
 int kp_fast_start(struct kp_engine *e);
 /* After an answer that guests can read now: is the call's site worth a jump to the stub? */
 void kp_fast_patch(struct kp_call *c);
-/* execve of c's path, by the caller or by anybody, is from now on that start, whose descriptors and pid are still to be filled in; n is the file. */
-void kp_fast_note_program(struct kp_call *c, const struct kp_node *n, const struct kp_start *start);
+/* execve of c's path, by the caller or by anybody, is from now on that start, whose descriptors and pid are still to be filled in; n is the file,
+ * interp its interpreter's name (NULL: it has none), and interp_n what that leads to. */
+void kp_fast_note_program(struct kp_call *c, const struct kp_node *n, const char *interp, const struct kp_node *interp_n, const struct kp_start *start);
 /* The caller is about to have a filter of its own: that sees the caller's calls from then on, and none of ours. */
 void kp_fast_filter_comes(struct kp_call *c);
 /* Has it one, or is it traced? Who looks at system calls is to see those that the program makes. */

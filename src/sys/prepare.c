@@ -52,10 +52,12 @@ static bool find_text(struct copy *c)
 
 		memcpy(&c->text, head + info.phoff + i * sizeof(c->text), sizeof(c->text));
 		at = c->text.p_offset & ~(PAGE - 1);
-		found = c->text.p_type == PT_LOAD && c->text.p_flags == (PF_R | PF_X) && c->text.p_filesz < TEXT_MAX;
+		found = c->text.p_type == PT_LOAD && c->text.p_flags == (PF_R | PF_X) && c->text.p_filesz < TEXT_MAX &&
+			c->text.p_offset + c->text.p_filesz <= (uint64_t)c->st.st_size;
 		for (uint32_t k = 0; k < c->f.count && found; k++)
 			found = c->f.place[k].offset >= at + KP_SITE_CODE && c->f.place[k].offset <= c->text.p_offset + c->text.p_filesz;
 	}
+	c->f.dev = c->st.st_dev;
 	c->f.text_off = c->text.p_offset & ~(PAGE - 1);
 	c->f.text_len = page_up(c->text.p_offset + c->text.p_filesz) - c->f.text_off;
 	c->f.slots_off = page_up((uint64_t)c->st.st_size);
@@ -78,7 +80,7 @@ static bool put_jumps(struct copy *c)
 		struct kp_site_code s = {.ip = text + at};
 
 		memcpy(s.bytes, c->bytes + at - KP_SITE_CODE, KP_SITE_CODE);
-		if (!kp_site_check(&s, c->f.place[i].nr))
+		if (!kp_site_check(&s, c->f.place[i].nr) || !kp_site_is_near(near, s.ip))
 			continue;
 		kp_site_make_slot(c->slots + (slot - near), &s, slot, near);
 		kp_site_make_jump(c->bytes + (kp_site_mov(&s) - text), &s, slot);
@@ -130,6 +132,7 @@ static bool make(struct kp_engine *e, struct copy *c, const char *file, struct k
 		return false;
 	pthread_mutex_lock(&e->sites.lock);
 	if (!*to->path) { /* the same ever after */
+		to->dev = c->f.dev;
 		to->text_off = c->f.text_off;
 		to->text_len = c->f.text_len;
 		to->slots_off = c->f.slots_off;

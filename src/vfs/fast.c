@@ -227,7 +227,7 @@ static void store(void *to, const void *from, size_t size)
 }
 
 /* In the entry of that way, or in the next one: whoever had that, if it was taken long ago, finds another's path there. */
-static void put_entry(struct kp_fast_cache *c, uint32_t *way, struct kp_fast_entry *e, const char *guest)
+static struct kp_fast_ref put_entry(struct kp_fast_cache *c, uint32_t *way, struct kp_fast_entry *e, const char *guest)
 {
 	struct kp_fast_entry *to;
 	uint32_t at = *way;
@@ -240,6 +240,7 @@ static void put_entry(struct kp_fast_cache *c, uint32_t *way, struct kp_fast_ent
 	if (memcmp(to, e, sizeof(*e)) != 0)
 		store(to, e, sizeof(*e));
 	__atomic_store_n(way, at, __ATOMIC_RELEASE);
+	return (struct kp_fast_ref){at, to->seq};
 }
 
 /* With the lock of the entries held: where that one is, or would be. */
@@ -281,14 +282,15 @@ static struct kp_fast_object *add_object(struct kp_fast_cache *c, const struct k
 
 /* guest: the canonical path that it holds by; "": an inode. object: what descriptors of that inode of the store are of, or NULL. That it was opened as that
  * one alone is looked at under the lock that the entry is written with: who opens it as another voids what is written before, not after. */
-static bool add_of(struct kp_vfs *v, struct kp_fast_entry *e, const char *guest, const struct kp_node *object)
+static struct kp_fast_ref add_of(struct kp_vfs *v, struct kp_fast_entry *e, const char *guest, const struct kp_node *object)
 {
 	struct kp_fast_cache *c = v->fast;
+	struct kp_fast_ref ref = {0};
 	uint32_t *set, *way = NULL;
 	uint64_t h = KP_FAST_SEED, key;
 
 	if (!kp_vfs_is_reading(v))
-		return false;
+		return ref;
 	for (const char *p = e->text; e->path_len && *p; p++)
 		h = kp_fast_mix(h, (uint8_t)*p);
 	key = kp_fast_key(h, e->dev, e->ino);
@@ -297,7 +299,7 @@ static bool add_of(struct kp_vfs *v, struct kp_fast_entry *e, const char *guest,
 	pthread_mutex_lock(&c->lock);
 	if (object && !is_alone(object_of(c, e->dev, e->ino), object)) {
 		pthread_mutex_unlock(&c->lock);
-		return false;
+		return ref;
 	}
 	e->all = c->mem->all;
 	e->dirs = e->dirs ? c->mem->dirs : 0;
@@ -310,18 +312,18 @@ static bool add_of(struct kp_vfs *v, struct kp_fast_entry *e, const char *guest,
 		if (old->calls & e->calls || !is_current(c->mem, old))
 			way = &set[i];
 		/* Asked for otherwise: it is still that program. */
-		if (!e->program && is_current(c->mem, old) && old->calls & e->calls & KP_FAST_FOLLOW)
+		if (!e->program.number && is_current(c->mem, old) && old->calls & e->calls & KP_FAST_FOLLOW)
 			e->program = old->program;
 	}
 	for (size_t i = 0; i < KP_FAST_WAYS && !way; i++)
 		if (!set[i] || !is_current(c->mem, &c->mem->entries[set[i]]))
 			way = &set[i];
-	put_entry(c, way ? way : &set[c->next % KP_FAST_WAYS], e, guest);
+	ref = put_entry(c, way ? way : &set[c->next % KP_FAST_WAYS], e, guest);
 	pthread_mutex_unlock(&c->lock);
-	return true;
+	return ref;
 }
 
-static bool add(struct kp_vfs *v, struct kp_fast_entry *e, const char *guest)
+static struct kp_fast_ref add(struct kp_vfs *v, struct kp_fast_entry *e, const char *guest)
 {
 	return add_of(v, e, guest, NULL);
 }
@@ -341,7 +343,7 @@ static bool put_image_fd(struct kp_vfs *v, const struct kp_node *n)
 	if (good) {
 		e.dev = st.st_dev;
 		e.ino = st.st_ino;
-		good = from_image(v, named, &e) && add_of(v, &e, n->guest.s, named);
+		good = from_image(v, named, &e) && add_of(v, &e, n->guest.s, named).at;
 	}
 	free(named);
 	return good;
@@ -356,7 +358,7 @@ bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n)
 		return false;
 	if (dir && (n->origin == KP_IMAGE || n->origin == KP_UPPER)) {
 		e.name_slot = kp_fast_name_slot(n->guest.s);
-		return start_of(v, n->guest.s, &e) && (n->origin == KP_IMAGE ? from_image(v, n, &e) : from_upper(v, n, &e)) && add(v, &e, n->guest.s);
+		return start_of(v, n->guest.s, &e) && (n->origin == KP_IMAGE ? from_image(v, n, &e) : from_upper(v, n, &e)) && add(v, &e, n->guest.s).at;
 	}
 	if (n->origin == KP_IMAGE && S_ISREG(n->mode))
 		return put_image_fd(v, n);
@@ -371,14 +373,14 @@ bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n)
 	e.kind = kp_may_have_record(n->st.st_mode) ? KP_FAST_NOTED : KP_FAST_PLAIN;
 	e.uid = n->st.st_uid;
 	e.gid = n->st.st_gid;
-	return add(v, &e, "");
+	return add(v, &e, "").at;
 }
 
 bool kp_fast_put_cwd(struct kp_vfs *v, const char *standin)
 {
 	struct kp_fast_entry e = {.kind = KP_FAST_CWD, .calls = KP_FAST_GETCWD, .name_slot = kp_fast_name_slot(standin)};
 
-	return v->fast && start_of(v, standin, &e) && add_text(&e, 1, "", standin) && add(v, &e, standin);
+	return v->fast && start_of(v, standin, &e) && add_text(&e, 1, "", standin) && add(v, &e, standin).at;
 }
 
 /* With the lock of the entries held. */
@@ -444,13 +446,13 @@ void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd)
 		(void)add_of(v, &e, n->guest.s, n);
 }
 
-bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n,
-		 uint32_t program)
+struct kp_fast_ref kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n,
+			       struct kp_fast_program program)
 {
 	struct kp_fast_entry e = {.program = program};
 
 	if (!v->fast || !fill(v, path, start, cred, n, &e))
-		return false;
+		return (struct kp_fast_ref){0};
 	/* Where the last name is no link it does not matter whether links are followed. */
 	e.calls = follow ? KP_FAST_FOLLOW : KP_FAST_NOFOLLOW;
 	if (follow ? !n->through_link : !S_ISLNK(n->mode))

@@ -6,6 +6,7 @@
 #ifndef KAPSEL_VFS_FAST_H
 #define KAPSEL_VFS_FAST_H
 
+#include "kapsel/fast.h"
 #include "vfs/resolve.h"
 
 struct kp_fast_cache;
@@ -44,10 +45,10 @@ void kp_fast_changes_file(struct kp_vfs *v, const struct kp_node *n);
 void kp_fast_changes_data(struct kp_vfs *v, const struct kp_node *n);
 void kp_fast_unchanged(struct kp_vfs *v);
 
-/* With the read lock held: what path, from start (NULL: it is absolute), led to. start is a stand-in's guest path. program: by
- * which number it is executed, 0: nobody knows. True: it is known now. */
-bool kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n,
-		 uint32_t program);
+/* With the read lock held: what path, from start (NULL: it is absolute), led to. start is a stand-in's guest path. program: as
+ * which it is executed, {0}: nobody knows. Returns the entry that it is known by now. */
+struct kp_fast_ref kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n,
+			       struct kp_fast_program program);
 /* From now on the supervisor is asked at every execve. */
 void kp_fast_settle_all(struct kp_vfs *v);
 

@@ -49,13 +49,22 @@ static bool take_code(const struct kp_vfs *v, const char *name, struct kp_mapped
 	return number && layer < v->layer_count && take_entry(v, layer, number, m);
 }
 
-bool kp_map_is_slots(const struct kp_vfs *v, const char *host, uint64_t offset)
+bool kp_map_slots(const struct kp_vfs *v, const char *host, uint64_t *ret_offset)
 {
 	const char *name = kp_path_below(host, v->code.s);
 	unsigned layer, entry;
-	uint64_t slots;
 
-	return name && sscanf(name, "/%u.%u.%" SCNx64, &layer, &entry, &slots) == 3 && slots == offset;
+	return name && sscanf(name, "/%u.%u.%" SCNx64, &layer, &entry, ret_offset) == 3;
+}
+
+bool kp_map_is_loader(const struct kp_vfs *v, const struct kp_hpath *link)
+{
+	char text[PATH_MAX];
+	ssize_t n = readlink(link->s, text, sizeof(text) - 1);
+	size_t len = (size_t)(strrchr(v->code.s, '/') + 1 - v->code.s);
+
+	text[KP_MAX(n, 0)] = '\0';
+	return !strncmp(text, v->code.s, len) && !strcmp(text + len, "loader");
 }
 
 /* "/memfd:kapsel:<16 hex digits>:<id>": an ELF file of an image on a store that does not allow exec. */

@@ -36,7 +36,7 @@ static void maps_line(const struct kp_vfs *v, const char *line, size_t len, bool
 	const char *path = memchr(line, '/', len);
 	char host[PATH_MAX];
 	struct kp_mapped m;
-	uint64_t offset;
+	uint64_t offset, slots;
 	size_t path_len;
 
 	if (!path || (size_t)(line + len - path) >= sizeof(host) || !isxdigit((unsigned char)line[0])) {
@@ -51,7 +51,7 @@ static void maps_line(const struct kp_vfs *v, const char *line, size_t len, bool
 	}
 	kp_map_host(v, host, &m);
 	kp_buf_add(out, line, (size_t)(path - line));
-	if (!numa && sscanf(line, "%*s %*s %" SCNx64, &offset) == 1 && kp_map_is_slots(v, host, offset))
+	if (!numa && kp_map_slots(v, host, &slots) && sscanf(line, "%*s %*s %" SCNx64, &offset) == 1 && offset == slots)
 		kp_buf_puts(out, "[kapsel]");
 	else if (m.kind == KP_MAP_FOREIGN)
 		kp_buf_puts(out, strstr(host, "/loader") || strstr(host, "/memfd:kapsel-scratch") ? "[kapsel]" : host);

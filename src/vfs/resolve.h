@@ -56,8 +56,10 @@ struct kp_mapped {
 	struct kp_gpath guest;
 };
 void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret);
-/* Is that page of that file one of slots, which is part of no guest's file? */
-bool kp_map_is_slots(const struct kp_vfs *v, const char *host, uint64_t offset);
+/* Is that file a copy of a library's code? Then where in it its page of slots is, which is part of no guest's file. */
+bool kp_map_slots(const struct kp_vfs *v, const char *host, uint64_t *ret_offset);
+/* Does that link of /proc lead to our own exec loader? Whoever jumps to the gate opens it for reading. */
+bool kp_map_is_loader(const struct kp_vfs *v, const struct kp_hpath *link);
 /* Is the node that a link's text leads to still the object that the link holds? held: its stat, not looked at for KP_MAP_IMAGE. */
 bool kp_same_object(const struct kp_vfs *v, const struct kp_node *n, const struct kp_mapped *m, const struct stat *held);
 /* What of the host a descriptor for reading leads to under its other name cannot be changed, where it may be that of writecopy. */

@@ -124,8 +124,28 @@ n=$(settled --trace "$T/trace")
 traced=$(grep -c 'execve("/fast"' "$T/trace")
 if [ "$n" -ge 60 ] && [ "$traced" -ge 60 ]; then ok "with a trace each of 60 is seen"; else not_ok "with a trace $n and $traced of 60 are seen" "$T/err"; fi
 
+# What a program is depends on its interpreter's name, too, which others may change.
+if [ -e /lib64/ld-linux-x86-64.so.2 ]; then
+  small_image interp /bin/mv /usr/bin/readlink
+  # shellcheck disable=SC2016
+  try "$KAPSEL" run --rm --level portable "$T/interp.kapsel" -- /bin/sh -c '
+    set -- $(readlink -f /lib64/ld-linux-x86-64.so.2)
+    for i in 1 2 3 4 5 6; do /bin/true || exit 1; done
+    mv "$1" "$1.moved"
+    /bin/true 2>/dev/null
+    echo $?
+    "$1.moved" /bin/mv "$1.moved" "$1"
+    /bin/true
+    echo $?'
+  expect_out "127
+0" "a program whose interpreter is gone is not there"
+fi
+
 try "$KAPSEL" run --rm --level portable "$img" -- /gate "$T/canary"
 expect_out "gate: 0 wrong" "a guest at the gate"
+# The run's directory lies where the host is shown to be changed.
+try "$KAPSEL" run --rm --level portable --mode "$T=merged" "$img" -- /gate "$KAPSEL"
+expect_out "gate: 0 wrong" "a guest at the gate, where the run's directory is shown"
 # /proc is the supervisor's making in every mode: the kernel's own has the host's processes in it.
 try "$KAPSEL" run --rm --level portable --mode /=writecopy "$img" -- /gate /proc/1/cmdline
 expect_out "gate: 0 wrong" "a guest at the gate, where the host's root is shown"

@@ -50,6 +50,27 @@ if [ "$status" = 0 ] && [ "$(cat "$T/out")" = true ]; then ok "with four descrip
 inside "$many; /bin/cat /proc/self/maps" strict
 if [ "$status" = 0 ] && ! grep -q 'call sites are jumps' "$T/err"; then ok "none at level strict"; else not_ok "level strict: exit $status" "$T/err"; fi
 
+# A file with the same number on another device is another one.
+cat >numbers <<'S'
+mkdir store other && mount -t tmpfs none store && mount -t tmpfs none other || exit 77
+export XDG_CACHE_HOME="$PWD/store"
+"$KAPSEL" run --rm --level portable "$1" -- /bin/true || exit 1
+number=$(find store -type f -exec cmp -s {} "$2" \; -exec stat -c %i {} + | sort -u)
+i=0
+until [ "$(stat -c %i other/libc.so.6)" = "$number" ]; do
+  i=$((i + 1))
+  [ $i -lt 500 ] && : >other/$i && mv other/$i other/libc.so.6 || exit 77
+done 2>/dev/null
+cat "$2" >other/libc.so.6
+"$KAPSEL" run --rm --level portable --bind "$PWD/other:/other" "$1" -- /bin/sh -c "$3; LD_LIBRARY_PATH=/other /bin/cat /proc/self/maps"
+S
+try unshare -m sh numbers "$img" "$libc" "$many"
+case $status in
+0) if [ "$(grep -c ' r-xp .*/other/libc' "$T/out")" = 1 ]; then ok "another device's"; else not_ok "taken for the image's" "$T/out"; fi ;;
+1 | 77) ok "another device's # SKIP" ;;
+*) not_ok "another device's: exit $status" "$T/err" ;;
+esac
+
 # Two at once, and what is left when they are gone.
 inside "($many) & ($many) & $many; wait; echo all"
 if [ "$status" = 0 ] && [ "$(cat "$T/out")" = all ]; then ok "three at once"; else not_ok "three at once: exit $status" "$T/out" "$T/err"; fi
