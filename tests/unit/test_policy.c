@@ -132,7 +132,7 @@ START_TEST(exec_gate)
 		ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
 		data.instruction_pointer = KP_GATE_IP;
 	}
-	for (uint64_t at = KP_SCRATCH_BASE; at < KP_SCRATCH_BASE + KP_SCRATCH_SIZE + KP_LOADER_NAME; at++) {
+	for (uint64_t at = KP_SCRATCH_LOADER - KP_SCRATCH_SLOT; at < KP_SCRATCH_BASE + KP_SCRATCH_SIZE + KP_SCRATCH_SLOT; at++) {
 		bool name = at >= KP_SCRATCH_LOADER && at < KP_SCRATCH_BASE + KP_SCRATCH_SIZE && at % KP_LOADER_NAME == 0;
 
 		data.args[0] = at;
