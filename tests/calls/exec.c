@@ -431,6 +431,8 @@ int main(int argc, char **argv)
 	guest_start();
 	if (n < 0)
 		return 1;
+	if (argc > 1000) /* too many for everybody, but who has a stack without limit */
+		return 11;
 	if (argc > 1 && !strcmp(argv[1], "--child"))
 		return as_child(argc, argv);
 	if (argc > 1 && !strcmp(argv[1], "--filtered"))
