@@ -93,15 +93,19 @@ struct kp_site {
 	uint32_t nr, reserved; /* of the call; KP_SITE_ANY: whichever the caller says, libc's syscall() */
 };
 #define KP_SITE_ANY UINT32_MAX
+/* A copy of a file's code in which places are jumps. The same for all copies of that file, but for the number of places. */
 #define KP_PREPARED_PATH 192U
-struct kp_sites_file {
-	uint64_t ino;
-	uint32_t count;
-	uint32_t prepared; /* there is a copy of its code in which the first so many places are jumps; 0: none. What follows is set before */
+struct kp_prepared {
 	uint64_t dev;                /* of the file: another may have that number elsewhere, and other code */
 	uint64_t text_off, text_len; /* the pages that are mapped from the copy in place of the file's, at the same offset in it */
 	uint64_t slots_off, below;   /* its page of slots, which is mapped so many bytes before those */
 	char path[KP_PREPARED_PATH]; /* the copy's host path, which ends with `prepared` as a number */
+};
+struct kp_sites_file {
+	uint64_t ino;
+	uint32_t count;
+	uint32_t prepared; /* there is a copy in which the first so many places are jumps; 0: none. `copy` is set before */
+	struct kp_prepared copy;
 	struct kp_site place[KP_SITES_EACH];
 };
 

@@ -10,6 +10,16 @@
 #include <stdint.h>
 
 #define KP_ELF_PAGE 4096ULL
+static inline uint64_t kp_elf_page_down(uint64_t v)
+{
+	return v & ~(KP_ELF_PAGE - 1);
+}
+
+static inline uint64_t kp_elf_page_up(uint64_t v)
+{
+	return kp_elf_page_down(v + KP_ELF_PAGE - 1);
+}
+
 #define KP_ELF_TASK_SIZE 0x7ffffffff000ULL
 #define KP_ELF_MAX_PHDRS 65536U /* bytes, the kernel's own limit */
 

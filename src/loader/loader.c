@@ -74,16 +74,6 @@ static size_t length(const char *s)
 	return n;
 }
 
-static uint64_t page_down(uint64_t v)
-{
-	return v & ~(KP_ELF_PAGE - 1);
-}
-
-static uint64_t page_up(uint64_t v)
-{
-	return page_down(v + KP_ELF_PAGE - 1);
-}
-
 /* Maps at exactly addr, over what is there only with MAP_FIXED in flags. */
 static void map_at(uint64_t addr, uint64_t len, int prot, int flags, int fd, uint64_t off)
 {
@@ -184,11 +174,11 @@ static void reserve(struct image *im, int fd, uint64_t hint)
 	uint64_t len = s->hi - s->lo, slack = s->align - KP_ELF_PAGE, got, at, off = 0;
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, prot = PROT_NONE;
 
-	im->first_mapped = !slack && first->p_filesz == first->p_memsz && first->p_flags == PF_R && page_down(first->p_vaddr) == s->lo;
+	im->first_mapped = !slack && first->p_filesz == first->p_memsz && first->p_flags == PF_R && kp_elf_page_down(first->p_vaddr) == s->lo;
 	if (im->first_mapped) {
 		flags = MAP_PRIVATE;
 		prot = PROT_READ;
-		off = page_down(first->p_offset);
+		off = kp_elf_page_down(first->p_offset);
 	}
 	if (im->info.type == ET_EXEC) {
 		map_at(s->lo, len, prot, flags | MAP_FIXED_NOREPLACE, fd, off);
@@ -225,11 +215,11 @@ static bool map_text(const struct kp_mapping *m)
 /* The pages of a segment that the file fills; fd -1: it is closed. */
 static struct kp_mapping mapping_of(const struct image *im, const Elf64_Phdr *ph, int fd, const struct kp_start_file *file)
 {
-	uint64_t addr = ph->p_vaddr + im->bias, lo = page_down(addr);
+	uint64_t addr = ph->p_vaddr + im->bias, lo = kp_elf_page_down(addr);
 
 	return (struct kp_mapping){
 		.addr = lo,
-		.len = ph->p_filesz ? page_up(addr + ph->p_filesz) - lo : 0,
+		.len = ph->p_filesz ? kp_elf_page_up(addr + ph->p_filesz) - lo : 0,
 		.off = ph->p_offset - (addr - lo),
 		.prot = (ph->p_flags & PF_R ? PROT_READ : 0) | (ph->p_flags & PF_W ? PROT_WRITE : 0) | (ph->p_flags & PF_X ? PROT_EXEC : 0),
 		.fd = fd,
@@ -241,7 +231,7 @@ static struct kp_mapping mapping_of(const struct image *im, const Elf64_Phdr *ph
 static void map_segment(const struct image *im, const Elf64_Phdr *ph, int fd, const struct kp_start_file *file)
 {
 	struct kp_mapping m = mapping_of(im, ph, fd, file);
-	uint64_t addr = ph->p_vaddr + im->bias, file_end = addr + ph->p_filesz, anon = m.addr + m.len, hi = page_up(addr + ph->p_memsz);
+	uint64_t addr = ph->p_vaddr + im->bias, file_end = addr + ph->p_filesz, anon = m.addr + m.len, hi = kp_elf_page_up(addr + ph->p_memsz);
 
 	if (m.len) {
 		if (!im->sites || !kp_patch_prepared(&m, im->sites)) {
@@ -268,7 +258,7 @@ static void release_holes(const struct image *im)
 
 		for (size_t i = 0; i < im->info.phnum; i++) {
 			const Elf64_Phdr *ph = (const Elf64_Phdr *)phdrs + i;
-			uint64_t lo = page_down(ph->p_vaddr), hi = page_up(ph->p_vaddr + ph->p_memsz);
+			uint64_t lo = kp_elf_page_down(ph->p_vaddr), hi = kp_elf_page_up(ph->p_vaddr + ph->p_memsz);
 
 			if (ph->p_type != PT_LOAD || !ph->p_memsz)
 				continue;
@@ -449,7 +439,7 @@ static bool map_shared(uint64_t len)
  * mseal are told apart by what they then let it do. */
 static void map_scratch(void)
 {
-	uint64_t len = KP_SCRATCH_SIZE + page_up(sizeof(struct kp_fast));
+	uint64_t len = KP_SCRATCH_SIZE + kp_elf_page_up(sizeof(struct kp_fast));
 
 	start.fast = start.fast && map_shared(len);
 	if (!start.fast) {
@@ -516,9 +506,9 @@ void kp_loader_main(uint64_t *sp)
 	}
 	build_stack(&prog, start.has_interp ? &interp : NULL, entry);
 	if (prog.info.exec_stack)
-		kp_call4(SYS_mprotect, page_down(stack.sp), page_up(stack.top) - page_down(stack.sp),
+		kp_call4(SYS_mprotect, kp_elf_page_down(stack.sp), kp_elf_page_up(stack.top) - kp_elf_page_down(stack.sp),
 		    PROT_READ | PROT_WRITE | PROT_EXEC | PROT_GROWSDOWN, 0);
-	set_mm(&prog, page_up(prog.span.brk + prog.bias) + (rnd[1] % BRK_RANDOM_PAGES) * KP_ELF_PAGE);
+	set_mm(&prog, kp_elf_page_up(prog.span.brk + prog.bias) + (rnd[1] % BRK_RANDOM_PAGES) * KP_ELF_PAGE);
 	kp_call4(SYS_prctl, PR_SET_NAME, string_at(start.comm_off), 0, 0);
 	kp_jump(stack.sp, jump);
 }

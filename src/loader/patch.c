@@ -76,8 +76,8 @@ static int open_prepared(const struct kp_sites_file *f, uint32_t number)
 	char path[KP_PREPARED_PATH + 12], digits[12];
 	size_t len = 0, count = 0;
 
-	for (; len < KP_PREPARED_PATH && f->path[len]; len++)
-		path[len] = f->path[len];
+	for (; len < KP_PREPARED_PATH && f->copy.path[len]; len++)
+		path[len] = f->copy.path[len];
 	for (; number; number /= 10)
 		digits[count++] = (char)('0' + number % 10);
 	while (count)
@@ -94,17 +94,18 @@ static bool map_of(int fd, uint64_t addr, uint64_t len, uint64_t flags, uint64_t
 bool kp_patch_prepared(const struct kp_mapping *m, const struct kp_sites_file *f)
 {
 	uint32_t prepared = kp_load32(&f->prepared);
+	const struct kp_prepared *copy = &f->copy;
 	uint64_t slots, signals;
 	bool good;
 	int fd;
 
-	if (!prepared || m->dev != f->dev || m->prot != (PROT_READ | PROT_EXEC) || m->off != f->text_off || m->len != f->text_len || m->addr < f->below)
+	if (!prepared || m->dev != copy->dev || m->prot != (PROT_READ | PROT_EXEC) || m->off != copy->text_off || m->len != copy->text_len || m->addr < copy->below)
 		return false;
 	fd = open_prepared(f, prepared);
 	if (fd < 0)
 		return false;
-	slots = m->addr - f->below;
-	good = map_of(fd, slots, KP_NEAR_SIZE, MAP_FIXED_NOREPLACE, f->slots_off);
+	slots = m->addr - copy->below;
+	good = map_of(fd, slots, KP_NEAR_SIZE, MAP_FIXED_NOREPLACE, copy->slots_off);
 	if (good && !map_of(fd, m->addr, m->len, MAP_FIXED, m->off)) {
 		good = false;
 		kp_call4(SYS_munmap, slots, KP_NEAR_SIZE, 0, 0);

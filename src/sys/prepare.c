@@ -15,7 +15,6 @@
 #include "vfs/fast.h"
 #include "vfs/internal.h"
 
-#define PAGE KP_ELF_PAGE
 #define LOOK_EVERY 16U       /* programs: what was learned by two looks in a row is all that there is for now */
 #define HEAD 4096U           /* where program headers are */
 #define TEXT_MAX (64U << 20)
@@ -29,11 +28,6 @@ struct copy {
 	uint8_t slots[KP_NEAR_SIZE];
 	struct kp_sites_file f;
 };
-
-static uint64_t page_up(uint64_t v)
-{
-	return (v + PAGE - 1) & ~(PAGE - 1);
-}
 
 /* The one segment of code that has all the places, of what can be mapped anywhere and begins at its first byte. */
 static bool find_text(struct copy *c)
@@ -51,32 +45,32 @@ static bool find_text(struct copy *c)
 		uint64_t at;
 
 		memcpy(&c->text, head + info.phoff + i * sizeof(c->text), sizeof(c->text));
-		at = c->text.p_offset & ~(PAGE - 1);
+		at = kp_elf_page_down(c->text.p_offset);
 		found = c->text.p_type == PT_LOAD && c->text.p_flags == (PF_R | PF_X) && c->text.p_filesz < TEXT_MAX &&
 			c->text.p_offset + c->text.p_filesz <= (uint64_t)c->st.st_size;
 		for (uint32_t k = 0; k < c->f.count && found; k++)
 			found = c->f.place[k].offset >= at + KP_SITE_CODE && c->f.place[k].offset <= c->text.p_offset + c->text.p_filesz;
 	}
-	c->f.dev = c->st.st_dev;
-	c->f.text_off = c->text.p_offset & ~(PAGE - 1);
-	c->f.text_len = page_up(c->text.p_offset + c->text.p_filesz) - c->f.text_off;
-	c->f.slots_off = page_up((uint64_t)c->st.st_size);
-	c->f.below = (c->text.p_vaddr & ~(PAGE - 1)) + KP_NEAR_SIZE;
+	c->f.copy.dev = c->st.st_dev;
+	c->f.copy.text_off = kp_elf_page_down(c->text.p_offset);
+	c->f.copy.text_len = kp_elf_page_up(c->text.p_offset + c->text.p_filesz) - c->f.copy.text_off;
+	c->f.copy.slots_off = kp_elf_page_up((uint64_t)c->st.st_size);
+	c->f.copy.below = kp_elf_page_down(c->text.p_vaddr) + KP_NEAR_SIZE;
 	return found;
 }
 
 /* As a page of slots right below the library would have it. */
 static bool put_jumps(struct copy *c)
 {
-	const uint64_t near = BASE - KP_NEAR_SIZE, entry = KP_STUB_ENTRY, text = BASE + (c->text.p_vaddr & ~(PAGE - 1));
-	size_t whole = KP_MIN((size_t)c->f.text_len, (size_t)c->st.st_size - c->f.text_off);
+	const uint64_t near = BASE - KP_NEAR_SIZE, entry = KP_STUB_ENTRY, text = BASE + kp_elf_page_down(c->text.p_vaddr);
+	size_t whole = KP_MIN((size_t)c->f.copy.text_len, (size_t)c->st.st_size - c->f.copy.text_off);
 
-	c->bytes = kp_calloc(1, c->f.text_len);
-	if (kp_pread_full(c->fd, c->bytes, whole, c->f.text_off))
+	c->bytes = kp_calloc(1, c->f.copy.text_len);
+	if (kp_pread_full(c->fd, c->bytes, whole, c->f.copy.text_off))
 		return false;
 	memcpy(c->slots, &entry, sizeof(entry));
 	for (uint32_t i = 0; i < c->f.count; i++) {
-		uint64_t at = c->f.place[i].offset - c->f.text_off, slot = kp_site_slot_at(near, i);
+		uint64_t at = c->f.place[i].offset - c->f.copy.text_off, slot = kp_site_slot_at(near, i);
 		struct kp_site_code s = {.ip = text + at};
 
 		memcpy(s.bytes, c->bytes + at - KP_SITE_CODE, KP_SITE_CODE);
@@ -91,8 +85,8 @@ static bool put_jumps(struct copy *c)
 static bool write_copy(const struct copy *c, const char *path)
 {
 	kp_autoclose int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0400);
-	bool good = fd >= 0 && pwrite(fd, c->bytes, c->f.text_len, (off_t)c->f.text_off) == (ssize_t)c->f.text_len &&
-		    pwrite(fd, c->slots, sizeof(c->slots), (off_t)c->f.slots_off) == (ssize_t)sizeof(c->slots);
+	bool good = fd >= 0 && pwrite(fd, c->bytes, c->f.copy.text_len, (off_t)c->f.copy.text_off) == (ssize_t)c->f.copy.text_len &&
+		    pwrite(fd, c->slots, sizeof(c->slots), (off_t)c->f.copy.slots_off) == (ssize_t)sizeof(c->slots);
 
 	if (!good)
 		KP_DEBUG(TRAP, "%s: %s", path, strerror(errno));
@@ -102,7 +96,7 @@ static bool write_copy(const struct copy *c, const char *path)
 }
 
 /* The copy's path but for the number at its end. */
-static bool name_copy(struct kp_vfs *v, const char *file, struct kp_sites_file *f)
+static bool name_copy(struct kp_vfs *v, const char *file, struct kp_prepared *copy)
 {
 	struct kp_mapped m;
 	int n;
@@ -112,8 +106,8 @@ static bool name_copy(struct kp_vfs *v, const char *file, struct kp_sites_file *
 	kp_vfs_unlock(v);
 	if (m.kind != KP_MAP_IMAGE)
 		return false;
-	n = snprintf(f->path, sizeof(f->path), "%s/%zu.%u.%" PRIx64 ".", v->code.s, m.layer, m.entry, f->slots_off);
-	return n > 0 && (size_t)n < sizeof(f->path);
+	n = snprintf(copy->path, sizeof(copy->path), "%s/%zu.%u.%" PRIx64 ".", v->code.s, m.layer, m.entry, copy->slots_off);
+	return n > 0 && (size_t)n < sizeof(copy->path);
 }
 
 /* c->f is as guests know the file now. False: there will be none. */
@@ -124,21 +118,15 @@ static bool make(struct kp_engine *e, struct copy *c, const char *file, struct k
 
 	c->fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (c->fd < 0 || fstat(c->fd, &c->st) < 0 || !S_ISREG(c->st.st_mode) || c->st.st_ino != c->f.ino || !find_text(c) ||
-	    !name_copy(e->vfs, file, &c->f) || !put_jumps(c))
+	    !name_copy(e->vfs, file, &c->f.copy) || !put_jumps(c))
 		return false;
-	path = kp_asprintf("%s%u", c->f.path, count);
-	old = kp_asprintf("%s%u", c->f.path, before);
+	path = kp_asprintf("%s%u", c->f.copy.path, count);
+	old = kp_asprintf("%s%u", c->f.copy.path, before);
 	if (!write_copy(c, path))
 		return false;
 	pthread_mutex_lock(&e->sites.lock);
-	if (!*to->path) { /* the same ever after */
-		to->dev = c->f.dev;
-		to->text_off = c->f.text_off;
-		to->text_len = c->f.text_len;
-		to->slots_off = c->f.slots_off;
-		to->below = c->f.below;
-		memcpy(to->path, c->f.path, sizeof(to->path));
-	}
+	if (!*to->copy.path) /* the same ever after */
+		to->copy = c->f.copy;
 	pthread_mutex_unlock(&e->sites.lock);
 	if (!kp_fast_put_prepared(e->vfs, &c->st, to, count)) {
 		(void)unlink(path);

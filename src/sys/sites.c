@@ -86,7 +86,7 @@ static struct kp_sites_file *file_of(const struct kp_sites *s, uint64_t ino)
 static struct kp_sites_file *prepared_as(const struct kp_sites *s, const char *path)
 {
 	for (uint32_t f = 0; f < s->mem->site_files; f++) {
-		const char *copy = s->mem->sites[f].path;
+		const char *copy = s->mem->sites[f].copy.path;
 
 		if (*copy && !strncmp(path, copy, strlen(copy)))
 			return &s->mem->sites[f];

@@ -87,14 +87,19 @@ int kp_task_fd_pos(pid_t tid, int fd, int64_t *ret_pos)
 	return rc ? rc : fd_info(tid, fd, "pos:", 10, ret_pos);
 }
 
-static int read_status(pid_t tid, char *buf, size_t size)
+static int open_status(pid_t tid)
 {
 	char path[48];
-	kp_autoclose int fd = -1;
-	ssize_t n;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/status", tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static int read_status(pid_t tid, char *buf, size_t size)
+{
+	kp_autoclose int fd = open_status(tid);
+	ssize_t n;
+
 	if (fd < 0 || (n = read(fd, buf, size - 1)) < 0)
 		return -ESRCH;
 	buf[n] = '\0';
@@ -110,7 +115,6 @@ static int read_kept_status(pid_t tid, char *buf, size_t size)
 		pid_t tid;
 		int fd;
 	} kept = {PTHREAD_MUTEX_INITIALIZER, 0, -1};
-	char path[32];
 	ssize_t n = -1;
 
 	if (pthread_mutex_trylock(&kept.lock))
@@ -118,9 +122,8 @@ static int read_kept_status(pid_t tid, char *buf, size_t size)
 	if (kept.tid == tid)
 		n = pread(kept.fd, buf, size - 1, 0);
 	if (n <= 0) {
-		(void)snprintf(path, sizeof(path), "/proc/%d/status", tid);
 		(void)kp_close(kept.fd);
-		kept.fd = open(path, O_RDONLY | O_CLOEXEC);
+		kept.fd = open_status(tid);
 		kept.tid = kept.fd < 0 ? 0 : tid;
 		n = kept.fd < 0 ? -1 : pread(kept.fd, buf, size - 1, 0);
 	}

@@ -17,8 +17,8 @@
 struct kp_trap; /* the listener and what hangs on it */
 
 struct kp_trap *kp_trap_new(void);
-/* The memory that the strings of rewritten calls go to (kapsel/start.h), and the exec loader's path, which stays the caller's; mapped here as guests have it; behind it
- * `more` bytes for what else guests are to read and the supervisor alone can write. 0 or -errno. */
+/* The memory that the strings of rewritten calls go to (kapsel/start.h), and the exec loader's path, which stays the caller's; mapped here as guests
+ * have it; behind it `more` bytes for what else guests are to read and the supervisor alone can write. 0 or -errno. */
 int kp_trap_scratch_make(struct kp_trap *t, const char *loader, size_t more);
 /* The name that is executed for known program `number` (kapsel/start.h), before any guest is told that number. False: there is none. */
 bool kp_trap_name_loader(struct kp_trap *t, uint32_t number);

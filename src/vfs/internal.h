@@ -52,6 +52,7 @@ struct kp_vfs {
 	bool upper_noexec; /* its file system does not allow exec */
 	struct kp_hpath upper, dirs; /* host paths of the same */
 	struct kp_hpath base_dir;    /* what of the generated layer has been opened */
+	struct kp_hpath loader;      /* the exec loader, a file */
 	struct kp_hpath code;        /* copies of libraries' code: LAYER.ENTRY.SLOTS.N, SLOTS being where in it its page of slots is (kapsel/fast.h) */
 	struct kp_base *base;
 	struct kp_hpath store_dir[KP_MAX_LAYERS];

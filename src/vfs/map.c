@@ -22,12 +22,9 @@ static bool take_guest(struct kp_mapped *m, enum kp_map_kind kind, const char *p
 	return true;
 }
 
-static bool take_entry(const struct kp_vfs *v, size_t layer, const char *number, struct kp_mapped *m)
+static bool take_id(const struct kp_vfs *v, size_t layer, unsigned long id, struct kp_mapped *m)
 {
-	char *end;
-	unsigned long id = strtoul(number, &end, 10);
-
-	if (end == number || *end || id >= kp_image_count(v->layers[layer].image))
+	if (id >= kp_image_count(v->layers[layer].image))
 		return false;
 	if (kp_image_path(v->layers[layer].image, (uint32_t)id, m->guest.s, sizeof(m->guest.s)))
 		return false;
@@ -37,34 +34,27 @@ static bool take_entry(const struct kp_vfs *v, size_t layer, const char *number,
 	return true;
 }
 
-/* "LAYER.ENTRY.SLOTS.N": a copy of a library's code. */
-static bool take_code(const struct kp_vfs *v, const char *name, struct kp_mapped *m)
+static bool take_entry(const struct kp_vfs *v, size_t layer, const char *number, struct kp_mapped *m)
 {
 	char *end;
-	size_t layer = strtoul(name, &end, 10);
-	kp_autofree char *number = *end == '.' ? kp_strdup(end + 1) : NULL;
+	unsigned long id = strtoul(number, &end, 10);
 
-	if (number)
-		number[strcspn(number, ".")] = '\0';
-	return number && layer < v->layer_count && take_entry(v, layer, number, m);
+	return end != number && !*end && take_id(v, layer, id, m);
+}
+
+/* A copy of a library's code: "LAYER.ENTRY.SLOTS.N" (internal.h). */
+static bool parse_code(const struct kp_vfs *v, const char *host, unsigned *ret_layer, unsigned *ret_entry, uint64_t *ret_slots)
+{
+	const char *name = kp_path_below(host, v->code.s);
+
+	return name && sscanf(name, "/%u.%u.%" SCNx64 ".", ret_layer, ret_entry, ret_slots) == 3 && *ret_layer < v->layer_count;
 }
 
 bool kp_map_slots(const struct kp_vfs *v, const char *host, uint64_t *ret_offset)
 {
-	const char *name = kp_path_below(host, v->code.s);
 	unsigned layer, entry;
 
-	return name && sscanf(name, "/%u.%u.%" SCNx64, &layer, &entry, ret_offset) == 3;
-}
-
-bool kp_map_is_loader(const struct kp_vfs *v, const struct kp_hpath *link)
-{
-	char text[PATH_MAX];
-	ssize_t n = readlink(link->s, text, sizeof(text) - 1);
-	size_t len = (size_t)(strrchr(v->code.s, '/') + 1 - v->code.s);
-
-	text[KP_MAX(n, 0)] = '\0';
-	return !strncmp(text, v->code.s, len) && !strcmp(text + len, "loader");
+	return parse_code(v, host, &layer, &entry, ret_offset);
 }
 
 /* "/memfd:kapsel:<16 hex digits>:<id>": an ELF file of an image on a store that does not allow exec. */
@@ -84,16 +74,18 @@ static bool take_memfd(const struct kp_vfs *v, const char *host, struct kp_mappe
 static bool map_text(const struct kp_vfs *v, const char *host, struct kp_mapped *m)
 {
 	const struct kp_bind *best = NULL;
+	unsigned code_layer, code_entry;
 	const char *rest;
 	size_t best_len = 0;
+	uint64_t slots;
 
 	for (size_t i = 0; i < v->layer_count; i++) {
 		rest = kp_path_below(host, v->store_dir[i].s);
 		if (rest && *rest && take_entry(v, i, rest + 1, m))
 			return true;
 	}
-	if ((rest = kp_path_below(host, v->code.s)))
-		return *rest && take_code(v, rest + 1, m);
+	if (kp_path_below(host, v->code.s))
+		return parse_code(v, host, &code_layer, &code_entry, &slots) && take_id(v, code_layer, code_entry, m);
 	if ((rest = kp_path_below(host, v->upper.s)))
 		return take_guest(m, KP_MAP_UPPER, "", rest);
 	if ((rest = kp_path_below(host, v->dirs.s)))
@@ -176,6 +168,7 @@ void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret
 
 	ret->kind = KP_MAP_FOREIGN;
 	ret->deleted = ret->copy = ret->kept = ret->read_only = false;
+	ret->loader = !strcmp(host, v->loader.s);
 	ret->rule = NULL;
 	if (host[0] != '/' || len >= sizeof(text))
 		return;

@@ -279,7 +279,7 @@ void kp_node_keep(struct kp_node *n, const struct kp_mapped *m, const struct kp_
 /* One that only reads may be of a file that a mode showed until the host moved it elsewhere; and exe leads to our own loader. */
 static bool may_not_change(const struct kp_vfs *v, const struct kp_hpath *link, const struct kp_mapped *m, const struct stat *st)
 {
-	if (S_ISREG(st->st_mode) && kp_map_is_loader(v, link))
+	if (m->loader)
 		return true;
 	if (m->rule)
 		return m->rule->mode != KP_MODE_MERGED && !kp_link_is_given(link, m, st);

@@ -50,6 +50,7 @@ struct kp_mapped {
 	uint32_t entry;
 	bool deleted; /* the link said so */
 	bool copy;    /* a copy of the file, which has the name still */
+	bool loader;  /* our own exec loader, which whoever jumps to the gate opens for reading */
 	bool read_only; /* a bind of that kind shows it */
 	bool kept;    /* a bind or merged shows it here, and writecopy elsewhere: nobody knows by which name it was opened */
 	const struct kp_rule *rule; /* KP_MAP_GUEST: a file of the host that this rule shows; else NULL */
@@ -58,8 +59,6 @@ struct kp_mapped {
 void kp_map_host(const struct kp_vfs *v, const char *host, struct kp_mapped *ret);
 /* Is that file a copy of a library's code? Then where in it its page of slots is, which is part of no guest's file. */
 bool kp_map_slots(const struct kp_vfs *v, const char *host, uint64_t *ret_offset);
-/* Does that link of /proc lead to our own exec loader? Whoever jumps to the gate opens it for reading. */
-bool kp_map_is_loader(const struct kp_vfs *v, const struct kp_hpath *link);
 /* Is the node that a link's text leads to still the object that the link holds? held: its stat, not looked at for KP_MAP_IMAGE. */
 bool kp_same_object(const struct kp_vfs *v, const struct kp_node *n, const struct kp_mapped *m, const struct stat *held);
 /* What of the host a descriptor for reading leads to under its other name cannot be changed, where it may be that of writecopy. */

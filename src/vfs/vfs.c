@@ -45,12 +45,15 @@ static int check_upper(struct kp_vfs *v, struct kp_err *err)
 
 static int open_run_dirs(struct kp_vfs *v, const struct kp_vfs_options *o, struct kp_err *err)
 {
+	const struct {
+		const char *name;
+		struct kp_hpath *path;
+	} later[] = {{"base", &v->base_dir}, {"code", &v->code}, {"loader", &v->loader}}; /* made by others */
 	int rc = open_dir(o->run_dir, "dirs", 0700, &v->dirs, &v->dirs_fd, err);
 
-	if (!rc && kp_path_join(v->base_dir.s, sizeof(v->base_dir.s), o->run_dir, "base"))
-		rc = kp_fail_errno(err, ENAMETOOLONG, "%s/base", o->run_dir);
-	if (!rc && kp_path_join(v->code.s, sizeof(v->code.s), o->run_dir, "code"))
-		rc = kp_fail_errno(err, ENAMETOOLONG, "%s/code", o->run_dir);
+	for (size_t i = 0; i < KP_ARRAY_LEN(later) && !rc; i++)
+		if (kp_path_join(later[i].path->s, sizeof(later[i].path->s), o->run_dir, later[i].name))
+			rc = kp_fail_errno(err, ENAMETOOLONG, "%s/%s", o->run_dir, later[i].name);
 	return rc;
 }
 

@@ -24,7 +24,6 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "kapsel/fast.h"
 
 /* --- what another process changes --- */
 
