@@ -26,7 +26,7 @@
 #define KP_FAST_MAGIC 0x3174736166706b6bULL
 
 enum kp_fast_kind {
-	KP_FAST_ABSENT = 1, /* ENOENT */
+	KP_FAST_ABSENT = 1, /* ENOENT; with a host path: where guests may have made it, the kernel is asked */
 	KP_FAST_RECORD,     /* an image's: all that stat says is in the entry */
 	KP_FAST_PLAIN,      /* the instance's, without a record: the kernel is asked at the host path */
 	KP_FAST_NOTED,      /* the instance's file with a record: mode, owner and number are the entry's */
@@ -37,8 +37,17 @@ enum kp_fast_kind {
 /* What an open at the gate may be: it reads and makes nothing. O_CLOEXEC, O_LARGEFILE, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY, O_DIRECTORY. */
 #define KP_GATE_OPEN_FLAGS (02000000 | 0100000 | 0400000 | 04000 | 0400 | 0200000)
 
-/* In perm, beside R_OK, W_OK and X_OK: a file that can be opened at the host path in text. */
+/* The same of one that makes a file, which must not be there: O_CREAT and O_EXCL, and how it may be used. No bits but those of rwx, and its owner can
+ * read and write it: no other mode needs a record. */
+#define KP_GATE_MAKES (0100 | 0200)
+#define KP_GATE_MAKE_FLAGS (KP_GATE_MAKES | 02000000 | 0100000 | 0400000 | 04000 | 02000 | 0400 | 01 | 02)
+#define KP_GATE_MAKE_MODE 0777
+#define KP_GATE_MAKE_OWNER 0600
+
+/* In perm, beside R_OK, W_OK and X_OK: a file that can be opened at the host path in text; a directory in which nothing lies but what the instance has,
+ * so that a file can be made at the host path in text. */
 #define KP_FAST_OPEN 8
+#define KP_FAST_MAKE 16
 
 /* Links in the last component: an entry may hold for calls that follow them, for those that do not, or for both. */
 enum { KP_FAST_FOLLOW = 1, KP_FAST_NOFOLLOW = 2, KP_FAST_GETCWD = 4 };
@@ -55,6 +64,8 @@ struct kp_fast_program {
 	struct kp_fast_ref interp;
 };
 
+#define KP_FAST_DEAD 0x40000000U /* FUTEX_OWNER_DIED */
+
 #define KP_FAST_TEXT 216U
 struct kp_fast_entry {
 	uint32_t seq; /* odd while it is written */
@@ -70,7 +81,7 @@ struct kp_fast_entry {
 	int64_t mtime;
 	uint8_t perm;       /* R_OK | W_OK | X_OK that access() grants, KP_FAST_OPEN */
 	uint8_t has_target; /* a symlink's target is in text */
-	uint16_t second;    /* where in text the host path or the target begins */
+	uint16_t second;    /* where in text the host path or the target begins; 0: there is none */
 	struct kp_fast_program program;
 	char text[KP_FAST_TEXT]; /* the path as given, NUL, the other, NUL */
 };
@@ -128,7 +139,9 @@ struct kp_fast {
 	uint32_t placed; /* what that was when a place was written last */
 	uint32_t site_files;
 	uint32_t settles; /* every execve is asked of the supervisor: somebody is to see it */
-	uint32_t reserved;
+	uint32_t makes;   /* guests may make files (KP_FAST_MAKE), while the supervisor lives */
+	_Alignas(8) uint32_t alive[10]; /* a robust mutex that it holds: when it is gone, also killed, the kernel says so in the first word (KP_FAST_DEAD), before any
+			       call finds nobody to answer it */
 	uint64_t pipe_dev; /* of pipes that have no name */
 	uint64_t reserved2;
 	char dirs_path[KP_FAST_DIRS]; /* where directories' stand-ins are; "": too long */

@@ -16,37 +16,18 @@
 
 #include "kapsel/fast.h"
 #include "loader/attributes.h"
+#include "loader/answer.h"
 #include "loader/call.h"
 #include "loader/patch.h"
 
-#define MISS LONG_MIN
 #define PAGE 4096ULL
 #define TASK_SIZE 0x7ffffffff000ULL
 #define STACK_NEAR 16384ULL
 #define WANTS_TELLING 32
 #define NOT_A_HOW 77 /* rt_sigprocmask reads the set, then finds that it cannot be told what to do with it */
 
-/* As stub.S has saved them. */
-struct regs {
-	uint64_t rax, r9, r8, r10, rdx, rsi, rdi, back;
-	uint8_t red_zone[128];
-};
-
 long kp_stub(const struct regs *r);
 long kp_ask(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
-
-enum what { STAT, STATX, ACCESS, READLINK, OPEN, STATFS /* of what is not there */ };
-
-struct query {
-	enum what what;
-	int dirfd;
-	uint64_t path, buf, size;
-	uint8_t links; /* KP_FAST_FOLLOW, KP_FAST_NOFOLLOW or KP_FAST_GETCWD */
-	int mode;      /* access: what for; open: flags */
-	const struct regs *regs;
-};
-
-static const struct kp_fast *const fast = (const struct kp_fast *)KP_FAST_BASE;
 
 /* The eight bytes there, which lie in one page. */
 static bool is_readable(uint64_t addr)
@@ -92,13 +73,7 @@ static bool same(const char *a, const char *b, size_t len)
 	return true;
 }
 
-static bool holds(const struct kp_fast_entry *e, uint32_t seq)
-{
-	return kp_load32(&e->seq) == seq && e->all == kp_load32(&fast->all) && (!e->dirs || e->dirs == kp_load32(&fast->dirs)) &&
-	       e->name == kp_load32(&fast->names[e->name_slot % KP_FAST_NAMES]);
-}
-
-static const struct kp_fast_entry *find(const struct query *q, uint64_t hash, size_t len, uint64_t dev, uint64_t ino, uint32_t *ret_seq)
+const struct kp_fast_entry *kp_find(const struct query *q, uint64_t hash, size_t len, uint64_t dev, uint64_t ino, uint32_t *ret_seq)
 {
 	uint64_t key = kp_fast_key(hash, dev, ino);
 	const uint32_t *set = fast->index[key % KP_FAST_SETS];
@@ -149,6 +124,16 @@ static long ask_kernel(const struct kp_fast_entry *e, void *buf)
 	return kp_gate(SYS_newfstatat, (uint64_t)AT_FDCWD, (uint64_t)(e->text + e->second), (uint64_t)buf, AT_SYMLINK_NOFOLLOW);
 }
 
+/* Where a guest may have made it meanwhile the kernel says whether one has. */
+static long absent_of(const struct kp_fast_entry *e, uint32_t seq)
+{
+	struct stat st;
+
+	if (e->second && ask_kernel(e, &st) != -ENOENT)
+		return MISS;
+	return holds(e, seq) ? -ENOENT : MISS;
+}
+
 static long stat_of(const struct query *q, const struct kp_fast_entry *e, uint32_t seq)
 {
 	struct stat *st = (struct stat *)q->buf;
@@ -168,46 +153,6 @@ static long statx_of(const struct query *q, const struct kp_fast_entry *e, uint3
 		return MISS;
 	kp_to_statx(&st, (struct statx *)q->buf);
 	return 0;
-}
-
-/* Opens a directory's stand-in: from one that stands for the start of the path the same names lead to it. */
-static long open_dir(const struct query *q, const struct kp_fast_entry *e)
-{
-	char path[KP_FAST_DIRS + KP_FAST_TEXT];
-	size_t at = 0;
-
-	if (e->text[0] != '/')
-		return kp_gate(SYS_openat, (uint64_t)(int64_t)q->dirfd, q->path, (uint64_t)q->mode, 0);
-	while (at < KP_FAST_DIRS - 1 && fast->dirs_path[at])
-		at++;
-	if (!at || e->path_len >= KP_FAST_TEXT)
-		return MISS;
-	kp_copy(path, fast->dirs_path, at);
-	kp_copy(path + at, e->text, e->path_len + 1U);
-	return kp_gate(SYS_openat, (uint64_t)AT_FDCWD, (uint64_t)path, (uint64_t)q->mode, 0);
-}
-
-static long open_file(const struct query *q, const struct kp_fast_entry *e)
-{
-	if (q->mode & O_DIRECTORY || !S_ISREG(e->mode) || !(e->perm & KP_FAST_OPEN) || e->second >= KP_FAST_TEXT)
-		return MISS;
-	return kp_gate(SYS_openat, (uint64_t)AT_FDCWD, (uint64_t)(e->text + e->second), (uint64_t)q->mode, 0);
-}
-
-/* What the descriptor is of was decided when the entry still held after it, or it is not given. */
-static long open_of(const struct query *q, const struct kp_fast_entry *e, uint32_t seq)
-{
-	long fd;
-
-	if (q->mode & ~KP_GATE_OPEN_FLAGS || !(e->perm & 4) || !holds(e, seq))
-		return MISS;
-	fd = S_ISDIR(e->mode) ? (e->dirs ? MISS : open_dir(q, e)) : open_file(q, e);
-	if (fd < 0)
-		return fd == -EMFILE ? fd : MISS;
-	if (holds(e, seq))
-		return fd;
-	kp_call4(SYS_close, (uint64_t)fd, 0, 0, 0);
-	return MISS;
 }
 
 static long give(const struct query *q, const struct stat *st)
@@ -240,7 +185,7 @@ static long answer_fd(const struct query *given)
 		return MISS;
 	q.path = (uint64_t)"";
 	q.links = KP_FAST_FOLLOW;
-	e = find(&q, KP_FAST_SEED, 0, st.st_dev, st.st_ino, &seq);
+	e = kp_find(&q, KP_FAST_SEED, 0, st.st_dev, st.st_ino, &seq);
 	if (!e)
 		return q.what == STAT && is_nobodys(&st) ? give(&q, &st) : MISS;
 	if (e->kind == KP_FAST_DIR)
@@ -283,7 +228,7 @@ static bool wants_telling(void)
 }
 
 /* The real directory that the call starts from. */
-static bool start_of(const struct query *q, uint64_t *ret_dev, uint64_t *ret_ino)
+bool kp_start_of(const struct query *q, uint64_t *ret_dev, uint64_t *ret_ino)
 {
 	struct stat st;
 
@@ -307,7 +252,7 @@ static long answer_cwd(struct query *q)
 
 	q->path = (uint64_t)"";
 	q->links = KP_FAST_GETCWD;
-	if (!start_of(q, &dev, &ino) || !(e = find(q, KP_FAST_SEED, 0, dev, ino, &seq)))
+	if (!kp_start_of(q, &dev, &ino) || !(e = kp_find(q, KP_FAST_SEED, 0, dev, ino, &seq)))
 		return MISS;
 	while (e->second + len < KP_FAST_TEXT && e->text[e->second + len - 1])
 		len++;
@@ -322,9 +267,9 @@ static const struct kp_fast_entry *entry_of(const struct query *q, uint32_t *ret
 	uint64_t hash, dev = 0, ino = 0;
 	size_t len = hash_path(q->path, &hash);
 
-	if (!len || (*(const char *)q->path != '/' && !start_of(q, &dev, &ino)))
+	if (!len || (*(const char *)q->path != '/' && !kp_start_of(q, &dev, &ino)))
 		return NULL;
-	return find(q, hash, len, dev, ino, ret_seq);
+	return kp_find(q, hash, len, dev, ino, ret_seq);
 }
 
 /* Which program of those that are known by that name; 0: none. */
@@ -368,7 +313,7 @@ static long answer(const struct query *q)
 	if (!e)
 		return MISS;
 	if (e->kind == KP_FAST_ABSENT)
-		return holds(e, seq) ? -ENOENT : MISS;
+		return absent_of(e, seq);
 	switch (q->what) {
 	case STAT:
 		return stat_of(q, e, seq);
@@ -377,7 +322,7 @@ static long answer(const struct query *q)
 	case ACCESS:
 		return access_of(q, e, seq);
 	case OPEN:
-		return open_of(q, e, seq);
+		return kp_open(q, e, seq);
 	case READLINK:
 		return link_of(q, e, seq);
 	case STATFS:
@@ -423,10 +368,20 @@ static long map(const struct regs *r)
 #define LINKS(nofollow) ((nofollow) ? KP_FAST_NOFOLLOW : KP_FAST_FOLLOW)
 #define ACCESS_MODES 7ULL
 
+static long make(struct query *q)
+{
+	uint64_t hash;
+	size_t len = hash_path(q->path, &hash);
+
+	return len ? kp_make(q, len) : MISS;
+}
+
 static long answer_open(struct query *q)
 {
 	q->what = OPEN;
-	if (q->mode & (O_CREAT | (O_TMPFILE & ~O_DIRECTORY)))
+	if (q->mode & O_CREAT)
+		return make(q);
+	if (q->mode & (O_TMPFILE & ~O_DIRECTORY))
 		return MISS;
 	q->links = LINKS(q->mode & O_NOFOLLOW);
 	return answer(q);
@@ -441,6 +396,7 @@ static long answer_at(const struct regs *r)
 	switch (r->rax) {
 	case SYS_openat:
 		q.mode = (int)r->rdx;
+		q.make = (uint32_t)r->r10;
 		return answer_open(&q);
 	case SYS_newfstatat:
 		flags = (int)r->r10;
@@ -508,6 +464,7 @@ static long answer_call(const struct regs *r)
 		return answer(&q);
 	case SYS_open:
 		q.mode = (int)r->rsi;
+		q.make = (uint32_t)r->rdx;
 		return answer_open(&q);
 	case SYS_fstat:
 		q.dirfd = (int)r->rdi;

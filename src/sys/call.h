@@ -81,7 +81,9 @@ int kp_call_fd_node_for_change(struct kp_call *c, int fd, struct kp_node *ret_no
 /* With the read lock held: what path 0 of this call led to may be answered by the guest itself from now on. rc: of
  * the walk; what it is cut short by is told of, too. */
 void kp_fast_note(struct kp_call *c, bool follow, int rc, const struct kp_node *n);
-/* The same of a descriptor. */
+/* Without a lock, after path 0 was made: where, so that the guest makes the next one there itself. */
+void kp_fast_note_made(struct kp_call *c);
+/* What a descriptor holds. */
 void kp_fast_note_fd(struct kp_call *c, const struct kp_node *n);
 
 /* Guest buffers. 0 or -EFAULT. */

@@ -17,6 +17,7 @@
 #include "sys/internal.h"
 #include "vfs/fast.h"
 #include "vfs/internal.h"
+#include "vfs/makes.h"
 
 #define OFTEN 3 /* calls before a site is worth it: about what patching costs */
 #define KNOWN 512
@@ -225,6 +226,29 @@ void kp_fast_note(struct kp_call *c, bool follow, int rc, const struct kp_node *
 		kp_where_noted(c);
 }
 
+/* The last name of a path was made: the directory that it was made in. */
+void kp_fast_note_made(struct kp_call *c)
+{
+	char *slash = strrchr(c->path[0], '/');
+	struct kp_walk w = {.cred = kp_call_cred(c), .tid = c->tid, .start = c->start.s, .path = slash ? c->path[0] : ".", .follow = true};
+	struct kp_node *n;
+
+	if (!kp_makes_are_open(c->vfs) || slash == c->path[0] || (slash && slash[-1] == '/') || (c->path[0][0] != '/' && !c->from_standin))
+		return;
+	if (slash)
+		*slash = '\0';
+	n = kp_calloc(1, sizeof(*n));
+	kp_vfs_read_lock(c->vfs);
+	if (!kp_resolve(c->vfs, &w, n) && kp_makes_may(c->vfs, n, kp_call_cred(c)))
+		c->noted = slash ? note(c, true, n, (struct kp_fast_program){0}) : kp_fast_put_fd(c->vfs, kp_call_cred(c), n);
+	kp_vfs_unlock(c->vfs);
+	free(n);
+	if (slash)
+		*slash = '/';
+	if (c->noted && c->path[0][0] != '/' && c->dirfd[0] == AT_FDCWD)
+		kp_where_noted(c);
+}
+
 void kp_fast_note_program(struct kp_call *c, const struct kp_node *n, const char *interp, const struct kp_node *interp_n, const struct kp_start *start)
 {
 	struct kp_fast_program p = {0};
@@ -240,7 +264,7 @@ void kp_fast_note_program(struct kp_call *c, const struct kp_node *n, const char
 
 void kp_fast_note_fd(struct kp_call *c, const struct kp_node *n)
 {
-	c->noted = kp_fast_put_fd(c->vfs, n) || (n->origin == KP_IMAGE && S_ISREG(n->mode) && c->vfs->fast);
+	c->noted = kp_fast_put_fd(c->vfs, kp_call_cred(c), n) || (n->origin == KP_IMAGE && S_ISREG(n->mode) && c->vfs->fast);
 }
 
 void kp_fast_filter_comes(struct kp_call *c)
@@ -283,6 +307,9 @@ int kp_fast_start(struct kp_engine *e)
 	e->filters += e->filters >= 0; /* the guests' own */
 	e->sites.mem = kp_trap_more(e->trap);
 	kp_fast_make(e->vfs, e->sites.mem);
+	/* With a trace, or a limit, the supervisor is to see what is made. */
+	if (!e->trace && e->limit.limits.max[KP_LIMIT_DISK] == KP_UNLIMITED)
+		kp_makes_open(e->vfs);
 	if (e->tracers || e->trace)
 		kp_fast_settle_all(e->vfs);
 	return 0;

@@ -14,10 +14,12 @@
 
 #include "sys/internal.h"
 #include "vfs/internal.h"
+#include "vfs/makes.h"
 
 /* linux/landlock.h of the build host may be older than the kernel that this runs on. */
 enum {
-	FS_EXECUTE = 1 << 0, FS_WRITE_FILE = 1 << 1, FS_READ_FILE = 1 << 2, FS_READ_DIR = 1 << 3, FS_MAKE_SOCK = 1 << 9,
+	FS_EXECUTE = 1 << 0, FS_WRITE_FILE = 1 << 1, FS_READ_FILE = 1 << 2, FS_READ_DIR = 1 << 3, FS_MAKE_REG = 1 << 8,
+	FS_MAKE_SOCK = 1 << 9,
 	FS_REFER = 1 << 13, FS_TRUNCATE = 1 << 14, FS_IOCTL_DEV = 1 << 15,
 	FS_FIRST = (1 << 13) - 1, /* all that the first ABI knows */
 	FS_OF_FILES = FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE | FS_IOCTL_DEV,
@@ -179,7 +181,7 @@ int kp_landlock_make(const struct kp_vfs *v, const char *loader, enum kp_level l
 	if (d.fd < 0)
 		return kp_fail_errno(err, errno, "Landlock: no rules can be made");
 	allow(&d, loader, FS_EXECUTE | FS_READ_FILE);
-	allow(&d, v->upper.s, FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE | FS_MAKE_SOCK);
+	allow(&d, v->upper.s, FS_READ_FILE | FS_WRITE_FILE | FS_TRUNCATE | FS_MAKE_SOCK | (kp_makes_are_open(v) ? FS_MAKE_REG : 0));
 	/* Pseudo terminals are opened by the supervisor, and by TIOCGPTPEER, which asks for this alone. */
 	allow(&d, "/dev/pts", FS_IOCTL_DEV);
 	allow(&d, "/dev/tty", FS_READ_FILE | FS_WRITE_FILE | FS_IOCTL_DEV); /* the caller's own, whichever that is */

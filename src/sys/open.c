@@ -273,6 +273,8 @@ static int do_open(struct kp_call *c, struct open_args *a)
 	} while (kp_vfs_again(c->vfs, rc));
 	if (!rc && request >= 0)
 		rc = open_request(c, n, request);
+	if (!rc && c->made && !a->resolve)
+		kp_fast_note_made(c);
 	free(n);
 	return rc;
 }

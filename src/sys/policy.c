@@ -166,17 +166,25 @@ static void unless_wide(struct program *p, size_t offset, uint64_t k, uint8_t sk
 	unless(p, (uint32_t)(k >> 32), skip);
 }
 
-/* What the stub may ask from the gate (kapsel/fast.h): attributes, which Landlock leaves to everybody, too; and opens that only read,
- * where Landlock decides. The number is looked at first: for all others the kernel still sees that they pass without running the filter. */
+/* What the stub may ask from the gate (kapsel/fast.h): attributes, which Landlock leaves to everybody, too; opens that only read, and those that make a
+ * file which is not there, where Landlock decides. The number is looked at first: for all others the kernel still sees that they pass without running
+ * the filter. */
 static void put_gate(struct program *p)
 {
 	load(p, offsetof(struct seccomp_data, arch));
-	unless(p, AUDIT_ARCH_X86_64, 10);
+	unless(p, AUDIT_ARCH_X86_64, 17);
 	load(p, offsetof(struct seccomp_data, nr));
-	when(p, SYS_newfstatat, 3);
-	unless(p, SYS_openat, 7);
+	when(p, SYS_newfstatat, 10);
+	unless(p, SYS_openat, 14);
 	load(p, ARG(2));
-	put(p, BPF_JMP | BPF_JSET | BPF_K, 5, 0, ~(uint32_t)KP_GATE_OPEN_FLAGS);
+	put(p, BPF_JMP | BPF_JSET | BPF_K, 0, 7, ~(uint32_t)KP_GATE_OPEN_FLAGS);
+	put(p, BPF_JMP | BPF_JSET | BPF_K, 11, 0, ~(uint32_t)KP_GATE_MAKE_FLAGS);
+	put(p, BPF_ALU | BPF_AND | BPF_K, 0, 0, KP_GATE_MAKES);
+	unless(p, KP_GATE_MAKES, 9);
+	load(p, ARG(3));
+	put(p, BPF_JMP | BPF_JSET | BPF_K, 7, 0, ~(uint32_t)KP_GATE_MAKE_MODE);
+	put(p, BPF_ALU | BPF_AND | BPF_K, 0, 0, KP_GATE_MAKE_OWNER);
+	unless(p, KP_GATE_MAKE_OWNER, 5);
 	unless_wide(p, offsetof(struct seccomp_data, instruction_pointer), KP_GATE_IP, 1);
 	verdict(p, SECCOMP_RET_ALLOW);
 }

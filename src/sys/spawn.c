@@ -26,6 +26,7 @@
 #include "sys/internal.h"
 #include "vfs/fast.h"
 #include "vfs/internal.h"
+#include "vfs/makes.h"
 #include "vfs/pts.h"
 
 #ifndef SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
@@ -401,6 +402,7 @@ int kp_engine_spawn(struct kp_engine *e, const struct kp_spawn *s, pid_t *ret_pi
 
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0)
 		return kp_fail_errno(err, errno, "pipe");
+	kp_makes_for_umask(e->vfs, s->umask);
 	for (size_t i = 0; i < 3 + s->pass_fd_count; i++)
 		kp_pts_put_fd(e->vfs, i < 3 ? s->fds[i] : s->pass_fds[i - 3]);
 	pthread_mutex_lock(&sp->busy);

@@ -2,7 +2,7 @@
 /*
  * Directory look-ups, remembered per thread. Only the supervisor changes the upper, and images never change, so an entry
  * holds until the generation moves. Directories of the host (binds, /proc, what a rule shows) are never kept; keys of the registry are, until it changes. Beside them, names
- * that the upper lacks: these hold until anybody takes the write lock, and none does when a guest has made a name itself (a socket's).
+ * that the upper lacks: these hold until anybody takes the write lock, and none does when a guest has made a name itself (a socket's), nor where it may (makes.c).
  */
 #include "vfs/internal.h"
 

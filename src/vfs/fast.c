@@ -10,6 +10,7 @@
 #include "vfs/fast.h"
 #include "vfs/fastcache.h"
 #include "vfs/live.h"
+#include "vfs/makes.h"
 
 #define OBJECTS 1024U /* room for, to begin with */
 
@@ -45,6 +46,7 @@ void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem)
 struct kp_fast_cache *kp_fast_free(struct kp_fast_cache *c)
 {
 	if (c) {
+		kp_makes_end(c->mem);
 		free(c->ways);
 		(void)kp_pages_free(c->objects, c->object_room * sizeof(*c->objects));
 		for (size_t i = 0; i < KP_MAX_LAYERS; i++)
@@ -128,7 +130,7 @@ static bool from_image(struct kp_vfs *v, const struct kp_node *n, struct kp_fast
 }
 
 /* Size and times of the instance's files change by writes that nobody sees: the kernel is asked each time. */
-static bool from_upper(const struct kp_vfs *v, const struct kp_node *n, struct kp_fast_entry *e)
+static bool from_upper(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred, struct kp_fast_entry *e)
 {
 	if (!S_ISREG(n->mode) && !S_ISDIR(n->mode))
 		return false;
@@ -145,6 +147,8 @@ static bool from_upper(const struct kp_vfs *v, const struct kp_node *n, struct k
 	}
 	if (S_ISREG(n->mode) && !v->upper_noexec)
 		e->perm |= KP_FAST_OPEN;
+	if (S_ISDIR(n->mode) && kp_makes_may(v, n, cred))
+		e->perm |= KP_FAST_MAKE;
 	return add_text(e, e->path_len + 1U, v->upper.s, n->guest.s[1] ? n->guest.s : "");
 }
 
@@ -153,6 +157,17 @@ static bool is_known_absent(const struct kp_vfs *v, const struct kp_node *n)
 {
 	return !n->self.bind && !n->parent.bind && !n->parent.proc && !n->parent.reg && !n->last_error && !atomic_load(&v->guest_makes_names) &&
 	       (n->whiteout || !n->self.rule || n->self.rule->mode == KP_MODE_FULL);
+}
+
+static bool from_nothing(const struct kp_vfs *v, const struct kp_node *n, struct kp_fast_entry *e)
+{
+	struct kp_gpath up;
+
+	e->kind = KP_FAST_ABSENT;
+	if (!is_known_absent(v, n))
+		return false;
+	kp_gpath_parent(&n->guest, &up);
+	return !kp_makes_are_open(v) || !kp_makes_alone(v, &n->parent, up.s) || add_text(e, e->path_len + 1U, v->upper.s, n->guest.s);
 }
 
 /* Nothing but the directory's name, a slash and what follows is where it leads: removed directories on the way have no part in it. */
@@ -190,12 +205,11 @@ static bool fill(struct kp_vfs *v, const char *path, const char *start, const st
 			e->perm |= (uint8_t)bit;
 	switch (n->origin) {
 	case KP_ABSENT:
-		e->kind = KP_FAST_ABSENT;
-		return is_known_absent(v, n);
+		return from_nothing(v, n, e);
 	case KP_IMAGE:
 		return from_image(v, n, e);
 	case KP_UPPER:
-		return from_upper(v, n, e);
+		return from_upper(v, n, cred, e);
 	case KP_BASE:
 	case KP_HOST:
 	case KP_PROC:
@@ -349,7 +363,7 @@ static bool put_image_fd(struct kp_vfs *v, const struct kp_node *n)
 	return good;
 }
 
-bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n)
+bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_cred *cred, const struct kp_node *n)
 {
 	struct kp_fast_entry e = {.calls = KP_FAST_FOLLOW, .mode = n->mode, .st_ino = n->ino};
 	bool dir = S_ISDIR(n->mode);
@@ -358,7 +372,7 @@ bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n)
 		return false;
 	if (dir && (n->origin == KP_IMAGE || n->origin == KP_UPPER)) {
 		e.name_slot = kp_fast_name_slot(n->guest.s);
-		return start_of(v, n->guest.s, &e) && (n->origin == KP_IMAGE ? from_image(v, n, &e) : from_upper(v, n, &e)) && add(v, &e, n->guest.s).at;
+		return start_of(v, n->guest.s, &e) && (n->origin == KP_IMAGE ? from_image(v, n, &e) : from_upper(v, n, cred, &e)) && add(v, &e, n->guest.s).at;
 	}
 	if (n->origin == KP_IMAGE && S_ISREG(n->mode))
 		return put_image_fd(v, n);

@@ -66,7 +66,7 @@ void kp_fast_place_moves(struct kp_vfs *v);
 void kp_fast_place_ended(struct kp_vfs *v, pid_t tid);
 
 /* The same of what a descriptor holds; n as kp_call_fd_node gives it. */
-bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_node *n);
+bool kp_fast_put_fd(struct kp_vfs *v, const struct kp_cred *cred, const struct kp_node *n);
 /* Each time before a guest gets a descriptor of an image's file: equal files are one inode of the store, and then none is known by it. */
 void kp_fast_opened(struct kp_vfs *v, const struct kp_node *n, int fd);
 /* There is a copy of that object's code with `prepared` jumps, whose path and place f tells. False: the object is several files'. */

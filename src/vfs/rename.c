@@ -7,6 +7,7 @@
 
 #include "vfs/change.h"
 #include "vfs/live.h"
+#include "vfs/makes.h"
 #include "vfs/regtree.h"
 #include "vfs/resolve.h"
 #include "vfs/upper.h"
@@ -318,13 +319,16 @@ static int clear_directory(struct kp_vfs *v, const struct kp_node *n)
 	kp_times_keep(v, &n->guest, &kept);
 	if (!rc && renameat2(v->work_fd, t.name, v->upper_fd, rel, RENAME_EXCHANGE) < 0)
 		rc = -errno;
+	if (!rc && kp_makes_remove_aside(v, t.name) == -ENOTEMPTY)
+		rc = renameat2(v->work_fd, t.name, v->upper_fd, rel, RENAME_EXCHANGE) < 0 ? -errno : -ENOTEMPTY;
 	kp_times_restore(v, &kept);
-	(void)kp_remove_tree(v->work_fd, t.name);
+	if (rc)
+		(void)kp_remove_tree(v->work_fd, t.name);
 	return rc;
 }
 
 /* In one step: who is killed leaves it done or not done. */
-static int change_name(struct kp_vfs *v, const struct kp_node *from, const struct kp_node *to)
+static int change_name(struct kp_vfs *v, const struct kp_node *from, const struct kp_node *to, unsigned flags)
 {
 	const char *old = from->guest.s + 1, *new = to->guest.s + 1;
 	bool dir = S_ISDIR(from->mode);
@@ -341,10 +345,10 @@ static int change_name(struct kp_vfs *v, const struct kp_node *from, const struc
 		if (rc)
 			return rc;
 	}
-	return renameat2(v->upper_fd, old, v->upper_fd, new, from->lower ? RENAME_WHITEOUT : 0) < 0 ? -errno : 0;
+	return kp_makes_rename(v, v->upper_fd, old, to, flags | (from->lower ? RENAME_WHITEOUT : 0));
 }
 
-static int move(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
+static int move(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, unsigned flags)
 {
 	bool dir = S_ISDIR(from->mode);
 	int rc = make_movable(v, from, to);
@@ -356,7 +360,7 @@ static int move(struct kp_vfs *v, struct kp_node *from, struct kp_node *to)
 	if (!rc)
 		rc = note_place(v, from, &to->guest);
 	if (!rc)
-		rc = change_name(v, from, to);
+		rc = change_name(v, from, to, flags);
 	if (!rc && dir && S_ISDIR(to->mode))
 		kp_standin_remove(v, to);
 	if (!rc && dir)
@@ -426,7 +430,7 @@ int kp_rename(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const 
 	case HALVES:
 		return kp_rename_halves(v, from, to);
 	case IN_UPPER:
-		return flags & RENAME_EXCHANGE ? exchange(v, from, to) : move(v, from, to);
+		return flags & RENAME_EXCHANGE ? exchange(v, from, to) : move(v, from, to, flags);
 	case ELSEWHERE:
 	default:
 		return -EXDEV;

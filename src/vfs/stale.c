@@ -5,6 +5,7 @@
 
 #include "vfs/fast.h"
 #include "vfs/fastcache.h"
+#include "vfs/makes.h"
 
 /* A look at an entry is 3 ns; what is void costs 10 us and more when it is asked for again. Who renames directories all the time is to be held up by a
  * sixth of it at most. */
@@ -184,10 +185,12 @@ void kp_fast_makes_dir(struct kp_vfs *v, const struct kp_node *n, mode_t mode)
 	v->declared = true;
 }
 
-/* Where the host is shown, what the instance had hidden of it there is gone, too. */
+/* Where the host is shown, what the instance had hidden of it there is gone, too. And where a directory in which guests make files can take the place of
+ * one that had more, what was told of names in that would hold no longer than until one of them is made. */
 void kp_fast_removes(struct kp_vfs *v, const struct kp_node *n)
 {
-	if (n->origin == KP_MAGIC || !S_ISDIR(n->mode) || (n->self.rule && n->self.rule->mode != KP_MODE_FULL)) {
+	if (n->origin == KP_MAGIC || !S_ISDIR(n->mode) || (n->self.rule && n->self.rule->mode != KP_MODE_FULL) ||
+	    (kp_makes_are_open(v) && !kp_makes_alone(v, &n->self, n->guest.s))) {
 		kp_fast_changes(v, n);
 		return;
 	}

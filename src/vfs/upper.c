@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "vfs/change.h"
+#include "vfs/makes.h"
 #include "vfs/resolve.h"
 #include "vfs/upper.h"
 
@@ -230,7 +231,7 @@ int kp_upper_parents(struct kp_vfs *v, const struct kp_gpath *guest)
 
 int kp_upper_publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n)
 {
-	int rc = renameat(v->work_fd, t->name, v->upper_fd, n->guest.s + 1) < 0 ? -errno : 0;
+	int rc = kp_makes_rename(v, v->work_fd, t->name, n, n->origin == KP_ABSENT ? RENAME_NOREPLACE : 0);
 
 	/* A directory cannot be renamed over a whiteout. */
 	if (rc == -ENOTDIR && n->whiteout) {
@@ -420,7 +421,9 @@ static int put_whiteout(struct kp_vfs *v, const struct kp_node *n)
 		rc = renameat2(v->work_fd, t.name, v->upper_fd, n->guest.s + 1, RENAME_EXCHANGE) < 0 ? -errno : 0;
 	else
 		rc = renameat(v->work_fd, t.name, v->upper_fd, n->guest.s + 1) < 0 ? -errno : 0;
-	if (rc || dir)
+	if (!rc && dir && kp_makes_remove_aside(v, t.name) == -ENOTEMPTY)
+		rc = renameat2(v->work_fd, t.name, v->upper_fd, n->guest.s + 1, RENAME_EXCHANGE) < 0 ? -errno : -ENOTEMPTY;
+	if (rc)
 		(void)kp_remove_tree(v->work_fd, t.name);
 	return rc;
 }
@@ -462,6 +465,7 @@ int kp_upper_remove(struct kp_vfs *v, const struct kp_node *n)
 int kp_upper_drop(struct kp_vfs *v, const struct kp_node *n)
 {
 	struct kp_temp t;
+	int rc;
 
 	if (unlinkat(v->upper_fd, n->guest.s + 1, AT_REMOVEDIR) == 0)
 		return 0;
@@ -469,7 +473,10 @@ int kp_upper_drop(struct kp_vfs *v, const struct kp_node *n)
 	t = kp_temp_name(v);
 	if (renameat(v->upper_fd, n->guest.s + 1, v->work_fd, t.name) < 0)
 		return -errno;
-	return kp_remove_tree(v->work_fd, t.name);
+	rc = kp_makes_remove_aside(v, t.name);
+	if (rc == -ENOTEMPTY && renameat(v->work_fd, t.name, v->upper_fd, n->guest.s + 1) < 0)
+		rc = -errno;
+	return rc;
 }
 
 /* --- stand-ins --- */

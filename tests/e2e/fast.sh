@@ -143,6 +143,7 @@ fi
 
 try "$KAPSEL" run --rm --level portable "$img" -- /gate "$T/canary"
 expect_out "gate: 0 wrong" "a guest at the gate"
+if [ ! -e "$T/canary-not-there" ]; then ok "nothing of the host's is made there"; else not_ok "a file of the host was made there" "$T/out"; fi
 # The run's directory lies where the host is shown to be changed.
 try "$KAPSEL" run --rm --level portable --mode "$T=merged" "$img" -- /gate "$KAPSEL"
 expect_out "gate: 0 wrong" "a guest at the gate, where the run's directory is shown"

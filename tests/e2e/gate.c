@@ -109,8 +109,8 @@ static void loader_alone(void)
  * the supervisor is not there (ENOENT), what passes is for Landlock. */
 static int at_gate(const char *path)
 {
+	char buf[8], other[4096];
 	struct stat st;
-	char buf[8];
 
 	CHECK(gate(SYS_openat, AT_FDCWD, (long)path, O_RDONLY, 0) == -EACCES);
 	CHECK(gate(SYS_openat, AT_FDCWD, (long)"/proc/self/mem", O_RDONLY, 0) == -EACCES);
@@ -122,6 +122,14 @@ static int at_gate(const char *path)
 	CHECK(gate(SYS_openat, AT_FDCWD, (long)"/", O_CREAT, 0600) == -EISDIR);
 	CHECK(gate(SYS_openat, AT_FDCWD, (long)path, O_PATH, 0) == -ENOENT);
 	CHECK(gate(SYS_open, (long)path, O_RDWR, 0, 0) == -ENOENT);
+	/* What is not there may be made, plainly, where it is the guest's to make. */
+	snprintf(other, sizeof(other), "%s-not-there", path);
+	CHECK(gate(SYS_openat, AT_FDCWD, (long)other, O_CREAT | O_EXCL | O_RDWR, 0600) < 0);
+	CHECK(gate(SYS_openat, AT_FDCWD, (long)other, O_CREAT | O_EXCL | O_RDWR, 04700) != -EACCES); /* the supervisor's to answer */
+	CHECK(gate(SYS_openat, AT_FDCWD, (long)other, O_CREAT | O_EXCL | O_RDWR, 0400) != -EACCES);
+	CHECK(gate(SYS_openat, AT_FDCWD, (long)other, O_CREAT | O_EXCL | O_RDWR | O_TRUNC, 0600) != -EACCES);
+	CHECK(gate(SYS_openat, AT_FDCWD, (long)other, O_CREAT | O_RDWR, 0600) != -EACCES);
+	CHECK(gate(SYS_openat, AT_FDCWD, (long)path, O_CREAT | O_EXCL | O_RDWR, 0600) < 0);
 	CHECK(gate(SYS_unlinkat, AT_FDCWD, (long)path, 0, 0) == -ENOENT);
 	CHECK(gate(SYS_chmod, (long)path, 0, 0, 0) == -ENOENT);
 	CHECK(gate(SYS_truncate, (long)path, 0, 0, 0) == -ENOENT);

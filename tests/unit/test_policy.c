@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What profiles refuse of sockets and system calls: the filter interpreted, and addresses. */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/seccomp.h>
 #include <netinet/in.h>
@@ -109,6 +110,40 @@ START_TEST(gate)
 	ck_assert_uint_eq(bpf_sim(code, len, &data), SECCOMP_RET_KILL_PROCESS);
 	free(code);
 	free(plain);
+}
+END_TEST
+
+/* An open passes there that makes a file, which was not, with a plain mode. */
+START_TEST(gate_makes)
+{
+	struct kp_policy p = {.net = {.mode = KP_NETWORK_HOST}};
+	struct seccomp_data data = {.nr = SYS_openat, .arch = AUDIT_ARCH_X86_64, .instruction_pointer = KP_GATE_IP, .args = {[2] = KP_GATE_MAKES, [3] = 0600}};
+	struct sock_filter *code;
+	unsigned short len;
+
+	ck_assert_int_eq(kp_policy_filter(&p, KP_GATE_READS, &code, &len, NULL), 0);
+	for (int bit = 0; bit < 32; bit++) {
+		uint32_t flag = 1U << bit;
+
+		data.args[2] = KP_GATE_MAKES ^ flag;
+		ck_assert_uint_eq(bpf_sim(code, len, &data), flag & KP_GATE_MAKE_FLAGS & ~(uint32_t)KP_GATE_MAKES ? ALLOW : NOTIFY);
+	}
+	data.args[2] = KP_GATE_MAKES | O_RDWR;
+	for (int bit = 0; bit < 32; bit++) {
+		uint32_t flag = 1U << bit;
+
+		data.args[3] = 0600 ^ flag;
+		ck_assert_uint_eq(bpf_sim(code, len, &data), flag & 0177 ? ALLOW : NOTIFY);
+	}
+	data.args[3] = 0600;
+	for (int bit = 0; bit < 64; bit++) {
+		data.instruction_pointer = KP_GATE_IP ^ 1ULL << bit;
+		ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
+	}
+	data.instruction_pointer = KP_GATE_IP;
+	data.nr = SYS_open;
+	ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
+	free(code);
 }
 END_TEST
 
@@ -261,6 +296,7 @@ Suite *test_policy(void)
 	tcase_add_loop_test(t, filter_verdicts, 0, KP_ARRAY_LEN(verdicts));
 	tcase_add_test(t, denied_calls);
 	tcase_add_test(t, gate);
+	tcase_add_test(t, gate_makes);
 	tcase_add_test(t, exec_gate);
 	tcase_add_test(t, limits_in_the_filter);
 	tcase_add_loop_test(t, addresses, 0, KP_ARRAY_LEN(peers));

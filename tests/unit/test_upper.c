@@ -2,13 +2,16 @@
 /* The check of an upper layer finds each kind of damage. */
 #include <check.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include "vfs/check.h"
+#include "vfs/fastcache.h"
 #include "vfs/internal.h"
+#include "vfs/makes.h"
 
 static char dir[64], last[128];
 
@@ -141,6 +144,71 @@ START_TEST(renamed_from_nowhere)
 }
 END_TEST
 
+/* What was empty a moment ago, in a run in which guests make files themselves. */
+static struct kp_fast *mem;
+static struct kp_fast_cache cache;
+
+static struct kp_vfs *open_to_guests(void)
+{
+	static struct kp_vfs v;
+
+	mem = kp_pages(sizeof(*mem));
+	cache = (struct kp_fast_cache){.mem = mem};
+	v = (struct kp_vfs){.upper_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC), .fast = &cache};
+	v.work_fd = v.upper_fd;
+	kp_makes_open(&v);
+	ck_assert(kp_makes_are_open(&v));
+	return &v;
+}
+
+static void close_to_guests(struct kp_vfs *v)
+{
+	kp_makes_end(mem);
+	ck_assert(!kp_makes_are_open(v));
+	(void)kp_pages_free(mem, sizeof(*mem));
+	(void)close(v->upper_fd);
+}
+
+START_TEST(removed_when_empty)
+{
+	struct kp_vfs *v = open_to_guests();
+
+	ck_assert_int_eq(mkdir(at("empty"), 0755), 0);
+	ck_assert_int_eq(kp_makes_remove_aside(v, "empty"), 0);
+	ck_assert_int_eq(access(at("empty"), F_OK), -1);
+	ck_assert_int_eq(mkdir(at("whiteout"), 0755), 0);
+	ck_assert_int_eq(mknod(at("whiteout/x"), S_IFCHR, makedev(0, 0)), 0);
+	ck_assert_int_eq(kp_makes_remove_aside(v, "whiteout"), 0);
+	ck_assert_int_eq(access(at("whiteout"), F_OK), -1);
+	ck_assert_int_eq(mkdir(at("made"), 0755), 0);
+	file("made/x", 0644, NULL, 0);
+	ck_assert_int_eq(kp_makes_remove_aside(v, "made"), -ENOTEMPTY);
+	ck_assert_int_eq(access(at("made/x"), F_OK), 0);
+	kp_makes_for_umask(v, 0177);
+	ck_assert(kp_makes_are_open(v));
+	kp_makes_for_umask(v, 0277);
+	ck_assert(!kp_makes_are_open(v)); /* nobody made it behind our back */
+	ck_assert_int_eq(kp_makes_remove_aside(v, "made"), 0);
+	close_to_guests(v);
+}
+END_TEST
+
+START_TEST(renamed_over_what_was_made)
+{
+	struct kp_vfs *v = open_to_guests();
+	struct kp_node to = {.guest = {"/to"}, .origin = KP_ABSENT};
+
+	file("from", 0644, NULL, 0);
+	file("to", 0644, NULL, 0);
+	ck_assert_int_eq(kp_makes_rename(v, v->work_fd, "from", &to, RENAME_NOREPLACE), -EEXIST);
+	ck_assert_int_eq(kp_makes_rename(v, v->work_fd, "from", &to, 0), 0);
+	file("from", 0644, NULL, 0);
+	to.whiteout = true; /* that is what it replaces */
+	ck_assert_int_eq(kp_makes_rename(v, v->work_fd, "from", &to, RENAME_NOREPLACE), 0);
+	close_to_guests(v);
+}
+END_TEST
+
 Suite *test_upper(void);
 Suite *test_upper(void)
 {
@@ -151,6 +219,8 @@ Suite *test_upper(void)
 	tcase_add_test(t, what_is_right);
 	tcase_add_loop_test(t, what_is_wrong, 0, KP_ARRAY_LEN(bad));
 	tcase_add_test(t, one_number_twice);
+	tcase_add_test(t, removed_when_empty);
+	tcase_add_test(t, renamed_over_what_was_made);
 	tcase_add_loop_test(t, renamed_from_nowhere, 0, KP_ARRAY_LEN(no_origins));
 	suite_add_tcase(s, t);
 	return s;

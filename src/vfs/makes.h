@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Directories in which guests make files themselves. */
+#ifndef KAPSEL_VFS_MAKES_H
+#define KAPSEL_VFS_MAKES_H
+
+#include "vfs/internal.h"
+
+/* Open from the start of a run, or never, by the thread that is there to its end; closed for good. Without the fast path nothing is open. */
+void kp_makes_open(struct kp_vfs *v);
+void kp_makes_close(struct kp_vfs *v);
+/* By the same thread, before the memory goes. */
+void kp_makes_end(struct kp_fast *mem);
+bool kp_makes_are_open(const struct kp_vfs *v);
+/* A guest is about to have that umask: files that their owner cannot read and write have records, which guests do not write. */
+void kp_makes_for_umask(struct kp_vfs *v, mode_t mask);
+/* No layer below has a name in directory d, whose path is guest: what is there is what the upper has, if it has d. */
+bool kp_makes_alone(const struct kp_vfs *v, const struct kp_dir *d, const char *guest);
+/* May guests make files in n, a directory, themselves? With a lock held. */
+bool kp_makes_may(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred);
+/* Renames what is there in the upper, or work/, to node's name. flags: RENAME_NOREPLACE counts where a guest may just have made a file of that name, and
+ * RENAME_WHITEOUT. 0 or -errno. */
+int kp_makes_rename(struct kp_vfs *v, int from_fd, const char *from, const struct kp_node *to, unsigned flags);
+/* With the write lock held: a directory of the upper that was empty for guests has been moved to work/, and is to go. -ENOTEMPTY: one of them was
+ * quicker, and it must go back to where it was. */
+int kp_makes_remove_aside(struct kp_vfs *v, const char *work);
+
+#endif

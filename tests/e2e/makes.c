@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * makes COUNT [UMASK]: makes COUNT files in a directory of its own, /var/made, then says so and waits for a line, then makes COUNT more. Exit status: 0;
+ * 1 when one could not be made; its errno goes to standard output.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void make(char set, long count)
+{
+	char path[64];
+
+	for (long i = 0; i < count; i++) {
+		snprintf(path, sizeof(path), "/var/made/%c%ld", set, i);
+		int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666);
+
+		if (fd < 0 || write(fd, "made\n", 5) != 5) {
+			puts(strerrorname_np(errno));
+			exit(1);
+		}
+		close(fd);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	long count = argc > 1 ? strtol(argv[1], NULL, 10) : 0;
+
+	if (mkdir("/var/made", 0755) < 0 || chmod("/var/made", 0755) < 0)
+		return 1;
+	if (argc > 2)
+		umask((mode_t)strtol(argv[2], NULL, 8));
+	make('a', count);
+	printf("%d\n", getpid());
+	fflush(stdout);
+	if (getchar() == EOF)
+		return 0;
+	make('b', count);
+	return 0;
+}
