@@ -44,10 +44,11 @@ enum kp_fast_kind {
 #define KP_GATE_MAKE_MODE 0777
 #define KP_GATE_MAKE_OWNER 0600
 
-/* In perm, beside R_OK, W_OK and X_OK: a file that can be opened at the host path in text; a directory in which nothing lies but what the instance has,
- * so that a file can be made at the host path in text. */
+/* In perm, beside R_OK, W_OK and X_OK: a file that can be opened at the host path in text; a directory that may be gone through, in which nothing
+ * lies but what the instance has, so that the kernel can be asked for any name in it, at the host path in text; and made there a file that is not. */
 #define KP_FAST_OPEN 8
-#define KP_FAST_MAKE 16
+#define KP_FAST_ALONE 16
+#define KP_FAST_MAKE 32
 
 /* Links in the last component: an entry may hold for calls that follow them, for those that do not, or for both. */
 enum { KP_FAST_FOLLOW = 1, KP_FAST_NOFOLLOW = 2, KP_FAST_GETCWD = 4 };
@@ -64,6 +65,7 @@ struct kp_fast_program {
 	struct kp_fast_ref interp;
 };
 
+#define KP_FAST_INO_UPPER (1ULL << 56) /* in the numbers of what the instance has */
 #define KP_FAST_DEAD 0x40000000U /* FUTEX_OWNER_DIED */
 
 #define KP_FAST_TEXT 216U
@@ -163,6 +165,12 @@ static inline uint64_t kp_fast_key(uint64_t h, uint64_t dev, uint64_t ino)
 {
 	h ^= (ino ^ dev << 48) * 0x9e3779b97f4a7c15ULL;
 	return h ^ h >> 32;
+}
+
+/* Which counter an inode's is. */
+static inline uint32_t kp_fast_inode_slot(uint64_t dev, uint64_t ino)
+{
+	return (uint32_t)(kp_fast_key(KP_FAST_SEED, dev, ino) >> 8) % KP_FAST_INODES;
 }
 
 /* --- call sites --- */

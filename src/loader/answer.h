@@ -7,6 +7,7 @@
 #include <stdbool.h>
 
 #include "kapsel/fast.h"
+#include "loader/attributes.h"
 #include "loader/call.h"
 
 #define MISS LONG_MIN
@@ -23,6 +24,7 @@ struct query {
 	enum what what;
 	int dirfd;
 	uint64_t path, buf, size;
+	size_t len;    /* of the path, once the kernel has read it */
 	uint8_t links; /* KP_FAST_FOLLOW, KP_FAST_NOFOLLOW or KP_FAST_GETCWD */
 	int mode;      /* access: what for; open: flags */
 	uint32_t make; /* open: the mode of what is made */
@@ -44,7 +46,14 @@ bool kp_start_of(const struct query *q, uint64_t *ret_dev, uint64_t *ret_ino);
 
 /* An open that reads. */
 long kp_open(const struct query *q, const struct kp_fast_entry *e, uint32_t seq);
-/* One that may make the file. The kernel has read the path, which has len bytes. */
-long kp_make(const struct query *q, size_t len);
+/* alone.c: a name without an entry in a directory of the instance alone; and an open that may make it. The kernel has read the path. */
+long kp_alone(const struct query *q);
+long kp_make(const struct query *q);
+/* A descriptor's: is it known from there? */
+bool kp_is_known(const struct stat *st);
+/* What the entry of a file of the instance says that has no record. */
+extern const struct kp_fast_entry kp_plain;
+/* Into the caller's buffer. */
+long kp_give(const struct query *q, const struct stat *st);
 
 #endif

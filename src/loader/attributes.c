@@ -2,8 +2,11 @@
 /* What stat and statx say of a known file. */
 #include <fcntl.h>
 
+#include "loader/answer.h"
 #include "loader/attributes.h"
 #include "loader/call.h"
+
+const struct kp_fast_entry kp_plain = {.kind = KP_FAST_PLAIN, .mode = S_IFREG, .st_ino = KP_FAST_INO_UPPER};
 
 bool kp_complete(const struct kp_fast_entry *e, struct stat *st)
 {

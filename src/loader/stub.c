@@ -155,7 +155,7 @@ static long statx_of(const struct query *q, const struct kp_fast_entry *e, uint3
 	return 0;
 }
 
-static long give(const struct query *q, const struct stat *st)
+long kp_give(const struct query *q, const struct stat *st)
 {
 	if (!is_writable(q, q->what == STAT ? sizeof(*st) : sizeof(struct statx)))
 		return MISS;
@@ -186,11 +186,13 @@ static long answer_fd(const struct query *given)
 	q.path = (uint64_t)"";
 	q.links = KP_FAST_FOLLOW;
 	e = kp_find(&q, KP_FAST_SEED, 0, st.st_dev, st.st_ino, &seq);
+	if (!e && kp_is_known(&st))
+		return kp_complete(&kp_plain, &st) ? kp_give(&q, &st) : MISS;
 	if (!e)
-		return q.what == STAT && is_nobodys(&st) ? give(&q, &st) : MISS;
+		return q.what == STAT && is_nobodys(&st) ? kp_give(&q, &st) : MISS;
 	if (e->kind == KP_FAST_DIR)
 		return q.what == STAT ? stat_of(&q, e, seq) : statx_of(&q, e, seq);
-	return st.st_nlink && kp_complete(e, &st) && holds(e, seq) ? give(&q, &st) : MISS;
+	return st.st_nlink && kp_complete(e, &st) && holds(e, seq) ? kp_give(&q, &st) : MISS;
 }
 
 /* By number: what a child that was forked or vforked has in memory is its parent's. */
@@ -262,18 +264,18 @@ static long answer_cwd(struct query *q)
 	return holds(e, seq) ? (long)len : MISS;
 }
 
-static const struct kp_fast_entry *entry_of(const struct query *q, uint32_t *ret_seq)
+static const struct kp_fast_entry *entry_of(struct query *q, uint32_t *ret_seq)
 {
 	uint64_t hash, dev = 0, ino = 0;
-	size_t len = hash_path(q->path, &hash);
 
-	if (!len || (*(const char *)q->path != '/' && !kp_start_of(q, &dev, &ino)))
+	q->len = hash_path(q->path, &hash);
+	if (!q->len || (*(const char *)q->path != '/' && !kp_start_of(q, &dev, &ino)))
 		return NULL;
-	return kp_find(q, hash, len, dev, ino, ret_seq);
+	return kp_find(q, hash, q->len, dev, ino, ret_seq);
 }
 
 /* Which program of those that are known by that name; 0: none. */
-static uint32_t program_of(const struct query *q)
+static uint32_t program_of(struct query *q)
 {
 	struct kp_fast_program p;
 	uint32_t seq;
@@ -289,7 +291,7 @@ static uint32_t program_of(const struct query *q)
 
 /* What is executed is the exec loader, by the name of a program that is known, or after the supervisor has settled which it will be: the gate is
  * open for that alone. */
-static long execute(const struct query *q)
+static long execute(struct query *q)
 {
 	const struct regs *r = q->regs;
 	uint32_t program;
@@ -302,7 +304,7 @@ static long execute(const struct query *q)
 	return ret == KP_EXEC_READY ? kp_gate(SYS_execve, KP_SCRATCH_LOADER + program * KP_LOADER_NAME, r->rsi, r->rdx, 0) : ret;
 }
 
-static long answer(const struct query *q)
+static long answer(struct query *q)
 {
 	const struct kp_fast_entry *e;
 	uint32_t seq;
@@ -311,7 +313,7 @@ static long answer(const struct query *q)
 		return MISS;
 	e = entry_of(q, &seq);
 	if (!e)
-		return MISS;
+		return q->len ? kp_alone(q) : MISS;
 	if (e->kind == KP_FAST_ABSENT)
 		return absent_of(e, seq);
 	switch (q->what) {
@@ -368,19 +370,13 @@ static long map(const struct regs *r)
 #define LINKS(nofollow) ((nofollow) ? KP_FAST_NOFOLLOW : KP_FAST_FOLLOW)
 #define ACCESS_MODES 7ULL
 
-static long make(struct query *q)
-{
-	uint64_t hash;
-	size_t len = hash_path(q->path, &hash);
-
-	return len ? kp_make(q, len) : MISS;
-}
-
 static long answer_open(struct query *q)
 {
+	uint64_t hash;
+
 	q->what = OPEN;
 	if (q->mode & O_CREAT)
-		return make(q);
+		return (q->len = hash_path(q->path, &hash)) ? kp_make(q) : MISS;
 	if (q->mode & (O_TMPFILE & ~O_DIRECTORY))
 		return MISS;
 	q->links = LINKS(q->mode & O_NOFOLLOW);

@@ -217,36 +217,70 @@ static bool note(struct kp_call *c, bool follow, const struct kp_node *n, struct
 	       kp_fast_put(c->vfs, c->path[0], relative ? c->start.s : NULL, follow, kp_call_cred(c), n, program).at;
 }
 
+/* The one that was written down last, while that holds. */
+static bool is_noted(struct kp_call *c, const struct kp_node *dir, bool by_name)
+{
+	static _Thread_local struct {
+		uint64_t hash;
+		uint32_t state[2];
+	} last;
+	uint64_t hash = kp_hash_string(c->path[0]) ^ (by_name ? kp_hash_string(c->start.s) << 1 : kp_hash_string(dir->guest.s) << 2);
+	uint32_t state[2];
+
+	kp_fast_state(c->vfs, dir->guest.s, state);
+	if (last.hash == hash && !memcmp(last.state, state, sizeof(state)))
+		return true;
+	last.hash = hash;
+	memcpy(last.state, state, sizeof(state));
+	return false;
+}
+
+/* With the read lock held: the directory that the last name of path 0 is in, as the path has it or by number; the caller asks the kernel for more
+ * names in it himself, where he may. */
+static bool note_dir(struct kp_call *c)
+{
+	char *slash = strrchr(c->path[0], '/');
+	struct kp_walk w = {.cred = kp_call_cred(c), .tid = c->tid, .start = c->start.s, .path = slash ? c->path[0] : ".", .follow = true};
+	struct kp_node *n;
+	bool noted = false;
+
+	if (!slash ? !c->from_standin : slash == c->path[0] || slash[-1] == '/' || !slash[1])
+		return false;
+	if (slash)
+		*slash = '\0';
+	n = kp_calloc(1, sizeof(*n));
+	if (!kp_resolve(c->vfs, &w, n) && kp_makes_bits(c->vfs, n, w.cred))
+		noted = is_noted(c, n, slash) || (slash ? note(c, true, n, (struct kp_fast_program){0}) : kp_fast_put_fd(c->vfs, w.cred, n));
+	free(n);
+	if (slash)
+		*slash = '/';
+	return noted;
+}
+
+static void note_where(struct kp_call *c)
+{
+	if (c->noted && c->path[0][0] != '/' && c->dirfd[0] == AT_FDCWD)
+		kp_where_noted(c);
+}
+
 void kp_fast_note(struct kp_call *c, bool follow, int rc, const struct kp_node *n)
 {
 	if (rc && !n->cut_short)
 		return;
 	c->noted = note(c, follow, n, (struct kp_fast_program){0});
-	if (c->noted && c->path[0][0] != '/' && c->dirfd[0] == AT_FDCWD)
-		kp_where_noted(c);
+	if (!rc && c->vfs->fast && n->parent.upper && kp_makes_alone_above(c->vfs, n))
+		c->noted |= note_dir(c);
+	note_where(c);
 }
 
-/* The last name of a path was made: the directory that it was made in. */
 void kp_fast_note_made(struct kp_call *c)
 {
-	char *slash = strrchr(c->path[0], '/');
-	struct kp_walk w = {.cred = kp_call_cred(c), .tid = c->tid, .start = c->start.s, .path = slash ? c->path[0] : ".", .follow = true};
-	struct kp_node *n;
-
-	if (!kp_makes_are_open(c->vfs) || slash == c->path[0] || (slash && slash[-1] == '/') || (c->path[0][0] != '/' && !c->from_standin))
+	if (!kp_makes_are_open(c->vfs))
 		return;
-	if (slash)
-		*slash = '\0';
-	n = kp_calloc(1, sizeof(*n));
 	kp_vfs_read_lock(c->vfs);
-	if (!kp_resolve(c->vfs, &w, n) && kp_makes_may(c->vfs, n, kp_call_cred(c)))
-		c->noted = slash ? note(c, true, n, (struct kp_fast_program){0}) : kp_fast_put_fd(c->vfs, kp_call_cred(c), n);
+	c->noted = note_dir(c);
 	kp_vfs_unlock(c->vfs);
-	free(n);
-	if (slash)
-		*slash = '/';
-	if (c->noted && c->path[0][0] != '/' && c->dirfd[0] == AT_FDCWD)
-		kp_where_noted(c);
+	note_where(c);
 }
 
 void kp_fast_note_program(struct kp_call *c, const struct kp_node *n, const char *interp, const struct kp_node *interp_n, const struct kp_start *start)

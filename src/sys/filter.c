@@ -73,9 +73,6 @@ static const struct condition conditions[] = {
 	/* A filter of a guest's own is one for the exec loader's calls, too. */
 	{"prctl", 0, SCMP_CMP_MASKED_EQ, 0xffffffff, PR_SET_SECCOMP, SCMP_ACT_NOTIFY},
 	{"seccomp", 0, SCMP_CMP_MASKED_EQ, 0xffffffff, SECCOMP_SET_MODE_FILTER, SCMP_ACT_NOTIFY},
-	/* Files that their owner cannot read and write have records: guests make none themselves from then on. */
-	{"umask", 0, SCMP_CMP_MASKED_EQ, 0400, 0400, SCMP_ACT_NOTIFY},
-	{"umask", 0, SCMP_CMP_MASKED_EQ, 0200, 0200, SCMP_ACT_NOTIFY},
 	/* A child without the scratch area could put memory of its own there. */
 	{"madvise", 2, SCMP_CMP_MASKED_EQ, 0xffffffff, MADV_DONTFORK, SCMP_ACT_NOTIFY},
 	{"process_madvise", 3, SCMP_CMP_MASKED_EQ, 0xffffffff, MADV_DONTFORK, SCMP_ACT_ERRNO(EINVAL)},

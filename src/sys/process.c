@@ -10,7 +10,6 @@
 #include "kapsel/start.h"
 #include "sys/handlers.h"
 #include "sys/internal.h"
-#include "vfs/makes.h"
 #include "vfs/proc.h"
 
 static int guests_only(struct kp_call *c, unsigned arg)
@@ -20,13 +19,6 @@ static int guests_only(struct kp_call *c, unsigned arg)
 	/* What is no process at all the kernel has its own words for. */
 	if (pid > 0 && !kp_proc_is_guest(c->vfs, pid))
 		return -ESRCH;
-	c->reply = KP_REPLY_KERNEL;
-	return 0;
-}
-
-int kp_sys_umask(struct kp_call *c)
-{
-	kp_makes_for_umask(c->vfs, (mode_t)c->raw[0]);
 	c->reply = KP_REPLY_KERNEL;
 	return 0;
 }

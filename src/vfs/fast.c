@@ -147,8 +147,8 @@ static bool from_upper(struct kp_vfs *v, const struct kp_node *n, const struct k
 	}
 	if (S_ISREG(n->mode) && !v->upper_noexec)
 		e->perm |= KP_FAST_OPEN;
-	if (S_ISDIR(n->mode) && kp_makes_may(v, n, cred))
-		e->perm |= KP_FAST_MAKE;
+	if (S_ISDIR(n->mode))
+		e->perm |= kp_makes_bits(v, n, cred);
 	return add_text(e, e->path_len + 1U, v->upper.s, n->guest.s[1] ? n->guest.s : "");
 }
 
@@ -161,13 +161,10 @@ static bool is_known_absent(const struct kp_vfs *v, const struct kp_node *n)
 
 static bool from_nothing(const struct kp_vfs *v, const struct kp_node *n, struct kp_fast_entry *e)
 {
-	struct kp_gpath up;
-
 	e->kind = KP_FAST_ABSENT;
 	if (!is_known_absent(v, n))
 		return false;
-	kp_gpath_parent(&n->guest, &up);
-	return !kp_makes_are_open(v) || !kp_makes_alone(v, &n->parent, up.s) || add_text(e, e->path_len + 1U, v->upper.s, n->guest.s);
+	return !kp_makes_are_open(v) || !kp_makes_alone_above(v, n) || add_text(e, e->path_len + 1U, v->upper.s, n->guest.s);
 }
 
 /* Nothing but the directory's name, a slash and what follows is where it leads: removed directories on the way have no part in it. */
@@ -238,6 +235,12 @@ static void store(void *to, const void *from, size_t size)
 	__atomic_store_n(at, seq + 1, __ATOMIC_SEQ_CST);
 	memcpy((char *)to + sizeof(seq), (const char *)from + sizeof(seq), size - sizeof(seq));
 	__atomic_store_n(at, seq + 2, __ATOMIC_SEQ_CST);
+}
+
+void kp_fast_state(const struct kp_vfs *v, const char *guest, uint32_t ret[2])
+{
+	ret[0] = v->fast->mem->all;
+	ret[1] = v->fast->mem->names[kp_fast_name_slot(guest)];
 }
 
 /* In the entry of that way, or in the next one: whoever had that, if it was taken long ago, finds another's path there. */

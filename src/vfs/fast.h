@@ -49,6 +49,8 @@ void kp_fast_unchanged(struct kp_vfs *v);
  * which it is executed, {0}: nobody knows. Returns the entry that it is known by now. */
 struct kp_fast_ref kp_fast_put(struct kp_vfs *v, const char *path, const char *start, bool follow, const struct kp_cred *cred, const struct kp_node *n,
 			       struct kp_fast_program program);
+/* By which counters an entry of that canonical name would hold now. */
+void kp_fast_state(const struct kp_vfs *v, const char *guest, uint32_t ret[2]);
 /* From now on the supervisor is asked at every execve. */
 void kp_fast_settle_all(struct kp_vfs *v);
 

@@ -65,9 +65,4 @@ static inline uint32_t kp_fast_name_slot(const char *guest)
 	       (uint32_t)((h ^ h >> 32) % KP_FAST_DIR_NAMES);
 }
 
-static inline uint32_t kp_fast_inode_slot(dev_t dev, ino_t ino)
-{
-	return (uint32_t)(kp_fast_key(KP_FAST_SEED, dev, ino) >> 8) % KP_FAST_INODES;
-}
-
 #endif

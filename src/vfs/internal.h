@@ -87,7 +87,7 @@ struct kp_vfs {
 #define KP_MEMFD_UPPER "kapsel-upper:"
 
 /* Guest-visible inode numbers: disjoint ranges per layer kind. */
-#define KP_INO_UPPER (1ULL << 56)
+#define KP_INO_UPPER KP_FAST_INO_UPPER
 #define KP_INO_BASE (1ULL << 55)
 /* Several file systems may be shown: a number that holds as long as the device keeps its own. */
 static inline uint64_t kp_ino_host(dev_t dev, ino_t ino)

@@ -67,7 +67,7 @@ static void note_lack(const struct kp_vfs *v, const struct kp_dir *dir, const ch
 {
 	struct kp_gpath at, up;
 
-	if (kp_makes_are_open(v)) {
+	if (v->fast) {
 		(void)snprintf(at.s, sizeof(at.s), "%s", guest);
 		kp_gpath_parent(&at, &up);
 		if (kp_makes_alone(v, dir, up.s))

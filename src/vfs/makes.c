@@ -60,6 +60,17 @@ void kp_makes_for_umask(struct kp_vfs *v, mode_t mask)
 		kp_makes_close(v);
 }
 
+int kp_makes_adopt(struct kp_vfs *v, const char *rel, mode_t mode)
+{
+	struct stat st;
+
+	if (!S_ISREG(mode) || !kp_makes_are_open(v) || fstatat(v->upper_fd, rel, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
+	    (st.st_mode & KP_GATE_MAKE_OWNER) == KP_GATE_MAKE_OWNER)
+		return 0;
+	kp_makes_close(v);
+	return fchmodat(v->upper_fd, rel, st.st_mode | KP_GATE_MAKE_OWNER, 0) < 0 ? -errno : 0;
+}
+
 static void count_name(const char *name, mode_t mode, ino_t ino, void *ctx)
 {
 	(void)name;
@@ -84,6 +95,14 @@ bool kp_makes_alone(const struct kp_vfs *v, const struct kp_dir *d, const char *
 	return !names;
 }
 
+bool kp_makes_alone_above(const struct kp_vfs *v, const struct kp_node *n)
+{
+	struct kp_gpath up;
+
+	kp_gpath_parent(&n->guest, &up);
+	return kp_makes_alone(v, &n->parent, up.s);
+}
+
 /* A name in it, or below it, that means something else: a bind, where another mode begins, a projected file. */
 static bool has_other_below(const struct kp_vfs *v, const char *guest)
 {
@@ -96,11 +115,19 @@ static bool has_other_below(const struct kp_vfs *v, const char *guest)
 	return kp_live_below(v, guest);
 }
 
-bool kp_makes_may(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred)
+/* May guests make files there, whom the kernel and what a mode or an owner needs a record for would not hinder? */
+static bool may_make(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred)
 {
-	return kp_makes_are_open(v) && n->origin == KP_UPPER && n->self.upper && kp_makes_alone(v, &n->self, n->guest.s) &&
-	       !((n->mode | n->st.st_mode) & S_ISGID) && cred->uid == v->uid && cred->gid == v->gid && !atomic_load(&v->config.armed) &&
-	       !has_other_below(v, n->guest.s) && !kp_node_permit(v, n, cred, W_OK | X_OK);
+	return kp_makes_are_open(v) && !((n->mode | n->st.st_mode) & S_ISGID) && cred->uid == v->uid && cred->gid == v->gid &&
+	       !atomic_load(&v->config.armed) && !kp_node_permit(v, n, cred, W_OK);
+}
+
+uint8_t kp_makes_bits(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred)
+{
+	if (n->origin != KP_UPPER || !n->self.upper || v->upper_noexec || !kp_makes_alone(v, &n->self, n->guest.s) || has_other_below(v, n->guest.s) ||
+	    kp_node_permit(v, n, cred, X_OK))
+		return 0;
+	return KP_FAST_ALONE | (may_make(v, n, cred) ? KP_FAST_MAKE : 0);
 }
 
 int kp_makes_rename(struct kp_vfs *v, int from_fd, const char *from, const struct kp_node *to, unsigned flags)

@@ -11,12 +11,17 @@ void kp_makes_close(struct kp_vfs *v);
 /* By the same thread, before the memory goes. */
 void kp_makes_end(struct kp_fast *mem);
 bool kp_makes_are_open(const struct kp_vfs *v);
-/* A guest is about to have that umask: files that their owner cannot read and write have records, which guests do not write. */
+/* Who has such a umask makes files that their owner cannot read and write; these have records, which guests do not write. */
 void kp_makes_for_umask(struct kp_vfs *v, mode_t mask);
+/* Before something in the upper gets that mode: is it such a file, which a guest made without a record? Then it can be opened by us from now on, and is the
+ * last one. 0 or -errno. */
+int kp_makes_adopt(struct kp_vfs *v, const char *rel, mode_t mode);
 /* No layer below has a name in directory d, whose path is guest: what is there is what the upper has, if it has d. */
 bool kp_makes_alone(const struct kp_vfs *v, const struct kp_dir *d, const char *guest);
-/* May guests make files in n, a directory, themselves? With a lock held. */
-bool kp_makes_may(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred);
+/* The same of the directory that node's name is in. */
+bool kp_makes_alone_above(const struct kp_vfs *v, const struct kp_node *n);
+/* With a lock held: what guests may do in n, a directory, themselves: KP_FAST_ALONE, KP_FAST_MAKE. */
+uint8_t kp_makes_bits(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred);
 /* Renames what is there in the upper, or work/, to node's name. flags: RENAME_NOREPLACE counts where a guest may just have made a file of that name, and
  * RENAME_WHITEOUT. 0 or -errno. */
 int kp_makes_rename(struct kp_vfs *v, int from_fd, const char *from, const struct kp_node *to, unsigned flags);

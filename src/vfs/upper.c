@@ -60,8 +60,10 @@ int kp_upper_set_mode(struct kp_vfs *v, const char *rel, mode_t mode)
 {
 	struct kp_record rec;
 	mode_t real = kp_real_mode(mode);
-	int rc = kp_record_read(v, rel, &rec);
+	int rc = kp_makes_adopt(v, rel, mode);
 
+	if (!rc)
+		rc = kp_record_read(v, rel, &rec);
 	if (rc)
 		return rc;
 	if (S_ISREG(mode) && (rec.flags || real != (mode & 07777)))

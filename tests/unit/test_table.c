@@ -122,7 +122,7 @@ START_TEST(filter_says_what_the_row_says)
 		/* Without an address, and other requests or commands, pass: see the conditions. */
 		if (r && (!strcmp(r->name, "sendto") || !strcmp(r->name, "ptrace") || !strcmp(r->name, "fcntl") ||
 			  !strcmp(r->name, "socket") || !strcmp(r->name, "madvise") || !strcmp(r->name, "prctl") || !strcmp(r->name, "seccomp") || !strcmp(r->name, "listen") ||
-			  !strcmp(r->name, "getsockopt") || !strcmp(r->name, "umask") ||
+			  !strcmp(r->name, "getsockopt") ||
 			  !strcmp(r->name, "clone") || !strcmp(r->name, "fork") || !strcmp(r->name, "vfork") ||
 			  takes_pid(r->name)))
 			want = SECCOMP_RET_ALLOW;
@@ -217,9 +217,6 @@ static const struct {
 	{"prctl", {4 /* PR_SET_DUMPABLE */}, SECCOMP_RET_USER_NOTIF},
 	{"prctl", {0xdeadbeef00000004}, SECCOMP_RET_USER_NOTIF},
 	{"prctl", {3 /* PR_GET_DUMPABLE */}, SECCOMP_RET_USER_NOTIF},
-	{"umask", {0177}, SECCOMP_RET_ALLOW},
-	{"umask", {0200}, SECCOMP_RET_USER_NOTIF},
-	{"umask", {0577}, SECCOMP_RET_USER_NOTIF},
 	{"prlimit64", {0, 7, 1}, SECCOMP_RET_ALLOW},
 	{"prlimit64", {1, 7, 1}, SECCOMP_RET_USER_NOTIF},
 	{"setpriority", {0, 0, 5}, SECCOMP_RET_ALLOW},
