@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * makes COUNT [UMASK]: makes COUNT files in a directory of its own, /var/made, then says so and waits for a line, then makes COUNT more. Exit status: 0;
- * 1 when one could not be made; its errno goes to standard output.
+ * makes COUNT [UMASK]: makes COUNT files in a directory of its own, /var/made, looks at each, and for as many that are not there, then says so and waits
+ * for a line, then makes COUNT more. Exit status: 0; 1 when one could not be made, its errno goes to standard output; 2 when it is not what was made.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -27,6 +27,25 @@ static void make(char set, long count)
 	}
 }
 
+static void look(long count)
+{
+	for (long i = 0; i < count; i++) {
+		char path[64], text[8];
+		struct stat st, held;
+
+		snprintf(path, sizeof(path), "/var/made/none%ld", i);
+		if (stat(path, &st) == 0 || errno != ENOENT || open(path, O_RDONLY) >= 0 || errno != ENOENT)
+			exit(2);
+		snprintf(path, sizeof(path), "/var/made/a%ld", i);
+		int fd = stat(path, &st) || !(st.st_mode & S_IRUSR) ? -2 : open(path, O_RDONLY);
+
+		if (fd == -1 || (fd >= 0 && (fstat(fd, &held) || st.st_ino != held.st_ino || st.st_dev != held.st_dev || held.st_size != 5 ||
+					     read(fd, text, sizeof(text)) != 5 || strncmp(text, "made\n", 5) != 0)))
+			exit(2);
+		close(fd);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	long count = argc > 1 ? strtol(argv[1], NULL, 10) : 0;
@@ -36,6 +55,7 @@ int main(int argc, char **argv)
 	if (argc > 2)
 		umask((mode_t)strtol(argv[2], NULL, 8));
 	make('a', count);
+	look(count);
 	printf("%d\n", getpid());
 	fflush(stdout);
 	if (getchar() == EOF)

@@ -47,8 +47,13 @@ else
 fi
 try "$KAPSEL" run --quiet --rm --level portable --trace "$T/trace" "$img" -- /makes 100
 expect_status 0 "with a trace"
-n=$(grep -c 'open.*"/var/made/a' "$T/trace")
+n=$(grep -c 'open.*"/var/made/a.*0x241' "$T/trace")
 if [ "$n" = 100 ]; then ok "a trace has all of them"; else not_ok "a trace has $n of 100" "$T/trace"; fi
+
+n=$(grep -c '"/var/made/none' "$T/trace")
+if [ "$n" -gt 0 ] && [ "$n" -lt 20 ]; then ok "what is not there is asked for $n times of 200"; else not_ok "what is not there is asked for $n times of 200" "$T/trace"; fi
+n=$(grep -c 'stat.*"/var/made/a\|O_RDONLY.*"/var/made/a\|fstat\|newfstatat([0-9]*, ""' "$T/trace")
+if [ "$n" -lt 60 ]; then ok "what was made is asked for $n times of 300"; else not_ok "what was made is asked for $n times of 300" "$T/trace"; fi
 
 # They are changes as all others are; files without a bit for their owner, too, which the supervisor has to be told of.
 for mask in 022 0377; do
