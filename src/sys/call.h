@@ -81,8 +81,8 @@ int kp_call_fd_node_for_change(struct kp_call *c, int fd, struct kp_node *ret_no
 /* With the read lock held: what path 0 of this call led to may be answered by the guest itself from now on. rc: of
  * the walk; what it is cut short by is told of, too. */
 void kp_fast_note(struct kp_call *c, bool follow, int rc, const struct kp_node *n);
-/* Without a lock, after path 0 was made: where, so that the guest makes the next one there itself. */
-void kp_fast_note_made(struct kp_call *c);
+/* Without a lock, after path 0 was made, which n was not: where, so that the guest makes the next one there itself. */
+void kp_fast_note_made(struct kp_call *c, const struct kp_node *n);
 /* What a descriptor holds. */
 void kp_fast_note_fd(struct kp_call *c, const struct kp_node *n);
 

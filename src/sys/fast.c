@@ -217,44 +217,57 @@ static bool note(struct kp_call *c, bool follow, const struct kp_node *n, struct
 	       kp_fast_put(c->vfs, c->path[0], relative ? c->start.s : NULL, follow, kp_call_cred(c), n, program).at;
 }
 
-/* The one that was written down last, while that holds. */
-static bool is_noted(struct kp_call *c, const struct kp_node *dir, bool by_name)
-{
-	static _Thread_local struct {
-		uint64_t hash;
-		uint32_t state[2];
-	} last;
-	uint64_t hash = kp_hash_string(c->path[0]) ^ (by_name ? kp_hash_string(c->start.s) << 1 : kp_hash_string(dir->guest.s) << 2);
+/* Which directory was written down last, and by which counters that holds. */
+struct noted {
+	uint64_t hash;
 	uint32_t state[2];
+};
 
-	kp_fast_state(c->vfs, dir->guest.s, state);
-	if (last.hash == hash && !memcmp(last.state, state, sizeof(state)))
-		return true;
-	last.hash = hash;
-	memcpy(last.state, state, sizeof(state));
-	return false;
+static struct noted noted_as(struct kp_call *c, const char *slash, const struct kp_node *n)
+{
+	struct noted to = {.hash = kp_hash_string(c->start.s)};
+	struct kp_gpath up;
+
+	for (const char *p = c->path[0]; slash && p < slash; p++)
+		to.hash = kp_fast_mix(to.hash, (uint8_t)*p);
+	kp_gpath_parent(&n->guest, &up);
+	kp_fast_state(c->vfs, up.s, to.state);
+	return to;
 }
 
-/* With the read lock held: the directory that the last name of path 0 is in, as the path has it or by number; the caller asks the kernel for more
- * names in it himself, where he may. */
-static bool note_dir(struct kp_call *c)
+static bool put_dir(struct kp_call *c, char *slash)
 {
-	char *slash = strrchr(c->path[0], '/');
 	struct kp_walk w = {.cred = kp_call_cred(c), .tid = c->tid, .start = c->start.s, .path = slash ? c->path[0] : ".", .follow = true};
-	struct kp_node *n;
-	bool noted = false;
+	struct kp_node *n = kp_calloc(1, sizeof(*n));
+	bool put = false;
+
+	if (slash)
+		*slash = '\0';
+	if (!kp_resolve(c->vfs, &w, n) && kp_makes_bits(c->vfs, n, w.cred))
+		put = slash ? note(c, true, n, (struct kp_fast_program){0}) : kp_fast_put_fd(c->vfs, w.cred, n);
+	if (slash)
+		*slash = '/';
+	free(n);
+	return put;
+}
+
+/* With the read lock held: the directory that path 0, which led to n, has its last name in, as the path has it or by number. The caller asks the
+ * kernel for more names in it himself, where he may. */
+static bool note_dir(struct kp_call *c, const struct kp_node *n)
+{
+	static _Thread_local struct noted last;
+	char *slash = strrchr(c->path[0], '/');
+	struct noted now;
 
 	if (!slash ? !c->from_standin : slash == c->path[0] || slash[-1] == '/' || !slash[1])
 		return false;
-	if (slash)
-		*slash = '\0';
-	n = kp_calloc(1, sizeof(*n));
-	if (!kp_resolve(c->vfs, &w, n) && kp_makes_bits(c->vfs, n, w.cred))
-		noted = is_noted(c, n, slash) || (slash ? note(c, true, n, (struct kp_fast_program){0}) : kp_fast_put_fd(c->vfs, w.cred, n));
-	free(n);
-	if (slash)
-		*slash = '/';
-	return noted;
+	now = noted_as(c, slash, n);
+	if (!memcmp(&now, &last, sizeof(now)))
+		return true;
+	if (!put_dir(c, slash))
+		return false;
+	last = now;
+	return true;
 }
 
 static void note_where(struct kp_call *c)
@@ -269,16 +282,16 @@ void kp_fast_note(struct kp_call *c, bool follow, int rc, const struct kp_node *
 		return;
 	c->noted = note(c, follow, n, (struct kp_fast_program){0});
 	if (!rc && c->vfs->fast && n->parent.upper && kp_makes_alone_above(c->vfs, n))
-		c->noted |= note_dir(c);
+		c->noted |= note_dir(c, n);
 	note_where(c);
 }
 
-void kp_fast_note_made(struct kp_call *c)
+void kp_fast_note_made(struct kp_call *c, const struct kp_node *n)
 {
-	if (!kp_makes_are_open(c->vfs))
+	if (!kp_makes_are_open(c->vfs) || !kp_makes_alone_above(c->vfs, n))
 		return;
 	kp_vfs_read_lock(c->vfs);
-	c->noted = note_dir(c);
+	c->noted = note_dir(c, n);
 	kp_vfs_unlock(c->vfs);
 	note_where(c);
 }

@@ -274,7 +274,7 @@ static int do_open(struct kp_call *c, struct open_args *a)
 	if (!rc && request >= 0)
 		rc = open_request(c, n, request);
 	if (!rc && c->made && !a->resolve)
-		kp_fast_note_made(c);
+		kp_fast_note_made(c, n);
 	free(n);
 	return rc;
 }
