@@ -86,7 +86,7 @@ static int finish(struct kp_vfs *v, const struct place *p, const struct kp_node 
 	int rc = kp_upper_give(v, p->dirfd, place_name(p), n, cred);
 
 	if (!rc && p->publish)
-		return kp_upper_publish(v, &p->temp, n);
+		return kp_upper_publish_new(v, &p->temp, n);
 	if (rc)
 		(void)kp_remove_tree(p->dirfd, place_name(p));
 	return rc;
@@ -374,7 +374,7 @@ int kp_link(struct kp_vfs *v, struct kp_node *from, struct kp_node *to, const st
 	p = place_for(v, to, false);
 	if (linkat(v->upper_fd, from->guest.s + 1, p.dirfd, place_name(&p), 0) < 0)
 		return -errno;
-	return p.publish ? kp_upper_publish(v, &p.temp, to) : 0;
+	return p.publish ? kp_upper_publish_new(v, &p.temp, to) : 0;
 }
 
 int kp_link_open_file(struct kp_vfs *v, const struct kp_node *file, struct kp_node *to, const struct kp_cred *cred)
@@ -396,5 +396,5 @@ int kp_link_open_file(struct kp_vfs *v, const struct kp_node *file, struct kp_no
 	p = place_for(v, to, false);
 	if (linkat(AT_FDCWD, path.s, p.dirfd, place_name(&p), AT_SYMLINK_FOLLOW) < 0)
 		return -errno;
-	return p.publish ? kp_upper_publish(v, &p.temp, to) : 0;
+	return p.publish ? kp_upper_publish_new(v, &p.temp, to) : 0;
 }

@@ -231,9 +231,9 @@ int kp_upper_parents(struct kp_vfs *v, const struct kp_gpath *guest)
 	return rc;
 }
 
-int kp_upper_publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n)
+static int publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n, unsigned flags)
 {
-	int rc = kp_makes_rename(v, v->work_fd, t->name, n, n->origin == KP_ABSENT ? RENAME_NOREPLACE : 0);
+	int rc = kp_makes_rename(v, v->work_fd, t->name, n, flags);
 
 	/* A directory cannot be renamed over a whiteout. */
 	if (rc == -ENOTDIR && n->whiteout) {
@@ -244,6 +244,16 @@ int kp_upper_publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_
 	if (rc)
 		(void)kp_remove_tree(v->work_fd, t->name);
 	return rc;
+}
+
+int kp_upper_publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n)
+{
+	return publish(v, t, n, 0);
+}
+
+int kp_upper_publish_new(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n)
+{
+	return publish(v, t, n, RENAME_NOREPLACE);
 }
 
 int kp_upper_publish_quietly(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n)

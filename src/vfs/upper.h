@@ -15,7 +15,9 @@ int kp_upper_parents(struct kp_vfs *v, const struct kp_gpath *guest);
 int kp_copy_up_as(struct kp_vfs *v, const struct kp_node *from, const struct kp_node *to);
 /* Moves a finished work/temp to its name, over a whiteout or an old file. */
 int kp_upper_publish(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n);
-/* The same; the directory's times stay. */
+/* The same to a name that is not there, or hidden: -EEXIST when a guest has just made it. */
+int kp_upper_publish_new(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n);
+/* As the first; the directory's times stay. */
 int kp_upper_publish_quietly(struct kp_vfs *v, const struct kp_temp *t, const struct kp_node *n);
 /* The name is gone for the guest: whiteout where something lies below, else nothing. A directory of the upper goes
  * with all that is in it. */
