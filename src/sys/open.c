@@ -232,11 +232,30 @@ static int open_request(struct kp_call *c, const struct kp_node *n, int number)
 	return rc;
 }
 
+/* With the lock held that it needs. */
+static int walk_and_open(struct kp_call *c, const struct open_args *a, struct kp_walk *w, struct kp_node *n, int *request)
+{
+	int walked = kp_call_walk(c, 0, w, n), rc = walked;
+
+	if (!rc && changes(a))
+		declare(c, n, a);
+	else if (changes(a))
+		kp_fast_unchanged(c->vfs);
+	if (!rc && n->origin == KP_REG && !changes(a) && !(a->flags & O_PATH))
+		*request = kp_regtree_request(n->guest.s);
+	if (!rc && *request >= 0)
+		rc = kp_node_permit(c->vfs, n, kp_call_cred(c), R_OK | W_OK);
+	else if (!rc)
+		rc = open_node(c, n, a);
+	note(c, n, a, w->follow, walked, rc);
+	return rc;
+}
+
 static int do_open(struct kp_call *c, struct open_args *a)
 {
 	struct kp_walk w = {.resolve = a->resolve};
 	struct kp_node *n;
-	int rc, walked, request = -1;
+	int rc, request = -1;
 
 	if (c->path_null[0])
 		return -EFAULT;
@@ -256,19 +275,10 @@ static int do_open(struct kp_call *c, struct open_args *a)
 			kp_vfs_write_lock(c->vfs);
 		else
 			kp_vfs_read_lock(c->vfs);
-		walked = rc = kp_call_walk(c, 0, &w, n);
-		if (!rc && changes(a))
-			declare(c, n, a);
-		else if (changes(a))
-			kp_fast_unchanged(c->vfs);
-		if (!rc && n->origin == KP_REG && !changes(a) && !(a->flags & O_PATH))
-			request = kp_regtree_request(n->guest.s);
-		if (!rc && request >= 0) {
-			rc = kp_node_permit(c->vfs, n, kp_call_cred(c), R_OK | W_OK);
-		} else if (!rc) {
-			rc = open_node(c, n, a);
-		}
-		note(c, n, a, w.follow, walked, rc);
+		rc = walk_and_open(c, a, &w, n, &request);
+		/* Another has made it meanwhile, without us. */
+		if (rc == -EEXIST && n->origin == KP_ABSENT && w.create && !(a->flags & O_EXCL))
+			rc = walk_and_open(c, a, &w, n, &request);
 		kp_vfs_unlock(c->vfs);
 	} while (kp_vfs_again(c->vfs, rc));
 	if (!rc && request >= 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Files that are made, many in a row: by every way of naming them, into directories of every kind, and what others see of it. */
 #include "guest.h"
+#include <linux/openat2.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -232,6 +233,38 @@ static void race(const char *label, void *(*other)(void *), char *dir)
 	rmdir(dir);
 }
 
+/* openat2 is always the supervisor's: what was not there when it looked may be there when it makes it. */
+static int makes_too(const char *path)
+{
+	struct open_how how = {.flags = O_RDWR | O_CREAT, .mode = 0644};
+	int failed = 0;
+
+	for (int i = 0; i < 20000; i++) {
+		int fd = (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+
+		failed += fd < 0;
+		if (fd >= 0)
+			close(fd);
+		unlink(path);
+	}
+	return failed;
+}
+
+static void both_make(void)
+{
+	int failed = 0, status = 0;
+	pid_t pid;
+
+	CALL(mkdir("both", 0755));
+	make_many(AT_FDCWD, "both/a%d", O_WRONLY, 0644);
+	pid = fork();
+	if (!pid)
+		_exit(makes_too("both/file") != 0);
+	while (!waitpid(pid, &status, WNOHANG))
+		failed += make_at(AT_FDCWD, "both/file", O_RDWR, 0644) != 0;
+	printf("both make it: failed %d, other %d\n", failed, status);
+}
+
 static void wide_umask(void)
 {
 	struct stat st;
@@ -294,6 +327,7 @@ int main(void)
 	CALL(unlink("kept2/leaf"));
 	CALL(rmdir(third));
 	race("where one was renamed to", comes_and_goes, third);
+	both_make();
 	wide_umask();
 	return 0;
 }
