@@ -4,10 +4,12 @@
  * looked up, hidden or brought up. Nobody is told of such a file: what is absent there is asked of the kernel each time, by us and by the stub.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "vfs/fastcache.h"
@@ -29,9 +31,15 @@ static bool hold_alive(struct kp_fast *mem)
 	return held;
 }
 
+/* All below inherits it, and the kernel then asks no umask: what is made has another mode than the guest's, and may be anybody's to read. */
+static bool has_default_acl(const struct kp_vfs *v)
+{
+	return getxattr(v->upper.s, "system.posix_acl_default", NULL, 0) >= 0 || (errno != ENODATA && errno != EOPNOTSUPP);
+}
+
 void kp_makes_open(struct kp_vfs *v)
 {
-	if (v->fast && hold_alive(v->fast->mem))
+	if (v->fast && !has_default_acl(v) && hold_alive(v->fast->mem))
 		__atomic_store_n(&v->fast->mem->makes, 1, __ATOMIC_SEQ_CST);
 }
 
