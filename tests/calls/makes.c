@@ -2,8 +2,7 @@
 /* Files that are made, many in a row: by every way of naming them, into directories of every kind, and what others see of it. */
 #include "guest.h"
 #include <linux/openat2.h>
-#include <pthread.h>
-#include <stdatomic.h>
+#include <sched.h>
 
 #define OFTEN 12 /* the guest makes them itself by then */
 
@@ -184,51 +183,42 @@ static void directories(void)
 	close(gone);
 }
 
-/* A directory that is removed while files are made in it is empty, and a file that was made is there. */
-static atomic_bool over;
-
-static void *comes_and_goes(void *arg)
+/* A directory that is removed while files are made in it is empty, and a file that was made is there. The other is a process: where there are threads, libc
+ * makes its calls from elsewhere. */
+static void comes_and_goes(const char *dir)
 {
-	const char *dir = arg;
-
-	while (!atomic_load(&over)) {
-		mkdir(dir, 0755);
-		sched_yield();
-		rmdir(dir);
-	}
-	return NULL;
+	mkdir(dir, 0755);
+	sched_yield();
+	rmdir(dir);
 }
 
-static void *is_replaced(void *arg)
+static void is_replaced(const char *dir)
 {
 	char with[64];
 
-	snprintf(with, sizeof(with), "%s.with", (const char *)arg);
-	while (!atomic_load(&over)) {
-		mkdir(arg, 0755);
-		mkdir(with, 0755);
-		rename(with, arg);
-	}
-	return NULL;
+	snprintf(with, sizeof(with), "%s.with", dir);
+	mkdir(dir, 0755);
+	mkdir(with, 0755);
+	rename(with, dir);
 }
 
-static void race(const char *label, void *(*other)(void *), char *dir)
+static void race(const char *label, void (*other)(const char *), const char *dir)
 {
 	int made = 0, lost = 0;
-	pthread_t thread;
 	char path[64];
+	pid_t pid = fork();
 
 	snprintf(path, sizeof(path), "%s/file", dir);
-	atomic_store(&over, false);
-	pthread_create(&thread, NULL, other, dir);
+	while (!pid)
+		other(dir);
 	for (int i = 0; i < 50000 && made < 1000; i++) {
 		if (make_at(AT_FDCWD, path, O_WRONLY | O_EXCL, 0644))
 			continue;
 		made++;
 		lost += unlink(path) != 0;
 	}
-	atomic_store(&over, true);
-	pthread_join(thread, NULL);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
 	printf("%s: made %s, lost %d\n", label, made ? "some" : "none", lost);
 	rmdir(dir);
 }
@@ -312,21 +302,19 @@ static void child_makes(void)
 
 int main(void)
 {
-	char first[] = "comes", second[] = "replaced", third[] = "kept2";
-
 	guest_start();
 	ways();
 	looked_for();
 	in_its_place();
 	directories();
 	child_makes();
-	race("a directory that comes and goes", comes_and_goes, first);
-	race("one that is replaced", is_replaced, second);
+	race("a directory that comes and goes", comes_and_goes, "comes");
+	race("one that is replaced", is_replaced, "replaced");
 	/* In the place of the image's. */
-	CALL(rename("held", third));
+	CALL(rename("held", "kept2"));
 	CALL(unlink("kept2/leaf"));
-	CALL(rmdir(third));
-	race("where one was renamed to", comes_and_goes, third);
+	CALL(rmdir("kept2"));
+	race("where one was renamed to", comes_and_goes, "kept2");
 	both_make();
 	wide_umask();
 	return 0;
