@@ -198,7 +198,13 @@ long kp_make(const struct query *q)
 	    !is_alone(q, KP_FAST_MAKE, &p))
 		return MISS;
 	fd = kp_gate(SYS_openat, (uint64_t)(int64_t)AT_FDCWD, (uint64_t)p.host, (uint64_t)((q->mode & ~O_TRUNC) | KP_GATE_MAKES), q->make);
-	if (fd >= 0)
-		made((int)fd);
-	return fd >= 0 || fd == -EMFILE || fd == -ENFILE ? fd : MISS;
+	if (fd < 0)
+		return fd == -EMFILE || fd == -ENFILE ? fd : MISS;
+	/* Another directory may have taken the name on the way, with more in it: whether the file is to be there is the supervisor's to say. */
+	if (!holds(p.dir, p.seq) && kp_ask(SYS_openat, (uint64_t)fd, (uint64_t)p.host, 0, 0) == -EAGAIN) {
+		kp_call4(SYS_close, (uint64_t)fd, 0, 0, 0);
+		return MISS;
+	}
+	made((int)fd);
+	return fd;
 }

@@ -44,6 +44,8 @@ const struct kp_fast_entry *kp_find(const struct query *q, uint64_t hash, size_t
 /* The real directory that the call starts from. */
 bool kp_start_of(const struct query *q, uint64_t *ret_dev, uint64_t *ret_ino);
 
+/* A call that the supervisor knows to be the stub's. */
+long kp_ask(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 /* An open that reads. */
 long kp_open(const struct query *q, const struct kp_fast_entry *e, uint32_t seq);
 /* alone.c: a name without an entry in a directory of the instance alone; and an open that may make it. The kernel has read the path. */

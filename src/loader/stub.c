@@ -27,7 +27,6 @@
 #define NOT_A_HOW 77 /* rt_sigprocmask reads the set, then finds that it cannot be told what to do with it */
 
 long kp_stub(const struct regs *r);
-long kp_ask(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 
 /* The eight bytes there, which lie in one page. */
 static bool is_readable(uint64_t addr)

@@ -7,10 +7,13 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "kapsel/fast.h"
 #include "sys/call.h"
 #include "sys/handlers.h"
+#include "sys/internal.h"
 #include "vfs/fast.h"
 #include "vfs/internal.h"
+#include "vfs/makes.h"
 #include "vfs/proc.h"
 #include "vfs/pts.h"
 #include "vfs/regtree.h"
@@ -296,10 +299,27 @@ int kp_sys_open(struct kp_call *c)
 	return do_open(c, &a);
 }
 
+/* The stub has made a file at that host path and holds it as fd, but cannot tell whether the directory was still the one that it knew.
+ * -EAGAIN: it hid another, and is gone; the call is to be made again. */
+static int settle_made(struct kp_call *c, int fd, const char *host)
+{
+	struct kp_node *n = kp_calloc(1, sizeof(*n));
+	int rc;
+
+	kp_vfs_write_lock(c->vfs);
+	rc = kp_call_fd_node_for_change(c, fd, n);
+	rc = rc ? 0 : kp_makes_settle(c->vfs, n, host);
+	kp_vfs_unlock(c->vfs);
+	free(n);
+	return rc;
+}
+
 int kp_sys_openat(struct kp_call *c)
 {
 	struct open_args a = {(int)c->raw[2], (mode_t)c->raw[3], 0};
 
+	if (c->n.data.instruction_pointer == KP_ASK_IP && c->engine->fast && !c->path_null[0])
+		return settle_made(c, (int)c->raw[0], c->path[0]);
 	return do_open(c, &a);
 }
 

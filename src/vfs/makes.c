@@ -12,6 +12,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "vfs/fast.h"
 #include "vfs/fastcache.h"
 #include "vfs/live.h"
 #include "vfs/makes.h"
@@ -136,6 +137,21 @@ uint8_t kp_makes_bits(struct kp_vfs *v, const struct kp_node *n, const struct kp
 	    kp_node_permit(v, n, cred, X_OK))
 		return 0;
 	return KP_FAST_ALONE | (may_make(v, n, cred) ? KP_FAST_MAKE : 0);
+}
+
+int kp_makes_settle(struct kp_vfs *v, const struct kp_node *n, const char *host)
+{
+	size_t len = strlen(v->upper.s);
+
+	if (n->origin != KP_UPPER) {
+		kp_fast_unchanged(v);
+		return 0;
+	}
+	kp_fast_changes_file(v, n);
+	if (!n->lower || !S_ISREG(n->mode) || kp_may_have_record(n->st.st_mode) || n->st.st_size || n->st.st_nlink != 1 ||
+	    strncmp(host, v->upper.s, len) != 0 || strcmp(host + len, n->guest.s) != 0)
+		return 0;
+	return unlinkat(v->upper_fd, n->guest.s + 1, 0) < 0 ? 0 : -EAGAIN;
 }
 
 int kp_makes_rename(struct kp_vfs *v, int from_fd, const char *from, const struct kp_node *to, unsigned flags)

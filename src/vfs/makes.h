@@ -22,6 +22,9 @@ bool kp_makes_alone(const struct kp_vfs *v, const struct kp_dir *d, const char *
 bool kp_makes_alone_above(const struct kp_vfs *v, const struct kp_node *n);
 /* With a lock held: what guests may do in n, a directory, themselves: KP_FAST_ALONE, KP_FAST_MAKE. */
 uint8_t kp_makes_bits(struct kp_vfs *v, const struct kp_node *n, const struct kp_cred *cred);
+/* With the write lock held: a guest has made n there, in a directory that may be another by now. What was known of the name is void; -EAGAIN: a layer below
+ * has a file of that name, which it hid, and it is removed. */
+int kp_makes_settle(struct kp_vfs *v, const struct kp_node *n, const char *host);
 /* Renames what is there in the upper, or work/, to node's name. flags: RENAME_NOREPLACE counts where a guest may just have made a file of that name, and
  * RENAME_WHITEOUT. 0 or -errno. */
 int kp_makes_rename(struct kp_vfs *v, int from_fd, const char *from, const struct kp_node *to, unsigned flags);

@@ -2,6 +2,8 @@
 /*
  * makes COUNT [UMASK]: makes COUNT files in a directory of its own, /var/made, looks at each, and for as many that are not there, then says so and waits
  * for a line, then makes COUNT more. Exit status: 0; 1 when one could not be made, its errno goes to standard output; 2 when it is not what was made.
+ * makes settle UPPER: makes files below /var at the gate, by their host paths, where the directory has more than is seen there, and asks whether
+ * they stand.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include "kapsel/fast.h"
 
 static void make(char set, long count)
 {
@@ -46,12 +51,52 @@ static void look(long count)
 	}
 }
 
+static long jump(long where, long a, long b, long c, long d)
+{
+	register long r10 __asm__("r10") = d;
+	long ret;
+
+	__asm__ volatile("call *%1" : "=a"(ret) : "r"(where), "0"(SYS_openat), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
+	return ret;
+}
+
+/* 1 when the file stands. */
+static int stands(const char *host)
+{
+	long fd = jump((long)KP_GATE, AT_FDCWD, (long)host, O_CREAT | O_EXCL | O_RDWR, 0600), rc;
+
+	if (fd < 0)
+		return -1;
+	rc = jump((long)KP_ASK, fd, (long)host, 0, 0);
+	close((int)fd);
+	return rc == -EAGAIN ? 0 : rc ? -1 : 1;
+}
+
+static int settle(const char *upper)
+{
+	char hides[4096], more[4096], text[32] = "";
+	int fd, seen = 0, first, second;
+
+	snprintf(hides, sizeof(hides), "%s/var/text", upper);
+	snprintf(more, sizeof(more), "%s/var/more", upper);
+	for (int i = 0; i < 6; i++)
+		seen += access("/var/more", F_OK) == 0;
+	first = stands(hides);
+	second = stands(more);
+	printf("%d %d %d %d ", first, second, seen, access("/var/more", F_OK));
+	fd = open("/var/text", O_RDONLY);
+	printf("%zd %s", read(fd, text, sizeof(text) - 1), text);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	long count = argc > 1 ? strtol(argv[1], NULL, 10) : 0;
 
 	if (mkdir("/var/made", 0755) < 0 || chmod("/var/made", 0755) < 0)
 		return 1;
+	if (argc > 2 && !strcmp(argv[1], "settle"))
+		return settle(argv[2]);
 	if (argc > 2)
 		umask((mode_t)strtol(argv[2], NULL, 8));
 	make('a', count);
