@@ -19,7 +19,7 @@ img=$T/makes.kapsel
 
 # The supervisor opens what it makes; what the guest makes it alone is seen to do.
 seen() { # [OPTION...]: how many of 200 files the guest was seen to make itself
-  mkfifo go
+  mkfifo -m 600 go
   "$KAPSEL" run --quiet --rm --level portable "$@" "$img" -- /makes 200 >"$T/out" 2>"$T/err" <go &
   front=$!
   exec 3>go
@@ -40,8 +40,11 @@ if command -v strace >/dev/null && [ "$(cat /proc/sys/kernel/yama/ptrace_scope 2
   if [ "$n" -ge 190 ]; then ok "made by the guest itself"; else not_ok "made by the guest itself: $n of 200" "$T/strace" "$T/strace.err" "$T/err"; fi
   n=$(seen --limit disk=100M)
   if [ "$n" = 0 ]; then ok "not with a limit of the disk"; else not_ok "not with a limit of the disk: $n of 200" "$T/err"; fi
-  n=$(umask 0277 && seen)
-  if [ "$n" = 0 ]; then ok "not with a umask that takes from the owner"; else not_ok "not with a umask that takes from the owner: $n of 200" "$T/err"; fi
+  # Whom such a umask keeps from what it has made cannot have an instance.
+  if [ "$(id -u)" = 0 ]; then
+    n=$(umask 0277 && seen)
+    if [ "$n" = 0 ]; then ok "not with a umask that takes from the owner"; else not_ok "not with a umask that takes from the owner: $n of 200" "$T/err"; fi
+  fi
 else
   ok "made by the guest itself # SKIP no strace"
 fi
