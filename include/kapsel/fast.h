@@ -142,8 +142,6 @@ struct kp_fast {
 	uint32_t site_files;
 	uint32_t settles; /* every execve is asked of the supervisor: somebody is to see it */
 	uint32_t makes;   /* guests may make files (KP_FAST_MAKE), while the supervisor lives */
-	_Alignas(8) uint32_t alive[10]; /* a robust mutex that it holds: when it is gone, also killed, the kernel says so in the first word (KP_FAST_DEAD), before any
-			       call finds nobody to answer it */
 	uint64_t pipe_dev; /* of pipes that have no name */
 	uint64_t reserved2;
 	char dirs_path[KP_FAST_DIRS]; /* where directories' stand-ins are; "": too long */
@@ -152,7 +150,12 @@ struct kp_fast {
 	uint32_t names[KP_FAST_NAMES]; /* each moves when a name or an inode of its hash changes */
 	uint32_t index[KP_FAST_SETS][KP_FAST_WAYS]; /* which entries, taken one after the other: memory is used as they are */
 	struct kp_fast_entry entries[KP_FAST_ENTRIES]; /* the first is nobody's */
+	/* The beginning of a robust mutex that the supervisor holds: when it is gone, also killed, the kernel says so in the first word (KP_FAST_DEAD), before
+	 * any call finds nobody to answer it. The rest, its place in a list, lies on a page of the supervisor's own behind this. */
+	_Alignas(4096) uint8_t unused[4096 - 24];
+	uint32_t alive[6];
 };
+_Static_assert(sizeof(struct kp_fast) % 4096 == 0, "whole pages");
 
 static inline uint64_t kp_fast_mix(uint64_t h, uint8_t byte)
 {

@@ -29,6 +29,8 @@ struct kp_trap *kp_trap_new(void)
 	return t;
 }
 
+#define PAGE 4096U
+
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
@@ -46,10 +48,13 @@ int kp_trap_scratch_make(struct kp_trap *t, const char *loader, size_t more)
 	t->scratch_fd = memfd_create("kapsel-scratch", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (t->scratch_fd < 0 || ftruncate(t->scratch_fd, (off_t)t->scratch_size) < 0)
 		return -errno;
-	here = mmap(NULL, t->scratch_size, PROT_READ | PROT_WRITE, MAP_SHARED, t->scratch_fd, 0);
+	/* One page more, which nobody shares (kp_fast_make). */
+	here = mmap(NULL, t->scratch_size + PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (here == MAP_FAILED)
 		return -errno;
 	t->scratch = here;
+	if (mmap(here, t->scratch_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, t->scratch_fd, 0) == MAP_FAILED)
+		return -errno;
 	t->loader = loader;
 	if (kp_trap_can_seal())
 		(void)kp_trap_name_loader(t, 0);
@@ -102,7 +107,7 @@ struct kp_trap *kp_trap_free(struct kp_trap *t)
 	kp_close(t->fd);
 	kp_close(t->scratch_fd);
 	if (t->scratch)
-		(void)munmap(t->scratch, t->scratch_size);
+		(void)munmap(t->scratch, t->scratch_size + PAGE);
 	kp_passed_free(t);
 	for (size_t i = 0; i < t->slots_used; i++)
 		free(t->pending[i].blob);

@@ -12,7 +12,7 @@
 struct kp_fast_cache;
 struct kp_fast;
 
-/* mem: zeroes, which guests can read; outlives the cache. Without one (NULL) the functions below do nothing. */
+/* mem: zeroes, which guests can read, and one page behind them that is ours alone; outlives the cache. Without one (NULL) the functions below do nothing. */
 void kp_fast_make(struct kp_vfs *v, struct kp_fast *mem);
 struct kp_fast_cache *kp_fast_free(struct kp_fast_cache *c);
 /* All that is known is void. */

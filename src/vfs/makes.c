@@ -24,7 +24,8 @@ static bool hold_alive(struct kp_fast *mem)
 	pthread_mutexattr_t attr;
 	bool held;
 
-	_Static_assert(sizeof(*alive) <= sizeof(mem->alive) && offsetof(pthread_mutex_t, __data.__lock) == 0, "the stub looks at the first word");
+	_Static_assert(offsetof(pthread_mutex_t, __data.__lock) == 0 && offsetof(pthread_mutex_t, __data.__list) == sizeof(mem->alive),
+		       "the stub looks at the first word, and nobody sees addresses of ours");
 	pthread_mutexattr_init(&attr);
 	held = !pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST) && !pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED) &&
 	       !pthread_mutex_init(alive, &attr) && !pthread_mutex_lock(alive);
@@ -163,15 +164,17 @@ int kp_makes_rename(struct kp_vfs *v, int from_fd, const char *from, const struc
 }
 
 /* Whiteouts lie only where a layer below has names, so in no directory that guests make files in. */
-static bool holds_files(const struct kp_vfs *v, const char *work)
+bool kp_makes_hold(const struct kp_vfs *v, int dirfd, const char *dir)
 {
-	int fd = openat(v->work_fd, work, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	int fd = kp_makes_are_open(v) ? openat(dirfd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW) : -1;
 	DIR *d = fd < 0 ? NULL : fdopendir(fd);
 	const struct dirent *e;
 	bool any = false;
+	struct stat st;
 
 	while (d && !any && (e = readdir(d)))
-		any = strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && e->d_type != DT_CHR;
+		any = strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 &&
+		      (fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !kp_is_whiteout(&st));
 	if (d)
 		(void)closedir(d);
 	else
@@ -184,5 +187,5 @@ int kp_makes_remove_aside(struct kp_vfs *v, const char *work)
 	/* Not seen to be empty and removed then: who was on his way into it makes his file in between. */
 	if (unlinkat(v->work_fd, work, AT_REMOVEDIR) == 0)
 		return 0;
-	return kp_makes_are_open(v) && holds_files(v, work) ? -ENOTEMPTY : kp_remove_tree(v->work_fd, work);
+	return kp_makes_hold(v, v->work_fd, work) ? -ENOTEMPTY : kp_remove_tree(v->work_fd, work);
 }

@@ -28,6 +28,8 @@ int kp_makes_settle(struct kp_vfs *v, const struct kp_node *n, const char *host)
 /* Renames what is there in the upper, or work/, to node's name. flags: RENAME_NOREPLACE counts where a guest may just have made a file of that name, and
  * RENAME_WHITEOUT. 0 or -errno. */
 int kp_makes_rename(struct kp_vfs *v, int from_fd, const char *from, const struct kp_node *to, unsigned flags);
+/* Is something in that directory, which was empty for guests a moment ago, that is no whiteout? */
+bool kp_makes_hold(const struct kp_vfs *v, int dirfd, const char *dir);
 /* With the write lock held: a directory of the upper that was empty for guests has been moved to work/, and is to go. -ENOTEMPTY: one of them was
  * quicker, and it must go back to where it was. */
 int kp_makes_remove_aside(struct kp_vfs *v, const char *work);

@@ -477,18 +477,17 @@ int kp_upper_remove(struct kp_vfs *v, const struct kp_node *n)
 int kp_upper_drop(struct kp_vfs *v, const struct kp_node *n)
 {
 	struct kp_temp t;
-	int rc;
 
 	if (unlinkat(v->upper_fd, n->guest.s + 1, AT_REMOVEDIR) == 0)
 		return 0;
+	/* Nobody makes files himself where there are whiteouts. */
+	if (kp_makes_hold(v, v->upper_fd, n->guest.s + 1))
+		return -ENOTEMPTY;
 	/* Moved away whole first: it may hold whiteouts. */
 	t = kp_temp_name(v);
 	if (renameat(v->upper_fd, n->guest.s + 1, v->work_fd, t.name) < 0)
 		return -errno;
-	rc = kp_makes_remove_aside(v, t.name);
-	if (rc == -ENOTEMPTY && renameat(v->work_fd, t.name, v->upper_fd, n->guest.s + 1) < 0)
-		rc = -errno;
-	return rc;
+	return kp_remove_tree(v->work_fd, t.name);
 }
 
 /* --- stand-ins --- */

@@ -152,7 +152,7 @@ static struct kp_vfs *open_to_guests(void)
 {
 	static struct kp_vfs v;
 
-	mem = kp_pages(sizeof(*mem));
+	mem = kp_pages(sizeof(*mem) + 4096);
 	cache = (struct kp_fast_cache){.mem = mem};
 	v = (struct kp_vfs){.upper_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC), .fast = &cache};
 	v.work_fd = v.upper_fd;
@@ -165,7 +165,7 @@ static void close_to_guests(struct kp_vfs *v)
 {
 	kp_makes_end(mem);
 	ck_assert(!kp_makes_are_open(v));
-	(void)kp_pages_free(mem, sizeof(*mem));
+	(void)kp_pages_free(mem, sizeof(*mem) + 4096);
 	(void)close(v->upper_fd);
 }
 
