@@ -38,8 +38,8 @@ devices >"$T/devices"
 
 seconds=${ANYCALL:-4} seed=${SEED:-$(date +%s)}
 for level in portable strict; do
-  # By way of a FIFO: the program changes its own output's mode, too.
-  rm -f "$T/fifo" "$T/said" && mkfifo "$T/fifo" && : >"$T/said"
+  # By way of a FIFO, and with an error file of its own: the program changes its output's mode, too.
+  rm -f "$T/fifo" "$T/said" "$T/err" && mkfifo "$T/fifo" && : >"$T/said"
   cat "$T/fifo" >"$T/said" &
   timeout -k 5 $((seconds * 2 + 300)) "$KAPSEL" run --rm --quiet --level $level --net none --mode /tmp=full anycall.kapsel -- /anycall "$seconds" "$seed" >"$T/fifo" 2>"$T/err" &
   runner=$!
