@@ -21,7 +21,7 @@ struct place {
 };
 
 /* Files without a record that this process made or opened so, by number, with the counters that it holds by: while one of them is open, no other has it. */
-static struct {
+static struct known {
 	uint32_t seq; /* odd while it is written */
 	uint32_t all, counter;
 	uint64_t dev, ino;
@@ -35,26 +35,27 @@ static const uint32_t *counter_of(const struct stat *st)
 /* counter: from before it was seen to have a name. */
 static void remember(const struct stat *st, uint32_t all, uint32_t counter)
 {
-	uint32_t *seq = &known[st->st_ino % MADE].seq, before = kp_load32(seq);
+	struct known *k = &known[st->st_ino % MADE];
+	uint32_t before = kp_load32(&k->seq);
 
 	/* Another thread, or who was interrupted by this one, is at it. */
-	if (before & 1 || !__atomic_compare_exchange_n(seq, &before, before + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+	if (before & 1 || !__atomic_compare_exchange_n(&k->seq, &before, before + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 		return;
-	known[st->st_ino % MADE].all = all;
-	known[st->st_ino % MADE].counter = counter;
-	known[st->st_ino % MADE].dev = st->st_dev;
-	known[st->st_ino % MADE].ino = st->st_ino;
-	__atomic_store_n(seq, before + 2, __ATOMIC_SEQ_CST);
+	k->all = all;
+	k->counter = counter;
+	k->dev = st->st_dev;
+	k->ino = st->st_ino;
+	__atomic_store_n(&k->seq, before + 2, __ATOMIC_SEQ_CST);
 }
 
 bool kp_is_known(const struct stat *st)
 {
-	const uint32_t *seq = &known[st->st_ino % MADE].seq;
-	uint32_t before = kp_load32(seq), all = known[st->st_ino % MADE].all, counter = known[st->st_ino % MADE].counter;
-	bool same = known[st->st_ino % MADE].dev == st->st_dev && known[st->st_ino % MADE].ino == st->st_ino;
+	const struct known *k = &known[st->st_ino % MADE];
+	uint32_t before = kp_load32(&k->seq), all = k->all, counter = k->counter;
+	bool same = k->dev == st->st_dev && k->ino == st->st_ino;
 
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	return same && before && !(before & 1) && kp_load32(seq) == before && all == kp_load32(&fast->all) && counter == kp_load32(counter_of(st));
+	return same && before && !(before & 1) && kp_load32(&k->seq) == before && all == kp_load32(&fast->all) && counter == kp_load32(counter_of(st));
 }
 
 /* A file of the instance that has no record, as guests see it. */

@@ -418,7 +418,7 @@ int kp_chmod(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, mo
 	/* FIFOs and sockets carry no record (no user.* attributes there): their inode says it all. */
 	if (!S_ISREG(n->mode) && !S_ISDIR(n->mode))
 		return fchmodat(v->upper_fd, n->guest.s + 1, mode & 07777, 0) < 0 ? -errno : 0;
-	return kp_upper_set_mode(v, kp_gpath_rel(&n->guest), (n->mode & S_IFMT) | (mode & 07777));
+	return kp_upper_set_mode(v, n, (n->mode & S_IFMT) | (mode & 07777));
 }
 
 /* Where the record tells the owner: it goes along with the inode. */
@@ -478,7 +478,7 @@ int kp_chown(struct kp_vfs *v, struct kp_node *n, const struct kp_cred *cred, ui
 	if (!S_ISREG(n->mode) || !(n->mode & (S_ISUID | S_ISGID)))
 		return 0;
 	n->mode &= ~(mode_t)(n->mode & S_IXGRP ? S_ISUID | S_ISGID : S_ISUID);
-	return kp_upper_set_mode(v, kp_gpath_rel(&n->guest), n->mode);
+	return kp_upper_set_mode(v, n, n->mode);
 }
 
 static int utimens_by_path(struct kp_vfs *v, const struct kp_node *n, const struct timespec times[2])

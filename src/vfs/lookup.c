@@ -62,20 +62,6 @@ static int lookup_host(const struct kp_bind *bind, struct kp_node *child)
 	return 0;
 }
 
-/* Where guests make files themselves, one may be there the next moment. */
-static void note_lack(const struct kp_vfs *v, const struct kp_dir *dir, const char *guest)
-{
-	struct kp_gpath at, up;
-
-	if (v->fast) {
-		(void)snprintf(at.s, sizeof(at.s), "%s", guest);
-		kp_gpath_parent(&at, &up);
-		if (kp_makes_alone(v, dir, up.s))
-			return;
-	}
-	kp_upper_note_lack(v, guest);
-}
-
 /* *ret_done: the search is over, the upper decides alone. *ret_moved: a directory whose lower parts lie elsewhere. */
 static int lookup_upper(struct kp_vfs *v, const struct kp_dir *dir, struct kp_node *child, bool *ret_done, bool *ret_moved)
 {
@@ -88,7 +74,9 @@ static int lookup_upper(struct kp_vfs *v, const struct kp_dir *dir, struct kp_no
 	if (fstatat(v->upper_fd, child->guest.s + 1, &child->st, AT_SYMLINK_NOFOLLOW) < 0) {
 		if (errno != ENOENT)
 			return -errno;
-		note_lack(v, dir, child->guest.s);
+		/* Where guests make files themselves, one may be there the next moment. */
+		if (!v->fast || !kp_makes_alone_above(v, child))
+			kp_upper_note_lack(v, child->guest.s);
 		return 0;
 	}
 	*ret_done = true;

@@ -53,7 +53,7 @@ void kp_makes_end(struct kp_fast *mem)
 	(void)pthread_mutex_unlock((void *)mem->alive); /* else this thread's list of such would lead to memory that is gone */
 }
 
-void kp_makes_close(struct kp_vfs *v)
+static void close_makes(struct kp_vfs *v)
 {
 	if (v->fast)
 		__atomic_store_n(&v->fast->mem->makes, 0, __ATOMIC_SEQ_CST);
@@ -67,18 +67,15 @@ bool kp_makes_are_open(const struct kp_vfs *v)
 void kp_makes_for_umask(struct kp_vfs *v, mode_t mask)
 {
 	if (mask & KP_GATE_MAKE_OWNER)
-		kp_makes_close(v);
+		close_makes(v);
 }
 
-int kp_makes_adopt(struct kp_vfs *v, const char *rel, mode_t mode)
+int kp_makes_adopt(struct kp_vfs *v, const struct kp_node *n)
 {
-	struct stat st;
-
-	if (!S_ISREG(mode) || !kp_makes_are_open(v) || fstatat(v->upper_fd, rel, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
-	    (st.st_mode & KP_GATE_MAKE_OWNER) == KP_GATE_MAKE_OWNER)
+	if (!kp_makes_are_open(v) || !S_ISREG(n->st.st_mode) || (n->st.st_mode & KP_GATE_MAKE_OWNER) == KP_GATE_MAKE_OWNER)
 		return 0;
-	kp_makes_close(v);
-	return fchmodat(v->upper_fd, rel, st.st_mode | KP_GATE_MAKE_OWNER, 0) < 0 ? -errno : 0;
+	close_makes(v);
+	return fchmodat(v->upper_fd, n->guest.s + 1, (n->st.st_mode & 07777) | KP_GATE_MAKE_OWNER, 0) < 0 ? -errno : 0;
 }
 
 static void count_name(const char *name, mode_t mode, ino_t ino, void *ctx)
@@ -182,10 +179,22 @@ bool kp_makes_hold(const struct kp_vfs *v, int dirfd, const char *dir)
 	return any;
 }
 
-int kp_makes_remove_aside(struct kp_vfs *v, const char *work)
+static int exchange(struct kp_vfs *v, const char *work, const struct kp_node *n)
 {
+	return renameat2(v->work_fd, work, v->upper_fd, n->guest.s + 1, RENAME_EXCHANGE) < 0 ? -errno : 0;
+}
+
+int kp_makes_replace(struct kp_vfs *v, const char *work, const struct kp_node *n)
+{
+	int rc = exchange(v, work, n);
+
 	/* Not seen to be empty and removed then: who was on his way into it makes his file in between. */
-	if (unlinkat(v->work_fd, work, AT_REMOVEDIR) == 0)
+	if (rc || unlinkat(v->work_fd, work, AT_REMOVEDIR) == 0)
+		return rc;
+	if (!kp_makes_hold(v, v->work_fd, work)) {
+		(void)kp_remove_tree(v->work_fd, work);
 		return 0;
-	return kp_makes_hold(v, v->work_fd, work) ? -ENOTEMPTY : kp_remove_tree(v->work_fd, work);
+	}
+	rc = exchange(v, work, n);
+	return rc ? rc : -ENOTEMPTY;
 }

@@ -7,15 +7,14 @@
 
 /* Open from the start of a run, or never, by the thread that is there to its end; closed for good. Without the fast path nothing is open. */
 void kp_makes_open(struct kp_vfs *v);
-void kp_makes_close(struct kp_vfs *v);
 /* By the same thread, before the memory goes. */
 void kp_makes_end(struct kp_fast *mem);
 bool kp_makes_are_open(const struct kp_vfs *v);
 /* Who has such a umask makes files that their owner cannot read and write; these have records, which guests do not write. */
 void kp_makes_for_umask(struct kp_vfs *v, mode_t mask);
-/* Before something in the upper gets that mode: is it such a file, which a guest made without a record? Then it can be opened by us from now on, and is the
+/* Before n, of the upper, gets another mode: is it such a file, which a guest made without a record? Then it can be opened by us from now on, and is the
  * last one. 0 or -errno. */
-int kp_makes_adopt(struct kp_vfs *v, const char *rel, mode_t mode);
+int kp_makes_adopt(struct kp_vfs *v, const struct kp_node *n);
 /* No layer below has a name in directory d, whose path is guest: what is there is what the upper has, if it has d. */
 bool kp_makes_alone(const struct kp_vfs *v, const struct kp_dir *d, const char *guest);
 /* The same of the directory that node's name is in. */
@@ -30,8 +29,8 @@ int kp_makes_settle(struct kp_vfs *v, const struct kp_node *n, const char *host)
 int kp_makes_rename(struct kp_vfs *v, int from_fd, const char *from, const struct kp_node *to, unsigned flags);
 /* Is something in that directory, which was empty for guests a moment ago, that is no whiteout? */
 bool kp_makes_hold(const struct kp_vfs *v, int dirfd, const char *dir);
-/* With the write lock held: a directory of the upper that was empty for guests has been moved to work/, and is to go. -ENOTEMPTY: one of them was
- * quicker, and it must go back to where it was. */
-int kp_makes_remove_aside(struct kp_vfs *v, const char *work);
+/* With the write lock held: what is in work/ takes the place of n, a directory of the upper that was empty for guests, and that goes. -ENOTEMPTY: one of
+ * them was quicker, and all is as it was. On failure what is in work/ stays there. */
+int kp_makes_replace(struct kp_vfs *v, const char *work, const struct kp_node *n);
 
 #endif

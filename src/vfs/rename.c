@@ -317,10 +317,8 @@ static int clear_directory(struct kp_vfs *v, const struct kp_node *n)
 	if (!rc)
 		(void)futimens(fd, ts);
 	kp_times_keep(v, &n->guest, &kept);
-	if (!rc && renameat2(v->work_fd, t.name, v->upper_fd, rel, RENAME_EXCHANGE) < 0)
-		rc = -errno;
-	if (!rc && kp_makes_remove_aside(v, t.name) == -ENOTEMPTY)
-		rc = renameat2(v->work_fd, t.name, v->upper_fd, rel, RENAME_EXCHANGE) < 0 ? -errno : -ENOTEMPTY;
+	if (!rc)
+		rc = kp_makes_replace(v, t.name, n);
 	kp_times_restore(v, &kept);
 	if (rc)
 		(void)kp_remove_tree(v->work_fd, t.name);

@@ -56,11 +56,12 @@ int kp_upper_note_number(struct kp_vfs *v, const struct kp_gpath *file)
 	return kp_upper_add_flags(v, kp_gpath_rel(&up), KP_REC_NUMBERED);
 }
 
-int kp_upper_set_mode(struct kp_vfs *v, const char *rel, mode_t mode)
+int kp_upper_set_mode(struct kp_vfs *v, const struct kp_node *n, mode_t mode)
 {
+	const char *rel = kp_gpath_rel(&n->guest);
 	struct kp_record rec;
 	mode_t real = kp_real_mode(mode);
-	int rc = kp_makes_adopt(v, rel, mode);
+	int rc = kp_makes_adopt(v, n);
 
 	if (!rc)
 		rc = kp_record_read(v, rel, &rec);
@@ -430,11 +431,9 @@ static int put_whiteout(struct kp_vfs *v, const struct kp_node *n)
 	if (mknodat(v->work_fd, t.name, S_IFCHR, makedev(0, 0)) < 0)
 		return -errno;
 	if (dir)
-		rc = renameat2(v->work_fd, t.name, v->upper_fd, n->guest.s + 1, RENAME_EXCHANGE) < 0 ? -errno : 0;
+		rc = kp_makes_replace(v, t.name, n);
 	else
 		rc = renameat(v->work_fd, t.name, v->upper_fd, n->guest.s + 1) < 0 ? -errno : 0;
-	if (!rc && dir && kp_makes_remove_aside(v, t.name) == -ENOTEMPTY)
-		rc = renameat2(v->work_fd, t.name, v->upper_fd, n->guest.s + 1, RENAME_EXCHANGE) < 0 ? -errno : -ENOTEMPTY;
 	if (rc)
 		(void)kp_remove_tree(v->work_fd, t.name);
 	return rc;

@@ -43,7 +43,7 @@ void kp_times_keep(struct kp_vfs *v, const struct kp_gpath *guest, struct kp_tim
 void kp_times_restore(struct kp_vfs *v, const struct kp_times_kept *k);
 /* What a killed run did not put back. */
 void kp_times_settle(const char *instance_dir, int upper_fd);
-int kp_upper_set_mode(struct kp_vfs *v, const char *rel, mode_t mode);
+int kp_upper_set_mode(struct kp_vfs *v, const struct kp_node *n, mode_t mode);
 int kp_upper_add_flags(struct kp_vfs *v, const char *rel, uint8_t flags);
 /* A file that carries its number comes into this directory: before it does. */
 int kp_upper_note_number(struct kp_vfs *v, const struct kp_gpath *file);

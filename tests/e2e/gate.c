@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "check.h"
-#include "kapsel/fast.h"
+#include "jump.h"
 
 /* After a few times this program can be executed without being asked for. */
 static bool is_known(void)
@@ -27,11 +27,7 @@ static bool is_known(void)
 
 static long gate(long nr, long a, long b, long c, long d)
 {
-	register long r10 __asm__("r10") = d;
-	long ret;
-
-	__asm__ volatile("call *%1" : "=a"(ret) : "r"(KP_GATE), "0"(nr), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
-	return ret;
+	return jump((long)KP_GATE, nr, a, b, c, d);
 }
 
 /* Names of the loader from their middle, and those that no program has. */

@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "kapsel/fast.h"
+#include "jump.h"
 
 static void make(char set, long count)
 {
@@ -51,23 +51,14 @@ static void look(long count)
 	}
 }
 
-static long jump(long where, long a, long b, long c, long d)
-{
-	register long r10 __asm__("r10") = d;
-	long ret;
-
-	__asm__ volatile("call *%1" : "=a"(ret) : "r"(where), "0"(SYS_openat), "D"(a), "S"(b), "d"(c), "r"(r10) : "rcx", "r11", "memory");
-	return ret;
-}
-
 /* 1 when the file stands. */
 static int stands(const char *host)
 {
-	long fd = jump((long)KP_GATE, AT_FDCWD, (long)host, O_CREAT | O_EXCL | O_RDWR, 0600), rc;
+	long fd = jump((long)KP_GATE, SYS_openat, AT_FDCWD, (long)host, O_CREAT | O_EXCL | O_RDWR, 0600), rc;
 
 	if (fd < 0)
 		return -1;
-	rc = jump((long)KP_ASK, fd, (long)host, 0, 0);
+	rc = jump((long)KP_ASK, SYS_openat, fd, (long)host, 0, 0);
 	close((int)fd);
 	return rc == -EAGAIN ? 0 : rc ? -1 : 1;
 }

@@ -72,6 +72,15 @@ START_TEST(filter_verdicts)
 }
 END_TEST
 
+/* What passes with that data does so at no address that differs from the gate's in a bit. */
+static void only_there(const struct sock_filter *code, unsigned short len, struct seccomp_data data)
+{
+	for (int bit = 0; bit < 64; bit++) {
+		data.instruction_pointer = KP_GATE_IP ^ 1ULL << bit;
+		ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
+	}
+}
+
 /* At the gate attributes may be asked for, and nothing else is different there. */
 START_TEST(gate)
 {
@@ -96,16 +105,9 @@ START_TEST(gate)
 		ck_assert_uint_eq(bpf_sim(code, len, &data), data.args[2] & KP_GATE_OPEN_FLAGS ? ALLOW : NOTIFY);
 	}
 	data.args[2] = 0;
-	for (int bit = 0; bit < 64; bit++) {
-		data.instruction_pointer = KP_GATE_IP ^ 1ULL << bit;
-		ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
-	}
+	only_there(code, len, data);
 	data.nr = SYS_newfstatat;
-	for (int bit = 0; bit < 64; bit++) {
-		data.instruction_pointer = KP_GATE_IP ^ 1ULL << bit;
-		ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
-	}
-	data.instruction_pointer = KP_GATE_IP;
+	only_there(code, len, data);
 	data.arch = AUDIT_ARCH_I386;
 	ck_assert_uint_eq(bpf_sim(code, len, &data), SECCOMP_RET_KILL_PROCESS);
 	free(code);
@@ -136,11 +138,7 @@ START_TEST(gate_makes)
 		ck_assert_uint_eq(bpf_sim(code, len, &data), flag & 0177 ? ALLOW : NOTIFY);
 	}
 	data.args[3] = 0600;
-	for (int bit = 0; bit < 64; bit++) {
-		data.instruction_pointer = KP_GATE_IP ^ 1ULL << bit;
-		ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
-	}
-	data.instruction_pointer = KP_GATE_IP;
+	only_there(code, len, data);
 	data.nr = SYS_open;
 	ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
 	free(code);
@@ -162,11 +160,9 @@ START_TEST(exec_gate)
 	for (int bit = 0; bit < 64; bit++) {
 		data.args[0] = KP_SCRATCH_LOADER ^ 1ULL << bit;
 		ck_assert_uint_eq(bpf_sim(code, len, &data), (1ULL << bit) & KP_LOADER_NAME * (KP_LOADER_NAMES - 1) ? ALLOW : NOTIFY);
-		data.args[0] = KP_SCRATCH_LOADER;
-		data.instruction_pointer = KP_GATE_IP ^ 1ULL << bit;
-		ck_assert_uint_eq(bpf_sim(code, len, &data), NOTIFY);
-		data.instruction_pointer = KP_GATE_IP;
 	}
+	data.args[0] = KP_SCRATCH_LOADER;
+	only_there(code, len, data);
 	for (uint64_t at = KP_SCRATCH_LOADER - KP_SCRATCH_SLOT; at < KP_SCRATCH_BASE + KP_SCRATCH_SIZE + KP_SCRATCH_SLOT; at++) {
 		bool name = at >= KP_SCRATCH_LOADER && at < KP_SCRATCH_BASE + KP_SCRATCH_SIZE && at % KP_LOADER_NAME == 0;
 
